@@ -6,13 +6,15 @@ import asyncio
 import gc
 import itertools
 import os
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 import redis
 import structlog
 from opentelemetry import trace
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from kaguan.config import Settings, load_settings
 from kaguan.database.migrate import upgrade
@@ -28,16 +30,8 @@ from tests.support.measured import mark_measured, measuring
 from tests.support.places import own_port, temporary_place
 from tests.support.pooler import NO_PREPARED, Pooler
 from tests.support.servers import DISPOSABLE, RECORDING, TEMPLATE, in_memory_only, running, told
-from tests.support.serving import serving
+from tests.support.serving import Api, serving
 from tests.support.tracing import Tracing
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterator
-    from pathlib import Path
-
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    from tests.support.serving import Api
 
 REDIS_DATABASES = itertools.cycle(range(1, 64))
 SEQUENCE = itertools.count(1)

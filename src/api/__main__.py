@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import sys
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
@@ -17,7 +17,7 @@ from api.http.keys import Services
 from api.http.metrics import HttpMetrics
 from api.http.processes import CHILD, number_of, supervise, watch_parent
 from api.http.server import runner
-from kaguan.config import Process
+from kaguan.config import Process, Settings
 from kaguan.database.engine import engine_on
 from kaguan.database.pool import open_pool
 from kaguan.flow.background import in_background
@@ -31,11 +31,6 @@ from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 from kaguan.words.units import KIB
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from kaguan.config import Settings
 
 log = structlog.get_logger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -11,6 +11,7 @@ from api.console import mount as console
 from api.console.errors import error_page
 from api.console.verdicts import VERDICTS, VerdictCache
 from api.endpoints.dispatch import serve
+from api.endpoints.endpoint import Endpoint
 from api.http.guard import GUARD, Guard, guarding
 from api.http.keys import SERVICES, SETTINGS, Services
 from api.http.middleware.deadline import DEADLINES, Deadlines
@@ -21,11 +22,6 @@ from api.http.proxies import CLIENT_ADDRESS, ClientAddress
 from api.openapi import docs
 from api.resources import task_events, tasks, users
 from api.routes import ROUTES
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from api.endpoints.endpoint import Endpoint
 
 
 def create_app(services: Services, routes: Sequence[Endpoint] = ROUTES) -> web.Application:

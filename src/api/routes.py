@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from api.endpoints.endpoint import Endpoint
 from api.openapi import docs
 from api.resources import health, metrics, orders, schedules, sims, tasks, users
-
-if TYPE_CHECKING:
-    from api.endpoints.endpoint import Endpoint
 
 ROUTES: tuple[Endpoint, ...] = (
     *users.ROUTES,

@@ -6,17 +6,17 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
 
 from kaguan.audit import store as audit
 from kaguan.breakers.board import BreakerKind
-from kaguan.config import Process
+from kaguan.config import Process, Settings
 from kaguan.database.pool import open_pool
 from kaguan.database.standbys import StandbyMetrics
 from kaguan.idempotency import store as idempotency
 from kaguan.mail.recall import Recall
 from kaguan.mail.waiting import INTERVAL, WaitingMetrics
 from kaguan.outbox.relay import Loop, Relay
+from kaguan.outbox.task_type import TaskTypes
 from kaguan.presence.beat import Presence
 from kaguan.product.process import run_process, spare_the_collector
 from kaguan.product.task_types import check_settings, task_types
@@ -24,10 +24,6 @@ from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.outbox.task_type import TaskTypes
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:

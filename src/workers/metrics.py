@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from prometheus_client import CollectorRegistry
 
 from kaguan.sims.vocabulary import Carrier
 from kaguan.telemetry.metrics import Declaring
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
 
 # 断路器状态的数值
 BREAKER_STATES = {"closed": 0, "half-opened": 1, "opened": 2}

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+from redis.asyncio import Redis
+
+from kaguan.config import Settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.notices.task import TASK_NOTIFY
+from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work.attempt import Handler
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC
+from kaguan.telemetry.metrics import Metrics
 from workers.email.handler import open_email
 from workers.event.handler import open_event
 from workers.event.notice import open_notice
 from workers.resources import Resources, open_resources
 from workers.sim.handler import open_sim_status
 from workers.sync.handler import open_data_sync
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from redis.asyncio import Redis
-
-    from kaguan.config import Settings
-    from kaguan.outbox.task_type import TaskType, TaskTypes
-    from kaguan.telemetry.metrics import Metrics
 
 # 处理器自己的连接在此打开，离开时关闭
 Opener: TypeAlias = Callable[[Resources], AbstractAsyncContextManager[Handler]]

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from kaguan.breakers.board import BreakerBoard, BreakerKind
+from redis.asyncio import Redis
+
+from kaguan.breakers.board import BreakerBoard, BreakerKind, Changed
+from kaguan.breakers.breaker import BreakerStatus
 from kaguan.carriers.build import open_gateways
+from kaguan.carriers.gateway import CarrierGateway
+from kaguan.config import Settings
 from kaguan.sims.events import ChangeEvents
-from kaguan.telemetry.metrics import observe
+from kaguan.sims.vocabulary import Carrier
+from kaguan.telemetry.metrics import Metrics, observe
 from workers.metrics import BREAKER_STATES, OutsideMetrics
 from workers.statuses import StatusRecorder
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from redis.asyncio import Redis
-
-    from kaguan.breakers.board import Changed
-    from kaguan.breakers.breaker import BreakerStatus
-    from kaguan.carriers.gateway import CarrierGateway
-    from kaguan.config import Settings
-    from kaguan.sims.vocabulary import Carrier
-    from kaguan.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 import structlog
 
+from kaguan.database.pool import Connection
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.sims import sync_store
+from kaguan.sims.cards import CardStatus
+from kaguan.sims.events import ChangeEvents
+from kaguan.sims.sync_store import AppliedStatuses, Checkpoint
 from kaguan.sims.sync_tally import Count, Sample
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-
-    from kaguan.database.pool import Connection
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.sims.cards import CardStatus
-    from kaguan.sims.events import ChangeEvents
-    from kaguan.sims.sync_store import AppliedStatuses, Checkpoint
-    from kaguan.sims.vocabulary import Carrier
+from kaguan.sims.vocabulary import Carrier
 
 log = structlog.get_logger(__name__)
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import yaml
 
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OBSERVABILITY = ROOT / "observability"
 RULES = sorted((OBSERVABILITY / "prometheus" / "rules").glob("*.yml"))

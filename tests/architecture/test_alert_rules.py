@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,9 +16,6 @@ from tests.support.accelerated_rules import accelerated
 from tests.support.eventually import PATIENCE
 from tests.support.installed import program
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WINDOW = re.compile(r"\[\w+\]")
 HANDBOOK = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "运维手册.md"

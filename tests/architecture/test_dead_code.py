@@ -6,15 +6,12 @@ import ast
 import keyword
 import re
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vulture import Vulture
 
 from tests.support.repository import ROOT, texts, tracked, trees
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 # 登记即使用：命令、校验、事件、路由

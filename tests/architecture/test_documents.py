@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from posixpath import normpath
-from typing import TYPE_CHECKING
 
 from tests.support.repository import ROOT, tracked
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 README_LINES = 110
 DOCUMENTS = 12  # 四份指南与决定之外

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from types import ModuleType
 
 import aiohttp
 from prometheus_client import CollectorRegistry
@@ -17,10 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from kaguan.config import Settings
 from kaguan.telemetry.metrics import Declaring
 from tests.support.repository import trees
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import ModuleType
 
 PASSED_IN = (
     Settings,

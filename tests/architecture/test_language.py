@@ -6,12 +6,9 @@ import ast
 import io
 import re
 import tokenize
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from tests.support.repository import ROOT, texts, tracked
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 HAN = re.compile(r"[一-鿿]")
 # 不是话：引着的代码、给工具看的记号、花括号里的形状

@@ -5,14 +5,11 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from string import ascii_uppercase
-from typing import TYPE_CHECKING
 
 from tests.support.repository import ROOT, texts, tracked, trees
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 TOP = {
     ".ci", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile",

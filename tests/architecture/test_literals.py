@@ -5,12 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 from tests.support.repository import trees
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 FILES = 3  # 一段文字写在这么多个文件里，就该有个名字
 LONG = 8  # 字符；更短的是词

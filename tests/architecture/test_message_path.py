@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from itertools import groupby
-from typing import TYPE_CHECKING
 
+from kaguan.config import Settings
+from kaguan.database.pool import Connection, Pool
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept.acceptance import GroupAccept, Submission
 from kaguan.outbox.loop import run
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Done, Outcome
 from tests.support import artifacts
 from tests.support.message_path import MessagePath
 from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.work.attempt import Attempt
 
 MOST_STOPS = 31
 MOST_FILES = 13

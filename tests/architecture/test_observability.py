@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema_rs import validator_for
@@ -15,9 +16,6 @@ from kaguan.telemetry.sampling import KEPT
 from tests.architecture.shipped import OBSERVABILITY, load_dashboard, load_yaml, rules
 from tests.support.declared_metrics import collectors, everywhere
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COMPOSE = load_yaml(OBSERVABILITY / "compose.yaml")
 DASHBOARDS = sorted((OBSERVABILITY / "grafana" / "dashboards").glob("*.json"))

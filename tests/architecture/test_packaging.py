@@ -10,16 +10,14 @@ import sys
 import tomllib
 from functools import cache
 from importlib.metadata import distributions
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.architecture.shipped import load_yaml
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OWN = frozenset({"api", "relay", "workers", "kaguan"})
 # 只有 `kaguan up` 才要的：代码在 wheel 里，依赖在 local 一组

@@ -5,12 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 from tests.support.repository import ROOT, texts, tracked, trees
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 HUNGARIAN = re.compile(r"I[A-Z][a-z]\w*|\w*Impl")
 STATEMENTS, NODES = 4, 80  # 连着这么多条语句、这么多个语法节点一字不差，就是抄的

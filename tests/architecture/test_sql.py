@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy.orm import configure_mappers
 
 from kaguan.database.metadata import Base
+from kaguan.database.pool import Pool
 from kaguan.product.tables import metadata
 from tests.support.statements import ROOT, STATEMENTS, name_of
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
 
 
 def test_there_are_statements_to_check_and_none_is_passed_over() -> None:

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 from tests.support.repository import trees
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 FORWARDERS = {"partial", "to_thread"}  # 头一个参数才是要叫的
 # 由 src 的 Python 之外来给

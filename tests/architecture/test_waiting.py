@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 from tests.support.repository import trees
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 Trees = dict[str, ast.Module]
 

@@ -10,19 +10,14 @@ import asyncio
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kaguan.dev.program import StartError
-from tests.attacks.attempts import ATTEMPTS, BODIES
-from tests.attacks.measure import measure
+from tests.attacks.attempts import ATTEMPTS, BODIES, Attempt
+from tests.attacks.measure import Measured, measure
 from tests.attacks.target import attacked, issue_token
 from tests.bench.laboratory import open_laboratory
 from tests.bench.scale import SHORT
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from tests.attacks.attempts import Attempt
-    from tests.attacks.measure import Measured
 
 HEADER = (
     "| 攻击 | 请求体 | 状态 | 旁人最久等待：平时 | 旁人最久等待：攻击时 | 常驻内存：前 → 后（最高），MiB |\n"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 from tests.attacks import bodies
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 TEXT = "text/plain"
 FORM = "application/x-www-form-urlencoded"

@@ -7,10 +7,8 @@ import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tests.attacks.attempts import Attempt
+from tests.attacks.attempts import Attempt
 
 PROBE = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 PAUSE = 0.01  # 秒；旁人隔这么久问一次

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 
@@ -12,15 +13,10 @@ from kaguan.dev.program import Program
 from kaguan.flow.probes import LOOPBACK, answers_ready
 from kaguan.tokens import service as tokens
 from tests.attacks.measure import Target
+from tests.bench.laboratory import Laboratory
 from tests.bench.processes import running
 from tests.support.places import own_port
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from tests.bench.laboratory import Laboratory
 
 
 @asynccontextmanager

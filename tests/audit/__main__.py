@@ -11,26 +11,23 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
 import structlog
 
+from api.endpoints.endpoint import Endpoint
 from api.openapi.examples import ICCID
 from api.routes import ROUTES
 from tests.attacks.target import attacked, issue_token
-from tests.bench.laboratory import open_laboratory
+from tests.bench.laboratory import Laboratory, open_laboratory
 from tests.bench.processes import running
 from tests.bench.scale import SHORT
 from tests.support.eventually import eventually
 from tests.support.fault_plant import local
 from tests.support.places import own_port
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from api.endpoints.endpoint import Endpoint
-    from tests.bench.laboratory import Laboratory
 
 FOUND = "sqlmap identified the following injection point"
 TRIED = "all tested parameters do not appear to be injectable"

@@ -8,7 +8,6 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kaguan.dev.program import StartError
 from tests.bench.comparison import MeasureError, Missing
@@ -20,13 +19,10 @@ from tests.bench.plots import draw, drawable
 from tests.bench.report import document, surroundings, table
 from tests.bench.rows import FASTAPI_ROW, RIVAL_ROWS, TITLES, bench, issue_token, say
 from tests.bench.scale import DEFAULT, LONG, SHORT, Scale
-from tests.bench.steady import EMAIL, SIM, run
+from tests.bench.steady import EMAIL, SIM, Figures, run
 from tests.bench.steady_text import show
 from tests.bench.tuning import tune
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from tests.bench.steady import Figures
 
 DOCUMENT = ROOT / "docs" / "evidence" / "BENCHMARKS.md"
 PICTURES = "bench"  # 图在文档旁边的这个文件夹里

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING
 
 from kaguan.config.model import Redis
 from kaguan.flow.probes import LOOPBACK, answers_ready, is_listening
 from kaguan.outbox.accept.doorbell import listen
 from kaguan.queues.client import open_redis
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
-from tests.bench.laboratory import SAMPLE_RATIO
+from tests.bench.laboratory import SAMPLE_RATIO, Laboratory
+from tests.bench.load import Load, Report
 from tests.bench.processes import Running, running
 from tests.bench.stack import otlp_sink
 from tests.support.alongside import alongside
 from tests.support.places import own_port
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from tests.bench.laboratory import Laboratory
-    from tests.bench.load import Load, Report
 
 OURS = "/api/v1/tasks/email"
 THEIRS = "/submit"

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import TYPE_CHECKING
 
 from tests.bench.backlog import UNSETTLED
 from tests.bench.comparison import MeasureError, Missing, Result, Target, absolute, at_most
 from tests.bench.counters import read_counters
 from tests.bench.cpu import cpu_seconds
+from tests.bench.laboratory import Laboratory
+from tests.bench.load import Load
 from tests.bench.plots import Line, Plot
-from tests.bench.steady import LOOK, PATIENCE, SIM, open_steady, run
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from tests.bench.laboratory import Laboratory
-    from tests.bench.load import Load
-    from tests.bench.steady import Figures, Steady, Window
+from tests.bench.steady import LOOK, PATIENCE, SIM, Figures, Steady, Window, open_steady, run
 
 LOW, HIGH, HIGHEST = 50, 500, 2_000
 BETWEEN = (200, 1_000)

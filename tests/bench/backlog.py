@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Connection
+from kaguan.database.pool import Connection
 
 UNSETTLED = "select count(*) from tb_task where status in ('pending', 'retrying')"
 FILL = b"""

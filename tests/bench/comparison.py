@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
 
 from kaguan.dev.program import StartError
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
-
-    Measure = Callable[[], Awaitable[float]]
+Measure = Callable[[], Awaitable[float]]
 
 
 MISSED = "未过底线"

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 
 from kaguan.dev.postgres import DATABASE, ROLE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.bench.laboratory import Laboratory
+from tests.bench.laboratory import Laboratory
 
 # 即时的：共享内存里的计数，读的就是此刻。只数应用的角色，量的人用超级用户
 IMMEDIATE = (

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tests.bench.comparison import MeasureError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 PROC = Path("/proc")
 KIB_PER_MIB = 1_024

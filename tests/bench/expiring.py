@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tests.bench.comparison import MeasureError, Result, Target, absolute, at_most
+from tests.bench.laboratory import Laboratory
+from tests.bench.load import Load
 from tests.bench.steady import GRACE, LATENCIES, open_steady
-
-if TYPE_CHECKING:
-    from tests.bench.laboratory import Laboratory
-    from tests.bench.load import Load
 
 RATE = 2_000
 OLD_TASKS = 150_000

@@ -6,21 +6,17 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
 from kaguan.dev.postgres import DATABASE
 from tests.bench.comparison import Result, Target, at_most, ratio
-from tests.bench.plots import Line, Plot
+from tests.bench.laboratory import Laboratory
+from tests.bench.load import Load
+from tests.bench.plots import Line, Plot, Words
 from tests.bench.steady import WAITED, open_steady
 from tests.support.alongside import alongside
-
-if TYPE_CHECKING:
-    from tests.bench.laboratory import Laboratory
-    from tests.bench.load import Load
-    from tests.bench.plots import Words
 
 RATE = 800
 READERS = 3

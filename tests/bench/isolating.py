@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import psycopg
 from redis.asyncio import Redis
@@ -21,14 +21,10 @@ from kaguan.queues.keys import DOORBELL
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
 from kaguan.sims.vocabulary import Carrier
 from tests.bench.comparison import Result, Target, absolute, at_most
+from tests.bench.laboratory import Laboratory
 from tests.bench.processes import running
 from tests.bench.stack import LIVE, REAL
 from tests.support.places import own_port
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from tests.bench.laboratory import Laboratory
 
 ROW = 23
 CARDS = 20  # 一个任务问几张

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -20,15 +22,9 @@ from kaguan.dev.valkey import ValkeyServer
 from tests.bench.backlog import fill
 from tests.bench.comparison import MeasureError
 from tests.bench.processes import running
+from tests.bench.scale import Scale
 from tests.support.places import own_port, temporary_place
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
-    from pathlib import Path
-    from typing import LiteralString
-
-    from tests.bench.scale import Scale
 
 SAMPLE_RATIO = "0.1"  # 与 configs/config.prod.yaml 相同
 RATE_LIMIT = "20000"  # 每秒；默认的 2000 会先挡住压测，限流本身仍在跑

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import LiteralString
 
 from redis.asyncio import Redis
 from saq.queue.redis import RedisQueue
 
 from tests.bench.environments import environment
+from tests.bench.laboratory import Laboratory
 from tests.bench.rivalry import Rival
 from tests.bench.rivals.saq import QUEUE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import LiteralString
-
-    from tests.bench.laboratory import Laboratory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

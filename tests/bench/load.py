@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import orjson
 
@@ -14,14 +14,10 @@ from kaguan.dev.program import Program
 from kaguan.flow.probes import LOOPBACK
 from tests.bench.body import REST
 from tests.bench.comparison import MeasureError
+from tests.bench.laboratory import Laboratory
 from tests.bench.processes import output_of
 from tests.bench.scale import CONNECTIONS
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.bench.laboratory import Laboratory
 
 SCRIPT = Path(__file__).with_name("submit.lua")
 MARK = b"KAGUAN "

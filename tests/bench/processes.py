@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from kaguan.dev.program import StartError, wait_until_ready
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from kaguan.dev.program import Program
+from kaguan.dev.program import Program, StartError, wait_until_ready
 
 
 @dataclass(frozen=True, slots=True)

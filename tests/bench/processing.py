@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING
 
 from tests.bench.backlog import UNSETTLED
 from tests.bench.comparison import MeasureError, Missing, Result, Target, absolute, at_most, interleave, ratio
+from tests.bench.laboratory import Laboratory
 from tests.bench.ledgers import RIVALS
+from tests.bench.load import Load
 from tests.bench.plots import Line, Plot
+from tests.bench.rivalry import Paced, Rival
 from tests.bench.stack import open_stack
 from tests.bench.steady import run
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-    from tests.bench.laboratory import Laboratory
-    from tests.bench.load import Load
-    from tests.bench.rivalry import Paced, Rival
 
 OURS = "kaguan"
 PATIENCE = 300.0  # 秒

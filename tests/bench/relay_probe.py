@@ -9,35 +9,29 @@ import argparse
 import copy
 import sys
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import orjson
 import uvloop
+from redis.asyncio import Redis
 from saq.job import Job
+from saq.queue.redis import RedisQueue
 
-from kaguan.config import load_settings
-from kaguan.database.pool import open_pool
+from kaguan.config import Settings, load_settings
+from kaguan.database.pool import Pool, open_pool
 from kaguan.logging.setup import configure_logging
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.deliver.deliveries import JOB_TTL, build_queues
+from kaguan.outbox.deliver.forward import Forwarder
 from kaguan.outbox.relay import Relay, Timing
 from kaguan.outbox.vocabulary import Priority
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
 from kaguan.telemetry.setup import configure_telemetry
 from tests.bench.backlog import fill
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-
-    from redis.asyncio import Redis
-    from saq.queue.redis import RedisQueue
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.deliver.forward import Forwarder
 
 SLICES, REFILL = 10, 5_000
 WARM_BATCHES = 8  # psycopg 到第六次才预备语句

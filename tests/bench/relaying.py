@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import orjson
 
 from kaguan.config.model import Relay
 from kaguan.dev.postgres import DATABASE
 from tests.bench.comparison import Result, Target, alternate, at_most, ratio
+from tests.bench.laboratory import Laboratory
 from tests.bench.processes import output_of
 from tests.bench.relay_probe import WARM_BATCHES
-
-if TYPE_CHECKING:
-    from tests.bench.laboratory import Laboratory
 
 SMALL, LARGE = "bench_small", "bench_large"
 SMALL_BACKLOG = 1_000

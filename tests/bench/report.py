@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tests.bench.comparison import Missing, Result
+from tests.bench.comparison import Missing, Result, Target
 from tests.bench.environments import LOCKED, locked_version, newest_python
-from tests.bench.scale import CONNECTIONS
+from tests.bench.plots import Plot
+from tests.bench.scale import CONNECTIONS, Scale
 from tests.support.occasion import commit
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.bench.comparison import Target
-    from tests.bench.plots import Plot
-    from tests.bench.scale import Scale
 
 PACKAGES = (
     "aiohttp", "psycopg", "sqlalchemy", "pydantic", "saq", "redis", "uvloop", "opentelemetry-sdk", "fastapi",

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import orjson
 
 from kaguan.dev.program import Program
 from tests.bench.comparison import MeasureError
 from tests.bench.cpu import cpu_seconds
+from tests.bench.laboratory import Laboratory
 from tests.bench.load import Report
 from tests.bench.processes import output_of, running
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from tests.bench.laboratory import Laboratory
 
 PATIENCE = 300.0  # 秒
 LOOK = 0.2  # 秒

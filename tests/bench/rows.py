@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import psycopg
 from redis.exceptions import RedisError
@@ -18,21 +18,16 @@ from tests.bench.comparison import MeasureError, Missing, Result
 from tests.bench.expiring import Expiring
 from tests.bench.horizon import Horizon
 from tests.bench.isolating import Isolating
-from tests.bench.laboratory import open_laboratory
+from tests.bench.laboratory import Laboratory, open_laboratory
 from tests.bench.load import Load
+from tests.bench.plots import Plot
 from tests.bench.processing import Processing
 from tests.bench.relaying import Relaying
+from tests.bench.scale import Scale
 from tests.bench.sharing import Sharing
 from tests.bench.synchronising import Synchronising
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
-
-    from tests.bench.laboratory import Laboratory
-    from tests.bench.plots import Plot
-    from tests.bench.scale import Scale
-
-    Measure = Callable[[], Awaitable[Sequence[Result | Missing]]]
+Measure = Callable[[], Awaitable[Sequence[Result | Missing]]]
 
 FASTAPI_ROW, USAGE_ROW = 2, 9
 RIVAL_ROWS = {7, 15}

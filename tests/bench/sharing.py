@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tests.bench.backlog import UNSETTLED
 from tests.bench.comparison import MeasureError, Result, absolute, at_most, ratio
 from tests.bench.cpu import resident_mib
+from tests.bench.laboratory import Laboratory
+from tests.bench.load import Load
 from tests.bench.stack import open_stack
 from tests.bench.steady import open_steady
-
-if TYPE_CHECKING:
-    from tests.bench.laboratory import Laboratory
-    from tests.bench.load import Load
 
 RATES = (50, 500)  # 每秒；后一个是 FAULTS.md 第 77 行
 RATE = RATES[0]

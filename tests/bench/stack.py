@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kaguan.flow.probes import LOOPBACK, answers_ready, is_listening
-from tests.bench.processes import running
+from tests.bench.laboratory import Laboratory
+from tests.bench.processes import Running, running
 from tests.support.places import own_port
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from tests.bench.laboratory import Laboratory
-    from tests.bench.processes import Running
 
 LIVE = "/health/live"
 NOOP, REAL = "tests.bench.noop_worker", "workers"

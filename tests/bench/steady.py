@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kaguan.dev.simulator import iccid_at
 from kaguan.sims.vocabulary import Carrier
 from tests.bench.backlog import UNSETTLED
 from tests.bench.body import REST, rest
-from tests.bench.counters import read_counters, read_tables
+from tests.bench.counters import Tables, read_counters, read_tables
 from tests.bench.cpu import cpu_seconds
-from tests.bench.stack import NOOP, REAL, open_stack
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-
-    from tests.bench.counters import Tables
-    from tests.bench.laboratory import Laboratory
-    from tests.bench.load import Load, Report
-    from tests.bench.stack import Stack
+from tests.bench.laboratory import Laboratory
+from tests.bench.load import Load, Report
+from tests.bench.stack import NOOP, REAL, Stack, open_stack
 
 GENERATOR = "client"
 PATIENCE = 120.0  # 秒

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.bench.steady import Figures
+from tests.bench.steady import Figures
 
 
 def show(figures: Figures) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import orjson
 import psycopg
 
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
+from tests.bench.laboratory import Laboratory
 from tests.bench.processes import output_of
 from tests.bench.usage_source import PAGE, stock
-
-if TYPE_CHECKING:
-    from tests.bench.laboratory import Laboratory
 
 CARDS = 100_000
 PROBE_TIMEOUT = 930.0  # 秒

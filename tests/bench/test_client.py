@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from argparse import Namespace
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
@@ -14,9 +14,6 @@ from aiohttp import web
 from tests.bench.body import REST
 from tests.bench.client import Run, drive
 from tests.support.eventually import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 PATH = "/submit"
 

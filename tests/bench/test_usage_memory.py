@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import orjson
 import psycopg
@@ -12,10 +13,6 @@ from kaguan.dev.program import Program
 from tests.bench.processes import output_of
 from tests.bench.usage_source import stock
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 CARDS = 4_000
 DAYS = 25

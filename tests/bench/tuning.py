@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import replace
 from statistics import median
-from typing import TYPE_CHECKING
 
 from tests.bench.laboratory import open_laboratory
 from tests.bench.ledgers import RIVALS
 from tests.bench.processing import RATE
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from tests.bench.scale import Scale
+from tests.bench.scale import Scale
 
 
 async def tune(scale: Scale, names: Collection[str]) -> str:

@@ -10,15 +10,16 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import date, timedelta
 
 import orjson
 import uvloop
 
-from kaguan.config import load_settings
-from kaguan.database.pool import open_pool
+from kaguan.carriers.gateway import UsageResult
+from kaguan.config import Settings, load_settings
+from kaguan.database.pool import Pool, open_pool
 from kaguan.logging.setup import configure_logging
 from kaguan.outbox.work.outcome import Done
 from kaguan.sims.cards import DayUsage
@@ -29,14 +30,6 @@ from tests.bench.cpu import resident_mib
 from tests.bench.usage_source import CARRIER, FIRST_DAY, PAGE, UsageSource
 from tests.support.running_task import running_task
 from workers.sync.handler import DataSync
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
-
-    from kaguan.carriers.gateway import UsageResult
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
 
 LIMIT = 900.0  # 秒
 UPSERT = """

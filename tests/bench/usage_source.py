@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
 
-from kaguan.carriers.gateway import Capabilities
+from kaguan.carriers.gateway import Capabilities, InfoResult, Page, StatusResult, UsageResult
+from kaguan.database.pool import Connection
 from kaguan.dev.simulator import Population, iccid_at
 from kaguan.sims.cards import DayUsage
 from kaguan.sims.vocabulary import Carrier
 from tests.bench.comparison import MeasureError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from kaguan.carriers.gateway import InfoResult, Page, StatusResult, UsageResult
-    from kaguan.database.pool import Connection
 
 PAGE = 1_000
 BYTES_PER_KB = 1_024

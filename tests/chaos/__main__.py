@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.chaos.campaign import Plan, Report, fight
 from tests.chaos.catalogue import CATALOGUE, POWER_CUT, SENTINEL, SENTINEL_KINDS, STANDBY, STANDBY_KINDS
@@ -15,14 +15,9 @@ from tests.chaos.pairing import running_pair
 from tests.chaos.report import controls_document, document, fill, missed, said, table
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.sentinel_faults import watched_by_sentinels
-from tests.chaos.servers import running_servers
+from tests.chaos.servers import Servers, running_servers
 from tests.chaos.stage import Cast
 from tests.support.occasion import occasion
-
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from tests.chaos.servers import Servers
 
 ALL = "all"
 SEED = 20_261

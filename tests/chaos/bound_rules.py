@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from tests.chaos.evidence import Evidence
 from tests.chaos.meter import growth
-
-if TYPE_CHECKING:
-    from tests.chaos.evidence import Evidence
-    from tests.chaos.verdict import Verdict
+from tests.chaos.verdict import Verdict
 
 GROWTH = 1.25  # 倍：长战役的头尾之间
 ALLOWANCE = 10.0  # 兆字节：连接池与缓冲随负载来去

@@ -5,37 +5,29 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.chaos.catalogue import CATALOGUE
 from tests.chaos.checker import judge
-from tests.chaos.evidence import collect
-from tests.chaos.faults import Striker, schedule
+from tests.chaos.evidence import Evidence, collect
+from tests.chaos.faults import Planned, Striker, schedule
 from tests.chaos.history_rules import can_judge, examine, judge_histories
-from tests.chaos.journal import entries
+from tests.chaos.journal import Entry, entries
 from tests.chaos.load import Load
 from tests.chaos.meter import Meter, depth_bounds, metered
 from tests.chaos.openness import keeps_order, silent
 from tests.chaos.recording import delivered
 from tests.chaos.recovery import Recovery, recoveries
 from tests.chaos.rewinding import relived
-from tests.chaos.stage import Cast, staged
+from tests.chaos.servers import Servers
+from tests.chaos.stage import Cast, Stage, staged
 from tests.chaos.story import stories
+from tests.chaos.verdict import Verdict
 from tests.chaos.watch import Watch
 from tests.model.history import Rules
 from tests.support.alongside import alongside
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.chaos.evidence import Evidence
-    from tests.chaos.faults import Planned
-    from tests.chaos.journal import Entry
-    from tests.chaos.servers import Servers
-    from tests.chaos.stage import Stage
-    from tests.chaos.verdict import Verdict
 
 TICK = 0.05  # 秒
 LOAD_GRACE = 120.0  # 秒，至少；长的再宽一成

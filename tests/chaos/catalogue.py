@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import signal
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from tests.chaos import line_faults, process_faults, sentinel_faults, server_faults, standby_faults
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Awaitable, Callable
-
-    from tests.chaos.stage import Stage
+from tests.chaos.stage import Stage
 
 Fault: TypeAlias = "Callable[[Stage, random.Random], Awaitable[None]]"
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from tests.chaos.bound_rules import judge_bounds
+from tests.chaos.evidence import Evidence, TaskFact
 from tests.chaos.failover_rules import judge_failover, judge_switches
 from tests.chaos.journal import Kind
 from tests.chaos.mail_rules import judge_mails
 from tests.chaos.request_rules import judge_requests
 from tests.chaos.timing_rules import judge_timing
 from tests.chaos.verdict import MAIL, RESTING, Verdict
-
-if TYPE_CHECKING:
-    from tests.chaos.evidence import Evidence, TaskFact
 
 HIT_SHARE = 0.9  # 至少这么多的故障要真的打中，否则战役说明不了什么
 

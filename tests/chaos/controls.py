@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from tests.chaos.campaign import Plan
+from tests.chaos.campaign import Plan, Report
 from tests.chaos.history_rules import REFUSED
 from tests.chaos.sentinel_faults import TAIL_LOST
 from tests.chaos.stage import Cast
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.chaos.campaign import Report
 
 LOST = ("未了结的任务",)
 VANISHED = ("丢失（已受理却没有任务）",)

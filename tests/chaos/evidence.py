@@ -8,19 +8,17 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.chaos.recording import READ, recorded
+from tests.chaos.journal import Entry
+from tests.chaos.meter import Reading
+from tests.chaos.recording import READ, Recorded, recorded
+from tests.chaos.tail import Lost, Tail
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.chaos.faults import Struck
-    from tests.chaos.journal import Entry
-    from tests.chaos.meter import Reading
-    from tests.chaos.recording import Recorded
     from tests.chaos.stage import Stage
-    from tests.chaos.tail import Lost, Tail
 
 TASKS = """
     select id::text, type, status, delivery,

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Set as AbstractSet
 
 from kaguan.product.exit_codes import ExitCode
-
-if TYPE_CHECKING:
-    from collections.abc import Set as AbstractSet
 
 STARTING = 60.0  # 秒：等依赖的次数在这之内用尽；之后再以「依赖不可用」退出就是崩溃
 IMPORTING = 20.0  # 秒：还没来得及装上 SIGTERM 的处理器

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from tests.chaos.histories import DOUBLED, MISSING, PARTLY, SWAPPED
+from tests.chaos.histories import DOUBLED, MISSING, PARTLY, SWAPPED, Damage, Step
 from tests.chaos.recording import CUT
-
-if TYPE_CHECKING:
-    from tests.chaos.histories import Damage, Step
 
 ALONE = {"outbox": "拿走", "intent": "意向", "released": "交还", "cancel": "要求取消", "+sends": "到信"}
 DOUBTFUL = "不明的信"  # 这段历史里记过「不明」的，信什么时候到、到几封都说得通

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
 
+from tests.chaos.evidence import Evidence
+from tests.chaos.faults import Struck
 from tests.chaos.sentinel_faults import TAIL_LOST
-from tests.chaos.verdict import MAIL
-
-if TYPE_CHECKING:
-    from tests.chaos.evidence import Evidence
-    from tests.chaos.faults import Struck
-    from tests.chaos.verdict import Verdict
+from tests.chaos.verdict import MAIL, Verdict
 
 BACK = 5.0  # 秒：目标
 SLACK = 2.0  # 秒：七个进程挤两个核

@@ -9,7 +9,6 @@ import time
 from collections import defaultdict
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import psycopg
 from redis.exceptions import RedisError
@@ -17,9 +16,7 @@ from redis.exceptions import RedisError
 from kaguan.dev.program import StartError
 from tests.chaos.catalogue import CATALOGUE, DIRECTED, STANDBY
 from tests.chaos.process_faults import BACKLOG_FLUSH, Missed
-
-if TYPE_CHECKING:
-    from tests.chaos.stage import Stage
+from tests.chaos.stage import Stage
 
 FIRST = 0.03  # 进度：系统先热起来
 PAIRED = 5  # 每这么多次有一次与前一次同时下手：重叠的故障也要考

@@ -8,18 +8,15 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from kaguan.dev.program import Program
 from tests.chaos.exits import innocent
 from tests.support import warm
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 RESTART_DELAY = 0.2  # 秒
 STOP_TIMEOUT = 32.0  # 秒：承诺是 30 秒之内停下

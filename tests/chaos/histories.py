@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from tests.chaos.recording import CUT, SENT
+from tests.chaos.recording import CUT, SENT, Change, Recorded
 from tests.chaos.verdict import MAIL
 from tests.model.history import BACK, END, FARTHEST, View, Word
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tests.chaos.recording import Change, Recorded
 
 Step: TypeAlias = tuple[tuple[str, Any], ...]  # 一个事务改了的：名字 → 改成什么；``+`` 开头的是加几
 COLUMNS = ("status", "delivery", "attempt", "lost", "released", "intent", "cancel")

@@ -5,22 +5,17 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from tests.chaos.explained import explained, told_of
-from tests.chaos.histories import SET_BACK, damaged, steps, told, word
-from tests.model.history import END, Rules, compiled, possible
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from tests.chaos.histories import Damage, Step
-    from tests.chaos.recording import Recorded
-    from tests.chaos.verdict import Verdict
-    from tests.model.history import Word
+from tests.chaos.histories import SET_BACK, Damage, Step, damaged, steps, told, word
+from tests.chaos.recording import Recorded
+from tests.chaos.verdict import Verdict
+from tests.model.history import END, Rules, Word, compiled, possible
 
 Shape: TypeAlias = "tuple[bool, tuple[Step, ...]]"  # 寄不寄信，与它的各步
 REFUSED = "协议走不出来的历史"

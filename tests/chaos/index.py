@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from aiohttp import web
 
 from kaguan.flow.probes import LOOPBACK
 from tests.chaos.evidence import read_mail
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 
 @dataclass(slots=True)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from kaguan.database.pool import Connection
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Done, Outcome
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Connection
-    from kaguan.outbox.work.attempt import Attempt
 
 TABLE = "chaos_effect"
 CREATE = (

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import random
+from collections.abc import Callable
 
 from tests.chaos.process_faults import Missed
 from tests.chaos.server_faults import LONG
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable
-
-    from tests.chaos.stage import Stage
+from tests.chaos.stage import Stage
 
 LOOKS = 50  # 次
 LOOK = 0.1  # 秒

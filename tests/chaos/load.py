@@ -8,17 +8,15 @@ import time
 from collections import defaultdict
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 
 from kaguan.flow.probes import LOOPBACK
+from tests.chaos.journal import Entry
 from tests.chaos.openness import REQUEST_TIMEOUT
 from tests.chaos.person import Person
-
-if TYPE_CHECKING:
-    from tests.chaos.journal import Entry
-    from tests.chaos.stage import Stage
+from tests.chaos.stage import Stage
 
 TRIES = 6  # 之后放手，记为不明
 PATIENT_TRIES = 40  # 多数客户端会坚持到有答复

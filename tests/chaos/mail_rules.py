@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
+from tests.chaos.evidence import Evidence, TaskFact
 from tests.chaos.journal import OperatorAction
-from tests.chaos.verdict import MAIL, RESTING
-
-if TYPE_CHECKING:
-    from tests.chaos.evidence import Evidence, TaskFact
-    from tests.chaos.verdict import Verdict
+from tests.chaos.verdict import MAIL, RESTING, Verdict
 
 MARKS = frozenset({"uncertain", "resend", "to_verify"})
 USED_UP = "次尝试用尽"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,6 @@ from kaguan.config.model import Relay
 from kaguan.outbox.vocabulary import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
     from tests.chaos.stage import Cast, Stage
 
 INTERVAL = 1.0  # 秒

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from kaguan.config import Settings
 from kaguan.outbox.task_type import TaskTypes, Unknown
 from kaguan.product.task_types import task_types
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from kaguan.config import Settings
 
 
 def types_of(settings: Settings, mutations: Sequence[str]) -> TaskTypes:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import aiohttp
 
 from kaguan.flow.probes import LOOPBACK
+from tests.chaos.stage import Stage
 from tests.support.eventually import eventually
-
-if TYPE_CHECKING:
-    from tests.chaos.stage import Stage
 
 REQUEST_TIMEOUT = 8.0  # 秒
 

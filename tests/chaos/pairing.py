@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
-from tests.chaos.servers import running_servers
+from tests.chaos.servers import Servers, running_servers
 from tests.support.standby import paired
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.chaos.servers import Servers
 
 
 @asynccontextmanager

@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import aiohttp
 
 from kaguan.flow.probes import LOOPBACK
-from tests.chaos.journal import OperatorAction
+from tests.chaos.journal import Entry, OperatorAction
 from tests.chaos.openness import REQUEST_TIMEOUT
-
-if TYPE_CHECKING:
-    from tests.chaos.journal import Entry
-    from tests.chaos.stage import Stage
+from tests.chaos.stage import Stage
 
 PROMPT_SHARE = 0.5  # 这么多的人马上就后悔：任务还没开始，或正在跑
 PROMPT = 0.1  # 秒

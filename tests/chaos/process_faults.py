@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import resource
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, LiteralString
+from collections.abc import Awaitable, Callable, Sequence
+from typing import LiteralString
 
-from tests.chaos.stage import LEASE
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from tests.chaos.fleet import Unit
-    from tests.chaos.stage import Stage
+from tests.chaos.fleet import Unit
+from tests.chaos.stage import LEASE, Stage
 
 BACKLOG_FLUSH = "积压时 FLUSHALL"
 RESTARTING = 5.0  # 秒：等正在重启的进程至多这么久

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, LiteralString, NamedTuple
 
 from tests.chaos.verdict import MAIL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from tests.chaos.evidence import Mail
 
 INSTALL: LiteralString = """

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
 
+from tests.chaos.evidence import TaskFact
+from tests.chaos.faults import Struck
 from tests.chaos.stage import LEASE
-from tests.chaos.watch import FRESH
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.chaos.evidence import TaskFact
-    from tests.chaos.faults import Struck
-    from tests.chaos.watch import Sample
+from tests.chaos.watch import FRESH, Sample
 
 HORIZON = LEASE + 3.0  # 秒：故障的后果至迟这么久之后看得见
 

@@ -5,30 +5,26 @@ from __future__ import annotations
 import asyncio
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import Any, LiteralString
 
 from tests.chaos import clock
 
 clock.install()
 
-from kaguan.config import Process
+from collections.abc import Awaitable, Callable, Sequence
+
+from kaguan.config import Process, Settings
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.outbox import relay
 from kaguan.outbox.deliver import forward
-from kaguan.outbox.deliver.deliveries import Delivery, fetch
+from kaguan.outbox.deliver.deliveries import Delivery, Due, fetch
 from kaguan.outbox.recover import store
 from kaguan.outbox.recover.history import HistoryCheck
 from kaguan.outbox.vocabulary import Priority
 from kaguan.product.process import run_process
 from relay import __main__ as root
 from tests.chaos.mutated import types_of
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Connection
-    from kaguan.outbox.deliver.deliveries import Due
 
 HEAD_GUARD = "k.head <> t.id"
 WINDOW = 0.1  # 秒：把入队与标记之间拉宽，SIGKILL 才常常落在里面

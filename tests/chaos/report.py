@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
+from tests.chaos.campaign import Report
+from tests.chaos.controls import Control
 from tests.chaos.recovery import rows
 from tests.support.occasion import occasion
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from tests.chaos.campaign import Report
-    from tests.chaos.controls import Control
 
 
 def summary(report: Report) -> dict[str, str]:

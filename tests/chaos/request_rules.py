@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from tests.chaos.evidence import Evidence
 from tests.chaos.journal import OperatorAction
-
-if TYPE_CHECKING:
-    from tests.chaos.evidence import Evidence
-    from tests.chaos.verdict import Verdict
+from tests.chaos.verdict import Verdict
 
 
 def judge_requests(verdict: Verdict, evidence: Evidence) -> None:

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from tests.chaos.process_faults import Missed
 from tests.chaos.server_faults import backlogged
-from tests.support.sentinel import cut_off, watched
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
-
-    from tests.chaos.servers import Servers
-    from tests.chaos.stage import Stage
-    from tests.support.sentinel import Node, Watched
+from tests.chaos.servers import Servers
+from tests.chaos.stage import Stage
+from tests.support.sentinel import Node, Watched, cut_off, watched
 
 TAIL_LOST = "Redis 切换，丢了尾巴"
 TAIL = (0.3, 2.0)  # 秒：断开复制之后再过这么久才杀

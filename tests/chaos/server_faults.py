@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from kaguan.outbox.vocabulary import Priority
 from tests.chaos.process_faults import PAUSE, Missed
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import AsyncIterator
-
-    from tests.chaos.stage import Stage
+from tests.chaos.stage import Stage
 
 SHORT = (0.5, 2.0)  # 秒
 LONG = (1.0, 4.0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -23,13 +25,11 @@ from tests.support.places import PASSABLE, own_port, temporary_place
 from tests.support.servers import UNSYNCED, in_memory_only, told
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
-
-    from kaguan.dev.program import Program
-    from tests.power.mounted import PowerDisk
     from tests.support.sentinel import Watched
     from tests.support.standby import Pair
+
+from kaguan.dev.program import Program
+from tests.power.mounted import PowerDisk
 
 TEMPLATE = "chaos_template"
 SMALL_LOG = ("min_wal_size=32MB", "max_wal_size=64MB")  # 那块盘在内存里；检查点也来得勤

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 from redis.asyncio import Redis
@@ -20,17 +21,12 @@ from tests.chaos.index import Index, indexed, verify_url
 from tests.chaos.ledger import CREATE, TABLE
 from tests.chaos.proxy import Proxy
 from tests.chaos.recording import installing
+from tests.chaos.rewinding import Cut
+from tests.chaos.servers import Servers
+from tests.chaos.tail import Tail
 from tests.support.eventually import eventually
 from tests.support.places import own_port
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
-
-    from tests.chaos.rewinding import Cut
-    from tests.chaos.servers import Servers
-    from tests.chaos.tail import Tail
-    from tests.support.standby import Pair
+from tests.support.standby import Pair
 
 LEASE = 3.0  # 秒
 IDLE_IN_TRANSACTION = 2.0  # 秒：短于暂停的时间，因此停住的进程醒来时会话已被服务器收走

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from kaguan.dev.program import StartError
 from tests.chaos.process_faults import Missed
 from tests.chaos.rewinding import Cut, cut_between
 from tests.chaos.server_faults import LONG
 from tests.chaos.servers import Server
+from tests.chaos.stage import Stage
 from tests.chaos.tail import Memory, cut_off, remembered
 from tests.support.eventually import eventually
 from tests.support.places import own_port
 from tests.support.servers import UNSYNCED, told
-
-if TYPE_CHECKING:
-    import random
-
-    from tests.chaos.stage import Stage
-    from tests.support.standby import Pair
+from tests.support.standby import Pair
 
 DEATHS = (signal.SIGKILL, signal.SIGQUIT)
 TAIL = (0.3, 0.9)  # 秒：WAL 断了这么久，主的才死

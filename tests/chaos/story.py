@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.chaos.evidence import Evidence
-    from tests.chaos.stage import Stage
-    from tests.chaos.verdict import Verdict
+from tests.chaos.evidence import Evidence
+from tests.chaos.stage import Stage
+from tests.chaos.verdict import Verdict
 
 TASK = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 STAMP = re.compile(r'"timestamp":"([^"]+)"')

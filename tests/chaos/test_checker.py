@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,9 +15,6 @@ from tests.chaos.faults import Struck
 from tests.chaos.journal import Entry, Kind, OperatorAction
 from tests.chaos.meter import Reading
 from tests.chaos.process_faults import BACKLOG_FLUSH
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LEDGER = TaskFact("t-ledger", "sim:status_sync", "succeeded", 1, "8986001000000000001")
 MAIL = TaskFact(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.chaos.exits import IMPORTING, STARTING, innocent
 from tests.chaos.fleet import Unit
 from tests.support.eventually import eventually
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # 收到 SIGTERM 就以给定的码退出；没有给的不理会
 PROGRAM = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
@@ -16,9 +16,6 @@ from tests.chaos.verdict import MAIL, Verdict
 from tests.model.history import END, FARTHEST, Rules
 from tests.support.installed import program
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SYNC = "sim:status_sync"
 # 一笔：表，改成什么。任务行依次是状态、投递号、尝试、连丢的租约、已交还、意向、要求过取消

@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.chaos.fleet import Fleet
 from tests.chaos.meter import Meter, Reading, depth_bounds, growth, metered, resident
-from tests.chaos.stage import Cast
+from tests.chaos.stage import Cast, Stage
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.chaos.stage import Stage
 
 
 class Deaf:

@@ -6,7 +6,8 @@ import asyncio
 import random
 import signal
 import sys
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -15,13 +16,9 @@ from tests.chaos.catalogue import CATALOGUE, Kind
 from tests.chaos.clock import VARIABLE
 from tests.chaos.faults import Striker
 from tests.chaos.fleet import Fleet, Unit
+from tests.chaos.stage import Stage
 from tests.support.eventually import eventually
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.chaos.stage import Stage
 
 pytestmark = pytest.mark.rigs
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,9 +14,6 @@ from tests.chaos.faults import schedule
 from tests.chaos.process_faults import BACKLOG_FLUSH
 from tests.chaos.proxy import HOST, Proxy
 from tests.support.eventually import PATIENCE, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 pytestmark = pytest.mark.rigs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from tests.chaos.report import document, fill
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.verdict import Verdict
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_only_the_named_block_changes(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.chaos.campaign import Plan, fight
@@ -12,9 +10,7 @@ from tests.chaos.history_rules import BROKEN, can_judge
 from tests.chaos.report import table
 from tests.chaos.servers import running_servers
 from tests.chaos.stage import Cast
-
-if TYPE_CHECKING:
-    from tests.chaos.verdict import Verdict
+from tests.chaos.verdict import Verdict
 
 SEED = 7
 PLAN = Plan("campaign", tasks=500, faults=18, seed=SEED, rate=45.0)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import TYPE_CHECKING
 
+from tests.chaos.evidence import Evidence
+from tests.chaos.faults import Struck
 from tests.chaos.process_faults import BACKLOG_FLUSH
 from tests.chaos.recovery import HORIZON
-from tests.chaos.verdict import MAIL
-
-if TYPE_CHECKING:
-    from tests.chaos.evidence import Evidence
-    from tests.chaos.faults import Struck
-    from tests.chaos.verdict import Verdict
+from tests.chaos.verdict import MAIL, Verdict
 
 FIRST_START = 2.0  # 秒：目标
 SLACK = 2.0  # 秒：七个进程挤两个核，刚从停住里醒来

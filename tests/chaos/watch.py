@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import psycopg
 
-from tests.chaos.stage import LEASE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.chaos.stage import Stage
+from tests.chaos.stage import LEASE, Stage
 
 INTERVAL = 0.25  # 秒
 TIMEOUT = 3.0  # 秒：问一次库至多这么久

@@ -9,34 +9,30 @@ import os
 import sys
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import Any, LiteralString
 
 from tests.chaos import clock
 
 clock.install()
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from redis.asyncio import Redis
+
 import kaguan.outbox.work.attempt as attempt_module
-from kaguan.config import Process
+from kaguan.config import Process, Settings
 from kaguan.database.sql import load
+from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work import settlement
+from kaguan.outbox.work.attempt import Handler
 from kaguan.product.process import run_process
 from kaguan.sims.tasks import SIM_STATUS_SYNC
+from kaguan.telemetry.metrics import Metrics
 from tests.chaos.ledger import MIXED, LedgerHandler
 from tests.chaos.mutated import types_of
-from workers.__main__ import serve
+from workers.__main__ import OpenHandlers, serve
 from workers.registry import open_handlers
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import AsyncIterator, Mapping, Sequence
-
-    from redis.asyncio import Redis
-
-    from kaguan.config import Settings
-    from kaguan.outbox.task_type import TaskType, TaskTypes
-    from kaguan.outbox.work.attempt import Handler
-    from kaguan.telemetry.metrics import Metrics
-    from workers.__main__ import OpenHandlers
 
 UNFENCED: LiteralString = "select 1 from tb_task where id = %(task_id)s for no key update"
 SETTLED_BY_ANYONE: LiteralString = """

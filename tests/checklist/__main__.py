@@ -9,25 +9,20 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
 from tests.attacks.target import issue_token
-from tests.bench.laboratory import open_laboratory
+from tests.bench.laboratory import Laboratory, open_laboratory
 from tests.bench.scale import SHORT
 from tests.chaos.report import fill
 from tests.checklist import api, delivery, idle
 from tests.checklist.figures import HEADER, Bound, Figure, document
 from tests.checklist.played import PLAYED, play
 from tests.support.occasion import occasion
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from tests.bench.laboratory import Laboratory
 
 MEASURED: dict[int, Callable[[Laboratory, str], Awaitable[list[Figure]]]] = {
     6: delivery.redis_wiped,

@@ -8,28 +8,24 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import psycopg
 
 from tests.attacks.attempts import EMAIL, USERS, Attempt
-from tests.attacks.measure import measure, resident
+from tests.attacks.measure import Target, measure, resident
 from tests.attacks.target import attacked
+from tests.bench.laboratory import Laboratory
 from tests.chaos.proxy import Proxy
 from tests.checklist.figures import Bound, Figure, percentile
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import local, port_of, through
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from tests.attacks.measure import Target
-    from tests.bench.laboratory import Laboratory
 
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 IN_TIME = Bound(" 秒", most=3.5)

@@ -9,7 +9,6 @@ import time
 from contextlib import AsyncExitStack
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING
 
 import aiohttp
 import psycopg
@@ -22,6 +21,7 @@ from kaguan.dev.postgres import DATABASE
 from kaguan.flow.probes import LOOPBACK
 from kaguan.outbox.deliver.scan_throttle import THRIFT
 from tests.attacks.attempts import EMAIL
+from tests.bench.laboratory import Laboratory
 from tests.bench.load import Load
 from tests.bench.processes import running
 from tests.bench.steady import open_steady
@@ -29,13 +29,9 @@ from tests.checklist.api import MAIL, NONE, asking
 from tests.checklist.figures import Bound, Figure, percentile
 from tests.support.alongside import alongside
 from tests.support.eventually import eventually
-from tests.support.fault_plant import EFFECT_TABLE, OPEN, child, local, own_valkey
+from tests.support.fault_plant import EFFECT_TABLE, OPEN, Child, child, local, own_valkey
 from tests.support.pipeline import open_pipeline
 from tests.support.places import own_port
-
-if TYPE_CHECKING:
-    from tests.bench.laboratory import Laboratory
-    from tests.support.fault_plant import Child
 
 PUBLISHED = 1_000
 ROUNDS = 20

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 import aiohttp
 
 from tests.attacks.attempts import USERS
+from tests.bench.laboratory import Laboratory
 from tests.bench.stack import REAL, open_stack
 from tests.bench.steady import CARD, FRESH, ICCID
 from tests.chaos.proxy import Proxy
@@ -17,9 +17,6 @@ from tests.checklist.api import NONE, Asked
 from tests.checklist.figures import Bound, Figure
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import OPEN, local, port_of, through
-
-if TYPE_CHECKING:
-    from tests.bench.laboratory import Laboratory
 
 CUT_AFTER = 5.0  # 秒：安静这么久，代理就断
 QUIET = CUT_AFTER + 1.0  # 秒：一轮里安静多久；代理隔 0.1 秒看一眼

@@ -8,15 +8,12 @@ import os
 import signal
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.checklist.figures import Bound, Figure
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 FAULTS = "tests/integration/faults"
 OUTAGE = "tests/e2e/test_fault_outage.py"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
+
+import pytest
 
 from kaguan.sims.vocabulary import Carrier
 from tests.support.occasion import occasion
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    import pytest
 
 PAGE = ROOT / "docs" / "evidence" / "CONTRACT-CARRIERS.md"
 PATTERN = "test_carriers*.py"

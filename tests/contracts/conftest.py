@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.contracts.carriers_report import CarrierContract
 from tests.contracts.contract_report import WANTED
-
-if TYPE_CHECKING:
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 
 def pytest_configure(config: pytest.Config) -> None:

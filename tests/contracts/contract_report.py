@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from tests.contracts.documented import DOCUMENT
 from tests.support.occasion import occasion
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 PAGE = ROOT / "docs" / "evidence" / "CONTRACT.md"
 WANTED = "KAGUAN_WRITE_CONTRACT"

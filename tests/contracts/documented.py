@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from jsonschema_rs import Draft202012Validator
 
 from api.openapi.document import build
 from api.openapi.headers import HEADERS
 from api.routes import ROUTES
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 DOCUMENT = build(ROUTES)
 

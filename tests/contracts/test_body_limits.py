@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
+import aiohttp
 import pytest
 
 from api.console.browser import MAX_FORM
 from api.endpoints.binding import EMPTY_LIMIT
+from api.endpoints.endpoint import Endpoint
 from api.endpoints.reasons import MAX_REPORTED
 from api.resources.task_batch import ITEM_ERRORS
 from api.routes import ROUTES
@@ -19,15 +22,7 @@ from kaguan.words.errors import Code
 from kaguan.words.units import MIB
 from tests.attacks import bodies
 from tests.support.raw_http import exchange
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    import aiohttp
-
-    from api.endpoints.endpoint import Endpoint
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 CEILING = 16 * MIB
 WITH_BODY = [route for route in ROUTES if route.body is not None]

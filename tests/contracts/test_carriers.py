@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +13,7 @@ from kaguan.carriers.gateway import (
     CardFailed,
     CardNotFound,
     CarrierError,
+    CarrierGateway,
     ProtocolError,
     RateLimitedError,
     RejectedError,
@@ -24,11 +25,6 @@ from kaguan.dev.simulator.population import Override
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
 from tests.support.carrier_world import CARDS, NO_SUCH_CARD, Simulated, gateways_of, simulating
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from kaguan.carriers.gateway import CarrierGateway
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=2)
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from yarl import URL
 
+from kaguan.breakers.breaker import BreakerStatus
 from kaguan.carriers.build import open_gateways
 from kaguan.carriers.gateway import (
     CarrierError,
+    CarrierGateway,
     CircuitOpenError,
     ProtocolError,
     QueuedError,
@@ -37,16 +40,8 @@ from kaguan.sims.vocabulary import Carrier
 from kaguan.telemetry import spans
 from tests.support.carrier_world import Simulated, gateways_of, simulating
 from tests.support.eventually import PATIENCE, eventually
+from tests.support.tracing import Tracing
 from workers.metrics import BREAKER_STATES
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    from kaguan.breakers.breaker import BreakerStatus
-    from kaguan.carriers.gateway import CarrierGateway
-    from tests.support.tracing import Tracing
 
 CENTER = Carrier.CONTROL_CENTER
 SECRETS = {Carrier.ONELINK: "password", Carrier.CONTROL_CENTER: "api_key"}

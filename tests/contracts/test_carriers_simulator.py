@@ -6,8 +6,9 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -19,9 +20,6 @@ from kaguan.sims.iccid import Issuer, normalise, with_check_digit
 from kaguan.sims.vocabulary import Carrier
 from tests.support.carrier_world import NO_SUCH_CARD, gateways_of
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 pytestmark = pytest.mark.measured
 PASSWORD = "from-the-environment"

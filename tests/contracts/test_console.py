@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp import hdrs
+from aiohttp import hdrs, web
 
 from api.console.mount import routes
 from tests.support.console import signed_in, visiting
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 TASK = "018bcfe5-68c9-7000-8000-000000000009"
 OPEN = {"/console/login", "/console/live/whoami", "/console/assets/{name}"}

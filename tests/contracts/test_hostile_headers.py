@@ -9,7 +9,6 @@ import asyncio
 import base64
 import os
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,9 +16,7 @@ from hypothesis import strategies as st
 
 from tests.support.console import signed_in
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 EXAMPLES = int(os.environ.get("KAGUAN_FUZZ_EXAMPLES", "0"))
 AT_ONCE = 8  # 一个例子里的请求数：逐个建连接太慢

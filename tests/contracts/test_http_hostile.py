@@ -7,7 +7,7 @@ import io
 import json
 import tracemalloc
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,9 +15,7 @@ from api.routes import ROUTES
 from kaguan.sims.iccid import with_check_digit
 from kaguan.words.errors import Code
 from kaguan.words.units import MIB
-
-if TYPE_CHECKING:
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 CEILING = 16 * MIB
 JSON_HEADERS = {"Content-Type": "application/json"}

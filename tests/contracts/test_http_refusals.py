@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.support.access_log import AccessLines
 from tests.support.eventually import PATIENCE
 from tests.support.raw_http import exchange
-
-if TYPE_CHECKING:
-    from tests.support.access_log import AccessLines
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 ENVELOPE = {"code", "msg", "data", "request_id", "timestamp"}
 EMAIL = "/api/v1/tasks/email"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import orjson
 import pytest
 import yaml
 from pydantic import TypeAdapter, create_model
 
+from api.endpoints.endpoint import Endpoint
 from api.openapi.document import as_yaml, build
 from api.openapi.parts import Components
 from api.routes import ROUTES
@@ -19,12 +21,7 @@ from kaguan.tokens.service import SCOPES
 from kaguan.words.errors import MEANINGS, Code
 from tests.contracts.documented import DOCUMENT, response_of, schema_of
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from api.endpoints.endpoint import Endpoint
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 COMMITTED = ROOT / "docs" / "openapi.yaml"
 SUBAPP = "/monitor"

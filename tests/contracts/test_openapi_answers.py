@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,9 +13,6 @@ from api.routes import ROUTES
 from kaguan.config import load_settings
 from tests.contracts.documented import DOCUMENT, header_faults, response_of, schema_of
 from tests.support.serving import Api, serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 V1 = "/api/v1"
 TASK = V1 + "/tasks/{task_id}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from kaguan.database.pool import Pool
 from kaguan.flow.probes import LOOPBACK
 from kaguan.tokens import service as tokens
 from tests.attacks.measure import Target
@@ -13,11 +14,6 @@ from tests.fuzz.messages import ambiguous
 from tests.fuzz.striking import Report, climbs_by_halves, dawdle, descriptors, logged_errors, settle, strike, strike_all
 from tests.support.api_process import api_process
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from kaguan.database.pool import Pool
 
 CONFIGURED = {
     "KAGUAN_API__RATE_PER_TOKEN": "100000",

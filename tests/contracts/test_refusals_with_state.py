@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import endpoint
 from api.routes import ROUTES
 from kaguan.config import load_settings
@@ -16,13 +17,9 @@ from kaguan.idempotency import store
 from kaguan.tokens import service as tokens
 from tests.chaos.proxy import Proxy
 from tests.contracts.documented import header_faults, response_of
+from tests.support.access_log import AccessLines
 from tests.support.eventually import PACE, eventually
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from api.endpoints.call import Answer, Call
-    from tests.support.access_log import AccessLines
-    from tests.support.serving import Reply
+from tests.support.serving import Reply, serving
 
 V1 = "/api/v1"
 ITEM = "/users/{id}"

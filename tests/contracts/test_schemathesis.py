@@ -6,7 +6,9 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+from aiohttp import web
 
 from api.resources.task_events import STREAMS, Streams
 from api.routes import ROUTES
@@ -15,11 +17,6 @@ from tests.contracts.contract_report import Summary, publish
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from aiohttp import web
 
 EXAMPLES = 12  # 每个操作、每个阶段
 HOOKS = "tests.contracts.schemathesis_hooks"

@@ -11,15 +11,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 BIN = ROOT / ".venv" / "client" / "bin"
 DOCUMENT = ROOT / "docs" / "openapi.yaml"

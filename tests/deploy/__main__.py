@@ -11,8 +11,10 @@ import ssl
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -28,10 +30,6 @@ from tests.support.places import own_port, temporary_place
 from tests.support.repository import ROOT
 from tests.support.servers import running
 from tests.support.smtp_server import Script, SmtpServer, smtp_server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 USER = "10001:10001"
 PROCESSES = ("api", "relay", "worker")

@@ -6,20 +6,16 @@ import asyncio
 import os
 import shutil
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from datetime import datetime
+from pathlib import Path
 
 import psycopg
 
 from kaguan.dev.binaries import postgres_bin
+from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import make_private
+from kaguan.dev.program import Program
 from tests.support.eventually import PATIENCE, eventually
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from pathlib import Path
-
-    from kaguan.dev.postgres import PostgresServer
-    from kaguan.dev.program import Program
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from tests.deploy.rolling import API, RELAY
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from tests.deploy.releases import Damage
-    from tests.deploy.rolling import Roll
+from tests.deploy.releases import Damage
+from tests.deploy.rolling import API, RELAY, Roll
 
 CONTRACTION = """from alembic import op
 

@@ -6,24 +6,20 @@ import asyncio
 import json
 import re
 from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import psycopg
 
-from tests.e2e.stack import kaguan, started
+from tests.deploy.archive import Archive
+from tests.e2e.stack import RunningStack, kaguan, started
 from tests.support.eventually import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from datetime import datetime
-    from pathlib import Path
-
-    from tests.deploy.archive import Archive
-    from tests.e2e.stack import RunningStack
-    from tests.support.smtp_server import SmtpServer
+from tests.support.smtp_server import SmtpServer
 
 PASSING = {0, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 SUBJECT = re.compile(rb"^Subject: (\w+)-", re.MULTILINE)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VERSION = "0.3.0"
 # 最近一次定下的版本是哪个提交：仓库没有标签，认的是提交号。定下一版时换成那一个；

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kaguan.dev.program import minimal_environment
 from tests.chaos.fleet import Release
@@ -12,10 +12,7 @@ from tests.deploy import previous
 from tests.e2e.wheels import build, install, run
 from tests.support.repository import ROOT, tracked
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Damage = Callable[[Path], None]
+Damage = Callable[[Path], None]
 
 WHERE = "import api, kaguan, relay, workers; print(*(one.__file__ for one in (api, kaguan, relay, workers)))"
 

@@ -14,7 +14,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import typer
 from redis.asyncio import Redis
@@ -26,15 +26,10 @@ from tests.chaos.fleet import Unit
 from tests.chaos.servers import Server
 from tests.deploy.archive import Archive
 from tests.deploy.letters import Drill, printed
-from tests.e2e.stack import clean_environment, fetch, kaguan
+from tests.e2e.stack import RunningStack, clean_environment, fetch, kaguan
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import own_port, temporary_place
 from tests.support.smtp_server import STALL, Script, smtp_server
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.e2e.stack import RunningStack
 
 MANY = 20
 SOME = 10

@@ -7,10 +7,10 @@ import itertools
 import json
 import signal
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import aiohttp
 import psycopg
@@ -18,17 +18,11 @@ import psycopg
 from kaguan.flow.probes import LOOPBACK
 from kaguan.queues.keys import PRESENCE_CARDS
 from tests.chaos.faults import Struck
-from tests.chaos.load import Heard
-from tests.chaos.stage import listening
+from tests.chaos.fleet import Release, Unit
+from tests.chaos.load import Heard, Load
+from tests.chaos.stage import Stage, listening
 from tests.deploy.releases import kaguan
 from tests.support.eventually import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from tests.chaos.fleet import Release, Unit
-    from tests.chaos.load import Load
-    from tests.chaos.stage import Stage
 
 API, RELAY, WORKER = "api", "relay", "worker"
 LOOK = 0.2  # 秒：隔多久读一次

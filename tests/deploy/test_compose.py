@@ -8,7 +8,8 @@ import os
 import re
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -25,9 +26,6 @@ from tests.support.installed import command, program
 from tests.support.places import own_port
 from tests.support.production import CONTROL_CENTER, NEEDED, ONELINK, SECRETS, SMTP
 from tests.support.redis_users import AS_SHIPPED, make_secrets
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OURS = ("migrate", "api", "relay", "worker")
 ACL = re.compile(r"ACL SETUSER (kaguan-\w+) reset on ><密码> (.+)")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import yaml
 
 from kaguan.cli.connections import COMMANDS, at_most
 from kaguan.config.model import Database
 from tests.deploy.shipping import DEPLOY, HANDBOOK, METRICS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EACH = {role: at_most(Database(), role) for role in METRICS}
 AT_LEAST = sum(EACH.values()) + COMMANDS

@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -19,10 +20,6 @@ from tests.support.eventually import PATIENCE
 from tests.support.installed import program
 from tests.support.places import own_port
 from tests.support.repository import ROOT, tracked
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 DOCKERFILE = DEPLOY / "Dockerfile"
 HADOLINT = os.path.join(os.path.dirname(sys.executable), "hadolint")  # noqa: PTH118, PTH120 虚拟环境里的，不解开链接

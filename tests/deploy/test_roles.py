@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -12,15 +13,10 @@ from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 
 from kaguan.database.migrate import upgrade
 from kaguan.dev.binaries import postgres_bin
+from kaguan.dev.postgres import PostgresServer
 from tests.deploy.shipping import DEPLOY
 from tests.support.eventually import PATIENCE
 from tests.support.roles import APPLICATION, OWNER, PASSWORD, READER, apply_roles, as_role, empty_database
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from kaguan.dev.postgres import PostgresServer
 
 DATABASE = "roles"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +16,6 @@ from tests.deploy.shipping import DEPLOY, GIVEN, HANDBOOK, KEPT, METRICS, unknow
 from tests.support.eventually import PATIENCE
 from tests.support.installed import program, version_of
 from tests.support.production import SECRETS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 LONG_LIVED = (Process.API, Process.RELAY, Process.WORKER)

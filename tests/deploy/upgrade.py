@@ -17,32 +17,27 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from tests.chaos.campaign import drain
 from tests.chaos.checker import judge
 from tests.chaos.evidence import collect
-from tests.chaos.journal import Kind, entries
+from tests.chaos.journal import Entry, Kind, entries
 from tests.chaos.load import Load
 from tests.chaos.report import fill
 from tests.chaos.servers import running_servers
-from tests.chaos.stage import Cast, staged
+from tests.chaos.stage import Cast, Stage, staged
 from tests.chaos.story import stories
+from tests.chaos.verdict import Verdict
 from tests.deploy import previous
-from tests.deploy.broken import CONTROLS
+from tests.deploy.broken import CONTROLS, Broken
 from tests.deploy.releases import kaguan, previous_release, this_release
 from tests.deploy.rolling import API, RELAY, WORKER, Roll
 from tests.deploy.upgrade_report import Report, control_table, document, rows_of, told
 from tests.support.alongside import alongside
 from tests.support.places import temporary_place
-
-if TYPE_CHECKING:
-    from tests.chaos.journal import Entry
-    from tests.chaos.stage import Stage
-    from tests.chaos.verdict import Verdict
-    from tests.deploy.broken import Broken
 
 MOST = 100_000  # 个：不到负载自己停下
 LATER = (5.0, 40.0)  # 秒：有的定在几段之后

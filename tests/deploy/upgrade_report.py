@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import quantiles
-from typing import TYPE_CHECKING
 
+from tests.chaos.evidence import Evidence, TaskFact
+from tests.chaos.verdict import Verdict
 from tests.deploy import previous
+from tests.deploy.broken import Broken
+from tests.deploy.rolling import Phase, Roll
 from tests.support.occasion import occasion
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.chaos.evidence import Evidence, TaskFact
-    from tests.chaos.verdict import Verdict
-    from tests.deploy.broken import Broken
-    from tests.deploy.rolling import Phase, Roll
 
 
 @dataclass(frozen=True, slots=True)

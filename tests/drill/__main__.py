@@ -8,16 +8,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tests.drill.faults import FAULTS
-from tests.drill.scoring import HEAD, line, score
-from tests.drill.stage import calm, staged
-
-if TYPE_CHECKING:
-    from tests.drill.faults import Fault
-    from tests.drill.scoring import Score
-    from tests.drill.stage import Stage
+from tests.drill.faults import FAULTS, Fault
+from tests.drill.scoring import HEAD, Score, line, score
+from tests.drill.stage import Stage, calm, staged
 
 PATIENCE = 360.0  # 秒：意外退出要说五分钟
 POLL = 0.5  # 秒

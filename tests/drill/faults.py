@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from uuid_utils import uuid7
 
 from tests.drill.relay_host import DEFERRED
-from tests.drill.stage import family, send_tree
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
-
-    from tests.drill.stage import Stage
+from tests.drill.stage import Stage, family, send_tree
 
 RELAY_DEATHS = 5
 BATCH, BATCHES = 1_000, 50

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from kaguan.flow.probes import LOOPBACK
 from tests.support.smtp_server import Script, SmtpServer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 DEFERRED = "later@example.com"  # 总叫它晚些再来
 LATER = "451 4.7.1 try again later"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.drill.faults import Fault
-    from tests.drill.watching import Sight, Witness
+from tests.drill.faults import Fault
+from tests.drill.watching import Sight, Witness
 
 WEIGHT = {"ok": 0, "warn": 1, "bad": 2, "unknown": 2, "silent": 2}
 PROMPT = 20.0  # 秒：要在这之内说出缘由

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import psycopg
@@ -16,19 +18,11 @@ from redis.asyncio import Redis
 
 from kaguan.dev.simulator.population import iccid_at
 from kaguan.sims.vocabulary import Carrier
-from tests.drill.relay_host import mail_relay
-from tests.drill.watching import watching
-from tests.e2e.stack import started
+from tests.drill.relay_host import MailRelay, mail_relay
+from tests.drill.watching import Watch, watching
+from tests.e2e.stack import RunningStack, started
 from tests.support.alongside import alongside
 from tests.support.eventually import eventually
-
-if TYPE_CHECKING:
-    import signal
-    from collections.abc import AsyncIterator, Iterable
-
-    from tests.drill.relay_host import MailRelay
-    from tests.drill.watching import Watch
-    from tests.e2e.stack import RunningStack
 
 MAILS_PER_SECOND = 4
 CARDS = 5

@@ -6,21 +6,16 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import aiohttp
 
-from tests.e2e.stack import KAGUAN, clean_environment
+from tests.e2e.stack import KAGUAN, RunningStack, clean_environment
 from tests.support.alongside import alongside
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from tests.e2e.stack import RunningStack
 
 EVERY = 1.0  # 秒
 TIMEOUT = aiohttp.ClientTimeout(total=5)

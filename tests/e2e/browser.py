@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    StorageState,
+    WebError,
+    async_playwright,
+    expect,
+)
 
 from tests.support.artifacts import place
 from tests.support.eventually import PATIENCE
 from tests.support.installed import program
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, StorageState, WebError
 
 # 没有外网也不去找；root 下没有沙箱
 FLAGS = (

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from kaguan.dev.privileges import can_run, server_identity
 from tests.support.interpreter import Interpreter
 from tests.support.places import temporary_place
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture

@@ -7,23 +7,20 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import yaml
 
+from tests.e2e.stack import RunningStack
 from tests.support.accelerated_rules import accelerated
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.installed import program
 from tests.support.places import own_port
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
-
-    from tests.e2e.stack import RunningStack
 
 SHIPPED = ROOT / "observability" / "prometheus"
 INTERVAL = "1s"

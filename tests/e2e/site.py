@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
-from playwright.async_api import expect
+from playwright.async_api import Browser, Page, StorageState, expect
 
 from kaguan.outbox.recover.vanished import LONGEST_REQUEST_ID
 from tests.e2e.browser import chromium, tab
@@ -15,12 +16,6 @@ from tests.e2e.stack import RunningStack, started
 from tests.e2e.traffic import business, redis_forgets, script
 from tests.support.places import temporary_place
 from tests.support.smtp_server import smtp_server
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
-
-    from playwright.async_api import Browser, Page, StorageState
 
 SETTINGS = {
     "KAGUAN_WORKER__LEASE": "3",

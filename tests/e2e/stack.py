@@ -9,10 +9,11 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dotenv import dotenv_values
 
@@ -21,9 +22,6 @@ from tests.support import warm
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import own_port
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
 
 KAGUAN = (sys.executable, "-c", "from kaguan.cli.app import main; main()")
 READY = "卡管已就绪"

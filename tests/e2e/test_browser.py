@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -15,9 +16,6 @@ from tests.e2e.browser import PHONE, barriers, overflow, shoot, tab, untranslate
 from tests.e2e.site import Site, log_in, running_site
 from tests.e2e.stack import kaguan
 from tests.e2e.traffic import REFUSED, busy, mail
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from playwright.async_api import Browser
 
 from tests.e2e.browser import PHONE, barriers, chromium, overflow, tab, untranslated
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from playwright.async_api import Browser
 
 pytestmark = [pytest.mark.rigs, pytest.mark.asyncio(loop_scope="module")]
 

@@ -11,11 +11,12 @@ import json
 import os
 import urllib.request
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from aiohttp import web
@@ -24,16 +25,11 @@ from aiohttp.test_utils import TestServer
 from kaguan.dev.simulator import iccid_at
 from kaguan.sims.vocabulary import Carrier
 from tests.e2e.carrier_scenes import ATTEMPTS, BREAKER_SCENES, CARDS, COOLDOWN, NO_SUCH_CARD, SCENES, USED_UP, Scene
-from tests.e2e.stack import kaguan, started
+from tests.e2e.stack import RunningStack, kaguan, started
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.occasion import occasion
 from tests.support.places import own_port
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.e2e.stack import RunningStack
 
 LEAP_DAY = "0 0 29 2 *"  # 每小时过五分的那个计划不来凑热闹：赶上风浪就多一个失败的
 SETTLED = {"succeeded", "failed", "cancelled", "uncertain"}

@@ -9,11 +9,12 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import typer.main
@@ -32,17 +33,12 @@ from kaguan.database.metadata import Base
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.product.task_types import NAMES
 from kaguan.words.errors import MEANINGS
-from tests.e2e.stack import clean_environment, started
+from tests.e2e.stack import RunningStack, clean_environment, started
 from tests.support import warm
 from tests.support.declared_metrics import everywhere
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.repository import ROOT
 from workers.email.receipt import Outage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.e2e.stack import RunningStack
 
 README = ROOT / "README.md"
 GUIDES = ROOT / "docs" / "002-sqlalchemy-postgres-saq"

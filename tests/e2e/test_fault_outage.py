@@ -14,17 +14,18 @@ import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from kaguan.tokens import service as tokens
 from tests.support.eventually import eventually
 from tests.support.fault_plant import (
     EFFECT_TABLE,
     QUICK,
+    Child,
     all_closed,
     child,
     effects,
@@ -35,11 +36,7 @@ from tests.support.fault_plant import (
 )
 from tests.support.pipeline import open_pipeline
 from tests.support.places import own_port
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
-    from tests.support.fault_plant import Child
-    from tests.support.records import Record
+from tests.support.records import Record
 
 OUTAGE = float(os.environ.get("KAGUAN_FAULT_OUTAGE", "6"))  # 秒
 BETWEEN = 0.25  # 秒；两个请求之间

@@ -9,7 +9,8 @@ import signal
 import sys
 import urllib.parse
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -17,9 +18,6 @@ import pytest_asyncio
 from tests.e2e.stack import RunningStack, clean_environment, fetch, started
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import temporary_place
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

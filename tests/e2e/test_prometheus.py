@@ -8,8 +8,10 @@ import re
 import signal
 import time
 import urllib.parse
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -27,10 +29,6 @@ from tests.support.installed import program
 from tests.support.places import temporary_place
 from tests.support.repository import ROOT
 from tests.support.smtp_server import smtp_server
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

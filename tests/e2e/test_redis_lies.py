@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from redis.asyncio import Redis
 
 from kaguan.queues import keys
 from tests.e2e.stack import started
 from tests.fuzz.lying import Campaign, few_lies
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def test_whatever_redis_says_nothing_is_lost_or_undone_and_everybody_can_see(place: Path) -> None:

@@ -6,10 +6,12 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -22,10 +24,6 @@ from kaguan.tokens import service as tokens
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.otlp_receiver import Kind, OtlpReceiver, ReceivedSpan, otlp_receiver
 from tests.support.places import own_port
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 CLIENT_SPAN = "b7ad6b7169203331"

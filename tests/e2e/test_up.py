@@ -12,23 +12,19 @@ import site
 import socket
 import stat
 import sys
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from kaguan.dev.predecessor import command_line
 from tests.e2e.stack import KAGUAN, READY, RunningStack, kaguan, started
 from tests.support.eventually import eventually
+from tests.support.interpreter import Interpreter
 from tests.support.otlp_receiver import otlp_receiver
 from tests.support.places import own_port
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.interpreter import Interpreter
 
 CHILDREN = {"postgres", "valkey", "traceview", "smtp", "simulator", "api", "relay", "worker"}
 USER = {"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}

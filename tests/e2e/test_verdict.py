@@ -5,31 +5,24 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import Browser, Page, StorageState, expect
 
-from tests.drill.relay_host import mail_relay
+from tests.drill.relay_host import MailRelay, mail_relay
 from tests.drill.scoring import flaps
 from tests.drill.stage import family, send_tree
 from tests.e2e.browser import PHONE, barriers, chromium, overflow, shoot, tab, untranslated
 from tests.e2e.site import log_in
-from tests.e2e.stack import kaguan, started
+from tests.e2e.stack import RunningStack, kaguan, started
 from tests.e2e.traffic import mail
 from tests.support.eventually import eventually
 from tests.support.places import temporary_place
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from playwright.async_api import Browser, Page, StorageState
-
-    from tests.drill.relay_host import MailRelay
-    from tests.e2e.stack import RunningStack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

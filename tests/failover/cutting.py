@@ -7,15 +7,11 @@ import shutil
 import signal
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import write_private
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from kaguan.dev.postgres import PostgresServer
-    from tests.chaos.servers import Server
+from tests.chaos.servers import Server
 
 
 class Cut(StrEnum):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
+import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -17,9 +17,6 @@ from tests.support.eventually import eventually
 from tests.support.postgres_fleet import restarted
 from tests.support.redis_fleet import FLEET, open_stage
 from tests.support.sentinel import tell
-
-if TYPE_CHECKING:
-    import pytest
 
 FIXED = 1.0  # 秒
 CONNECTIONS = 3  # 一个进程；我们的回来时也是这么多

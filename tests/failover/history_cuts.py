@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
@@ -18,6 +19,8 @@ from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.deliver import in_redis
 from kaguan.outbox.recover.gate import Mark
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Outcome
 from kaguan.queues import keys
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
 from tests.failover.cutting import Cut, Cutting
@@ -28,13 +31,6 @@ from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
 from tests.support.smtp_server import SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
 
 DONE = "select count(*) from vw_task where status in ('pending', 'queued', 'running', 'retrying')"
 

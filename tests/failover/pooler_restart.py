@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sized
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
+from kaguan.dev.postgres import PostgresServer
 from kaguan.product.task_types import task_types
 from relay import __main__ as relay
 from tests.chaos.servers import Server
@@ -18,13 +19,7 @@ from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, Effects, all_closed, effects, own_directory
 from tests.support.pipeline import open_pipeline
 from tests.support.pooler import Pooler
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sized
-
-    from kaguan.dev.postgres import PostgresServer
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 CLIENTS = 8
 PAUSE = 0.02  # 秒；一个客户端两次请求之间

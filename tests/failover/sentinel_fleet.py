@@ -6,20 +6,17 @@ import asyncio
 import signal
 from contextlib import AsyncExitStack
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from tests.support.alongside import alongside
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, all_closed, effects, own_directory
 from tests.support.pipeline import open_pipeline
 from tests.support.redis_fleet import FLEET, STEP, Return, is_whole, open_fleet
 from tests.support.sentinel import watched
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
 
 TASKS = 20
 SAMPLE = 0.02  # 秒

@@ -6,8 +6,10 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import aiohttp
 import psycopg
 
 from kaguan.config import load_settings
@@ -15,24 +17,10 @@ from kaguan.database.pool import open_pool
 from kaguan.tokens import service as tokens
 from tests.support.api_process import api_process
 from tests.support.eventually import eventually
-from tests.support.fault_plant import (
-    EFFECT_TABLE,
-    QUICK,
-    Effects,
-    all_closed,
-    child,
-    effects,
-    own_directory,
-    relaying,
-)
+from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, child, effects, own_directory, relaying
 from tests.support.pipeline import open_pipeline
 from tests.support.smtp_server import smtp_server
 from tests.support.standby import replicated
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import aiohttp
 
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 IN_TIME = 4.0  # 秒：请求的时限出厂 3 秒

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import psycopg
 from structlog.testing import capture_logs
@@ -14,6 +14,8 @@ from kaguan.config import load_settings
 from kaguan.database.pool import PASSING_ERRORS, open_pool
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.accept.acceptance import Submission, accept_many
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Outcome
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, own_directory, relaying
@@ -23,12 +25,6 @@ from tests.support.smtp_server import smtp_server
 from tests.support.standby import replicated
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
 
 EACH = 5  # 每一段交这么多封信、这么多个记一行效果的
 END = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'kaguan-worker'"

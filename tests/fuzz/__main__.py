@@ -6,22 +6,17 @@ import argparse
 import asyncio
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import psycopg
 
 from kaguan.flow.probes import LOOPBACK, answers_ready
 from kaguan.tokens import service as tokens
 from tests.attacks.measure import Target
-from tests.bench.laboratory import open_laboratory
+from tests.bench.laboratory import Laboratory, open_laboratory
 from tests.bench.processes import running
 from tests.bench.scale import SHORT
-from tests.fuzz.striking import dawdle, descriptors, logged_errors, settle, strike
+from tests.fuzz.striking import Report, dawdle, descriptors, logged_errors, settle, strike
 from tests.support.places import own_port
-
-if TYPE_CHECKING:
-    from tests.bench.laboratory import Laboratory
-    from tests.fuzz.striking import Report
 
 SLOW_CLIENTS = 1_000
 SLOW_PATIENCE = 40.0  # 秒；读完请求体至多 10 秒，闲着的连接 15 秒

@@ -9,21 +9,19 @@ import asyncio
 import http.client
 import re
 import time
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlencode, urlsplit
+
+from redis.asyncio import Redis
 
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues import keys
 from tests.e2e.stack import RunningStack, kaguan
 from tests.support.eventually import PACE, PATIENCE, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-
-    from redis.asyncio import Redis
 
 Value: TypeAlias = "bytes | dict[str, bytes] | dict[str, float] | list[bytes] | set[bytes]"
 

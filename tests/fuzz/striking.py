@@ -6,20 +6,15 @@ import asyncio
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from statistics import median
-from typing import TYPE_CHECKING
 
-from tests.attacks.measure import resident
+from tests.attacks.measure import Target, resident
 from tests.fuzz.messages import ambiguous, awkward, mutated, unfinished
 from tests.support.eventually import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from tests.attacks.measure import Target
 
 AT_ONCE = 32
 PATIENCE = 0.3  # 秒；没说完的，对方在等，不陪它

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 
+from kaguan.config import Settings
 from tests.support.serving import Api, serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.config import Settings
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ import inspect
 import json
 import re
 import sys
+from collections.abc import Iterator
 from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import typer
@@ -26,9 +27,6 @@ from kaguan import outbox
 from kaguan.cli.app import app
 from kaguan.config.loading import known_keys
 from tests.support.fault_plant import own_directory, own_postgres
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 RECORDED = Path(__file__).with_name("release.json")
 LENGTH = 12  # 个字符的指纹

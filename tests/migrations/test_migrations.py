@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -13,9 +13,6 @@ from alembic.util.exc import CommandError
 from kaguan.database import migrate
 from kaguan.database.migrate import Status
 from tests.support.upgrading import NEXT, NOW, OUTBOX, RECORD, next_release
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tests.model.spin import DEPTH, MEMORY, MODEL
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 OBSERVER = Path(__file__).with_name("history.h")
 FARTHEST = 8  # 模型数得到的投递号（TOP）减一：再往后的它跟不上

@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.model.mutation import Mutation
 from tests.model.mutations import MUTATIONS
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from tests.model.mutation import Mutation
-
 
 DOCUMENT = ROOT / "docs" / "evidence" / "MODEL.md"
 TABLE = re.compile(r"(?<=<!-- mutations -->\n).*(?=<!-- /mutations -->)", re.DOTALL)

@@ -6,28 +6,22 @@ import asyncio
 import sys
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
 
 import typer
 import uvloop
 
+from kaguan.config.model import Smtp
 from kaguan.config.relay_host import parse_relay_host
+from kaguan.mail.message import Envelope
 from kaguan.words.units import MIB
-from tests.mta.postfix import install, postfix
+from tests.mta.postfix import Postfix, install, postfix
 from tests.support.eventually import eventually
 from tests.support.mail_sizes import SIZES, largest, letter
 from tests.support.mail_tasks import CERTIFICATES, config_for, send
-from workers.email.receipt import RecipientOutcome
+from workers.email.receipt import Receipt, RecipientOutcome
 from workers.email.transport import open_mailer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.config.model import Smtp
-    from kaguan.mail.message import Envelope
-    from tests.mta.postfix import Postfix
-    from workers.email.receipt import Receipt
 
 RUNS = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 MODES = ("clear", "starttls", "implicit")

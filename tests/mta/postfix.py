@@ -6,17 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from tests.support.mail_tasks import CERTIFICATES
 from tests.support.places import own_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DOMAIN = "kaguan.example"
 POSTFIX = "/usr/sbin/postfix"

@@ -14,15 +14,13 @@
 
 from __future__ import annotations
 
+import random
 import stat
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Iterator
-    from pathlib import Path
+from pathlib import Path
+from typing import TypeAlias
 
 SECTOR = 512  # 字节：盘一次写成的
 PAGE = 4_096  # 字节：文件长出来的那一页整页写下，长短才改

@@ -15,13 +15,10 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NoReturn
 
 from tests.power.disk import Disk
 from tests.power.session import Session
-
-if TYPE_CHECKING:
-    from typing import NoReturn
 
 DEVICE = "/dev/fuse"
 FUSERMOUNT = "fusermount3"

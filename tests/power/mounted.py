@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,6 @@ from tests.support.eventually import PATIENCE, eventually
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
     from tests.chaos.servers import Server
 
 Names: TypeAlias = Literal["posix", "journal"]

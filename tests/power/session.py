@@ -8,19 +8,14 @@ import os
 import random
 import stat
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import NoReturn
 
 from tests.power import wire
-from tests.power.disk import Directory, Disk, File
+from tests.power.disk import Directory, Disk, File, Inode
 from tests.power.wire import ROOT, Code
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import NoReturn
-
-    from tests.power.disk import Inode
-
-    Handler = Callable[["Inode", memoryview], bytes | bytearray]
+Handler = Callable[["Inode", memoryview], bytes | bytearray]
 
 CONTROL = b".power"
 

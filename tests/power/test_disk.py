@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import random
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.power.disk import SECTOR, Disk, File
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SECTORS = 64
 NAMES = [b"%02d" % number for number in range(SECTORS)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, LiteralString
+from pathlib import Path
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -19,19 +21,13 @@ from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import StartError
 from kaguan.dev.valkey import ValkeyServer
 from tests.chaos.servers import SMALL_LOG, Server
-from tests.power.mounted import lacking, powered
+from tests.power.mounted import Names, PowerDisk, lacking, powered
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, OPEN, QUICK, Effects, relaying
 from tests.support.pipeline import open_pipeline
 from tests.support.places import PASSABLE, own_port, temporary_place
 from tests.support.servers import DISPOSABLE, running, told
 from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-    from tests.power.mounted import Names, PowerDisk
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking())
 

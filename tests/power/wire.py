@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
-from tests.power.disk import SECTOR, File
-
-if TYPE_CHECKING:
-    from tests.power.disk import Inode
+from tests.power.disk import SECTOR, File, Inode
 
 MINOR = 31  # 协议 7.31：Linux 5.4 起都有
 ROOT = 1

@@ -9,15 +9,13 @@ import signal
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 HEALTH: Final = "http://127.0.0.1:8080/health"
 LONGEST: Final = 120 * PATIENCE  # 秒；一遍 `make test`

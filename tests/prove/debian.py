@@ -6,14 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 CACHE: Final = Path("/var/tmp/kaguan-prove")  # noqa: S108 几个 GiB，要留到下一次；只有 root 写得了
 LONGEST: Final = 60 * PATIENCE

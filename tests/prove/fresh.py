@@ -13,9 +13,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from tests.prove.commands import SHOWN, Outcome, make_run, make_test
 from tests.prove.debian import CACHE, USER, check_out, empty
@@ -23,10 +25,6 @@ from tests.prove.page import document
 from tests.prove.rounds import EVIDENCE, Result, Round, current, keep, load, remaining
 from tests.support.occasion import git
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 NAME: Final = "fresh"
 TITLE: Final = "新的机器上，两个命令"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tests.prove.rounds import Result, Round
+from tests.prove.rounds import Result, Round
 
 HEAD = """| 哪里 | 第几遍 | 结果 | 用例 | 分钟 | CPU 秒 | 提交 | 何时 | 主机 |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +12,6 @@ from tests.prove.fresh import MEANING, PLAN, surroundings
 from tests.prove.page import document
 from tests.prove.rounds import Result, Round, current, keep, load, remaining
 from tests.support.occasion import git
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PLAYED = Result(
     "quiet", 1, "", "2 核", "2026-11-28 20:00 UTC", 1500, 2400, [], {"passed": 6100, "skipped": 2}, ["要 spin（2）"]

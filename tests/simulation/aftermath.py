@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from kaguan.outbox.vocabulary import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tests.simulation.world import World
 
 

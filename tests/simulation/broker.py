@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 
-if TYPE_CHECKING:
-    from redis.asyncio import ConnectionPool
-
-    from tests.simulation.process import Process
+from tests.simulation.process import Process
 
 
 class SteppedPipeline(Pipeline):

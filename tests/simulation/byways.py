@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.simulation import drive
 from tests.simulation.outside import Turn
 from tests.simulation.walking import api, halfway, relay, watched, work
-
-if TYPE_CHECKING:
-    from tests.simulation.world import World
+from tests.simulation.world import World
 
 LOCKED = frozenset({"relay schedule.lock_due after"})
 ALWAYS = 99  # 次：比问得着的多

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import cast
+
+from redis.asyncio import ConnectionPool
 
 from kaguan.audit import store as audit
+from kaguan.config import Settings
 from kaguan.config.model import UncertainPolicy
+from kaguan.database.pool import Pool
 from kaguan.idempotency import store as idempotency
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.relay import Relay, Timing
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.work.verification import Verified
+from kaguan.outbox.work.attempt import Attempt, Handler
+from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.leases import Leases
+from kaguan.outbox.work.outcome import Outcome
+from kaguan.outbox.work.verification import Verified, VerifiedOutcome
 from kaguan.outbox.worker import Worker
 from kaguan.product.task_types import task_types
 from kaguan.sims.tasks import SIM_STATUS_SYNC
 from tests.simulation.broker import SteppedRedis
+from tests.simulation.database import SteppedPool
 from tests.simulation.outside import Index, Ledger, Outside, PostOffice
+from tests.simulation.process import Process
 from workers.email.handler import EmailHandler
+from workers.email.transport import Mailer
 from workers.email.verifying import EmailVerify
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from redis.asyncio import ConnectionPool
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt, Handler
-    from kaguan.outbox.work.fence import Token
-    from kaguan.outbox.work.leases import Leases
-    from kaguan.outbox.work.outcome import Outcome
-    from kaguan.outbox.work.verification import VerifiedOutcome
-    from tests.simulation.database import SteppedPool
-    from tests.simulation.process import Process
-    from workers.email.transport import Mailer
 
 UNKNOWN_PATIENCE = 1e-9  # 秒：头一次看见只搁下，再看见就是毒丸
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import select
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Coroutine
+from typing import Any, cast
 from weakref import WeakKeyDictionary
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
 
 START = 1_000.0  # 秒；任意
 _places: WeakKeyDictionary[asyncio.Task[Any], tuple[int, ...]] = WeakKeyDictionary()

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, pq
+from psycopg import AsyncConnection, AsyncCursor, AsyncTransaction, pq
 
+from tests.simulation.process import Process
 from tests.simulation.standby import SEARCH_PATH
 from tests.support import statements
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from psycopg import AsyncTransaction
-
-    from tests.simulation.process import Process
 
 WORDS = 4  # 不来自 .sql 文件的语句，取头几个词为名
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from tests.simulation.byways import BYWAYS
 from tests.simulation.forgetting import FORGETTING
 from tests.simulation.stories import MAIN
 from tests.simulation.walking import WATCH, StruckError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from tests.simulation.world import World
+from tests.simulation.world import World
 
 STORIES: dict[str, Callable[[World], None]] = {story.__name__: story for story in (*MAIN, *BYWAYS, *FORGETTING)}
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import Any, LiteralString
+from uuid import UUID
 
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept import acceptance as service
 from kaguan.outbox.accept.acceptance import Submission
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.operate import replay as replaying
+from kaguan.outbox.task_type import TaskType
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC, DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import SyncType
 from kaguan.words.errors import DomainError
 from tests.simulation.aftermath import judge_aftermath
 from tests.simulation.invariants import RULES, judge
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
-
-    from kaguan.outbox.task_type import TaskType
-    from tests.simulation.outside import Turn
-    from tests.simulation.process import Process
-    from tests.simulation.world import World
+from tests.simulation.outside import Turn
+from tests.simulation.process import Process
+from tests.simulation.world import World
 
 MAX_ATTEMPTS = 3
 LOOPS = ("schedules", "epoch", "lease", "presence", "orphan", "ordering", "forward", "retention")

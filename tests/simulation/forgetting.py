@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.task_type import TaskType
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.simulation import drive
 from tests.simulation.outside import Turn
+from tests.simulation.process import Process
 from tests.simulation.walking import halfway, relay, watched, work
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from kaguan.outbox.task_type import TaskType
-    from tests.simulation.process import Process
-    from tests.simulation.world import World
+from tests.simulation.world import World
 
 RUNNING = frozenset({"worker handler running"})
 BEFORE_CLAIM = frozenset({"worker work.claim before"})

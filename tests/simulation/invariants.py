@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kaguan.config.model import UncertainPolicy
-
-if TYPE_CHECKING:
-    from tests.simulation.world import World
+from tests.simulation.world import World
 
 # I6：除了最后一代，每一代投递都有一条事件说明它怎么没的。结算写旧的投递号，收回与重来写新的
 UNEXPLAINED = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, settings
@@ -10,14 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.task_type import TaskType
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.simulation import drive
 from tests.simulation.outside import Turn
-
-if TYPE_CHECKING:
-    from kaguan.outbox.task_type import TaskType
-    from tests.simulation.process import Process
-    from tests.simulation.world import World
+from tests.simulation.process import Process
+from tests.simulation.world import World
 
 TYPES = st.sampled_from([EMAIL_SEND, SIM_STATUS_SYNC, DATA_SYNC])
 USED_UP = [Turn.LATER] * (drive.MAX_ATTEMPTS + 1)  # 次数用尽还要再来的

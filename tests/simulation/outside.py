@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from uuid import UUID
 
+from kaguan.database.pool import Connection
+from kaguan.mail.message import Envelope
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.words.reasons import Reason
+from tests.simulation.process import Process
 from workers.email.receipt import Receipt, RecipientOutcome
 from workers.email.verifying import Answer
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection
-    from kaguan.mail.message import Envelope
-    from kaguan.outbox.work.attempt import Attempt
-    from tests.simulation.process import Process
 
 
 class Turn(StrEnum):

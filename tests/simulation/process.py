@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from bisect import insort
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from tests.simulation.clock import place_of
+from tests.simulation.turnstile import Turnstile
+from tests.simulation.witness import Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
-
     from tests.simulation.database import SteppedConnection
-    from tests.simulation.turnstile import Turnstile
-    from tests.simulation.witness import Witness
 
 T = TypeVar("T")
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import Any, LiteralString
+from uuid import UUID
 
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    import psycopg
+import psycopg
 
 TABLES: tuple[LiteralString, ...] = (
     "tb_task", "tb_work", "tb_outbox", "tb_task_event", "tb_email_delivery", "tb_broker", "tb_vanished",

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.simulation import drive
 from tests.simulation.outside import Turn
+from tests.simulation.process import Process
 from tests.simulation.walking import api, halfway, relay, watched, work
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.simulation.process import Process
-    from tests.simulation.world import World
+from tests.simulation.world import World
 
 HALFWAY = frozenset({"worker handler running", "worker smtp before"})
 BEFORE_INTENT = frozenset({"worker mail.recipients before"})

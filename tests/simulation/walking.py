@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kaguan.outbox.task_type import TaskType
 from tests.simulation import drive
-
-if TYPE_CHECKING:
-    from kaguan.outbox.task_type import TaskType
-    from tests.simulation.outside import Turn
-    from tests.simulation.process import Process
-    from tests.simulation.world import World
+from tests.simulation.outside import Turn
+from tests.simulation.process import Process
+from tests.simulation.world import World
 
 STEPS = 400  # 一件事至多这么多步
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psycopg import AsyncCursor
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # 只带一个令牌的，有行即是过了
 ALONE = frozenset(

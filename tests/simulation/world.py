@@ -5,35 +5,30 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
+import redis
 from redis.exceptions import RedisError
 
+from kaguan.config import Settings
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox.deliver.deliveries import build_queues
 from kaguan.queues.client import build_client
 from tests.chaos.recording import READ, Recorded, installing, recorded
 from tests.simulation.aftermath import nameless
 from tests.simulation.cast import RelayParts, WorkerParts, relay_loops, worker_parts
-from tests.simulation.database import SteppedPool, terminate
+from tests.simulation.clock import VirtualLoop
+from tests.simulation.database import SteppedConnection, SteppedPool, terminate
 from tests.simulation.outside import Outside
 from tests.simulation.process import Process
 from tests.simulation.standby import TABLES, Standby
 from tests.simulation.turnstile import Turnstile
 from tests.simulation.witness import Witness
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    import psycopg
-    import redis
-
-    from kaguan.config import Settings
-    from tests.simulation.clock import VirtualLoop
-    from tests.simulation.database import SteppedConnection
 
 PROBE = 0.01  # 秒：在途这么久，看看是不是在等别人的锁
 JUMPS = 10_000  # 手里的至多要等这么多个计时器

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import psycopg
@@ -16,10 +16,11 @@ import redis
 
 from api.console.formatting import Formatter
 from api.console.texts import Translator
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
 from kaguan.database.pool import open_pool
 from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.outbox.relay import Relay
+from kaguan.outbox.task_type import Payload, TaskType
 from kaguan.outbox.worker import Worker
 from kaguan.product.task_types import task_types
 from kaguan.queues.client import open_redis
@@ -31,10 +32,6 @@ from tests.simulation.world import World
 from tests.support.carrier_world import rows
 from tests.support.eventually import eventually
 from workers.registry import open_handlers
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.outbox.task_type import Payload, TaskType
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FATE = "select status, attempt, result from vw_task"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kaguan.flow.background import stopped
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
 
 
 @asynccontextmanager

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.task_type import Effect, Payload, TaskType
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.work.attempt import Attempt, Handler
+from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.outbox.worker import Worker
 from tests.support.eventually import eventually
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
-    from uuid import UUID
-
-    from kaguan.outbox.work.attempt import Attempt, Handler
-    from kaguan.outbox.work.outcome import Outcome
 
 QUICK = TaskType("noop:do", Payload, Effect.REPEATABLE, shareable=True)
 HELD = "select count(*) from tb_outbox where waiting_for = %s"

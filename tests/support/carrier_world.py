@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from kaguan.carriers.build import open_gateways
+from kaguan.carriers.gateway import CarrierGateway
+from kaguan.carriers.guarded import Observe
 from kaguan.config.model import Carriers, ControlCenter, OneLink
+from kaguan.database.pool import Pool
 from kaguan.dev.simulator import Population
 from kaguan.dev.simulator.app import build_app
 from kaguan.dev.simulator.faults import Faults
@@ -19,16 +24,6 @@ from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence
 from kaguan.sims.vocabulary import Carrier
 from tests.support.running_task import taken_over
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
-    from typing import Any
-
-    from redis.asyncio import Redis
-
-    from kaguan.carriers.gateway import CarrierGateway
-    from kaguan.carriers.guarded import Observe
-    from kaguan.database.pool import Pool
 
 CARDS = 1_200
 NO_SUCH_CARD = "8986000000000000001"  # 校验位不对，模拟器里一定没有

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 NOT_TOLD = ("PYTEST_", "COVERAGE_", "CI")  # hypothesis 在 CI 里不用种子，失败时也就不说
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import aiohttp
 
 from kaguan.tokens import service as tokens
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
-
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 CSRF = re.compile(r'name="csrf_token" value="([^"]*)"')
 FORM = "application/x-www-form-urlencoded"

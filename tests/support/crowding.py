@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from tests.support.alongside import alongside
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
 
 TICK = 0.005  # 秒
 

@@ -9,11 +9,9 @@ import asyncio
 import inspect
 import os
 import time
+from collections.abc import Awaitable, Callable
 from itertools import repeat
-from typing import TYPE_CHECKING, Final, TypeVar, overload
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar, overload
 
 T = TypeVar("T")
 INTERVAL, LONGEST = 0.02, 0.1  # 秒；等得越久问得越疏：每问一次，对面的进程也要花力气

@@ -9,9 +9,11 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import urlsplit
 
@@ -29,13 +31,11 @@ from tests.support.places import own_port, temporary_place
 from tests.support.servers import UNSYNCED, in_memory_only, told
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
-
-    from kaguan.database.pool import Connection
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
     from tests.support.pipeline import Pipeline
+
+from kaguan.database.pool import Connection
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Outcome
 
 # 快一点的节拍：重投不用等。`make prove P=checklist` 按产品的节拍
 HURRIED = {

@@ -8,25 +8,21 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kaguan.config import Process
+from redis.asyncio import Redis
+
+from kaguan.config import Process, Settings
+from kaguan.outbox.task_type import TaskType, TaskTypes
+from kaguan.outbox.work.attempt import Attempt, Handler
+from kaguan.outbox.work.outcome import Outcome
 from kaguan.product.process import run_process
 from kaguan.product.task_types import task_types
+from kaguan.telemetry.metrics import Metrics
 from tests.support.fault_plant import Effects
 from workers.__main__ import serve
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from redis.asyncio import Redis
-
-    from kaguan.config import Settings
-    from kaguan.outbox.task_type import TaskType, TaskTypes
-    from kaguan.outbox.work.attempt import Attempt, Handler
-    from kaguan.outbox.work.outcome import Outcome
-    from kaguan.telemetry.metrics import Metrics
 
 CRASHED = 70  # 退出码
 

@@ -9,14 +9,12 @@ import itertools
 import re._constants as code  # type: ignore[import-not-found] # 标准库没有标注的部分
 import re._parser as parser  # type: ignore[import-not-found] # 同上
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.support.untraced import untraced
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
 
 SIZES = (256, 1_024, 4_096, 16_384)  # 每级四倍
 FAR_APART = (1_024, 16_384)  # 线性时间的引擎一趟扫得快：隔得近看不出它扫了许多趟

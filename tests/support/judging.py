@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, LiteralString
+from typing import LiteralString
 
 import psycopg
+import pytest
 
 from tests.chaos.histories import steps, told, word
 from tests.chaos.history_rules import allowed, can_judge
@@ -24,11 +26,6 @@ from tests.model import history as model_history
 from tests.model.history import END, OBSERVER, Rules, Word
 from tests.model.spin import MODEL
 from tests.support.fault_plant import EFFECT_TABLE, EFFECTS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    import pytest
 
 KNOWN = Path(__file__).with_name("known_histories.txt")
 FOLDERS = ("/integration/delivery/", "/integration/faults/", "/integration/mail/", "/e2e/")

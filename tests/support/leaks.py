@@ -14,19 +14,17 @@ import os
 import socket
 import sys
 import warnings
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import uvloop
 
 from tests.support.eventually import PATIENCE
 from tests.support.places import claims
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
 
 Open = tuple[str, int, int, int]  # 哪一种，号码，设备，节点：号码会再用，连同指着什么才认得出
 DESCRIPTORS, TASKS = Path("/dev/fd"), Path("/proc/self/task")

@@ -5,25 +5,19 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.accept import acceptance as service
 from kaguan.outbox.task_type import TaskTypes, Unknown
+from kaguan.outbox.work.attempt import Attempt, Handler
+from kaguan.outbox.work.outcome import Outcome
 from kaguan.product.task_types import TASK_TYPES
 from tests.support.mail_tasks import mail_to
-from tests.support.pipeline import MAX_ATTEMPTS, stepped_relay
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from kaguan.outbox.work.attempt import Attempt, Handler
-    from kaguan.outbox.work.outcome import Outcome
-    from tests.support.pipeline import Pipeline
-    from tests.support.smtp_server import SmtpServer
-    from workers.email.handler import EmailHandler
-    from workers.email.transport import Mailer
-
+from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, stepped_relay
+from tests.support.smtp_server import SmtpServer
+from workers.email.handler import EmailHandler
+from workers.email.transport import Mailer
 
 RESEND = TaskTypes(replace(EMAIL_SEND, unknown=Unknown.RESEND) if one is EMAIL_SEND else one for one in TASK_TYPES)
 HOLD = TaskTypes(TASK_TYPES)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -14,26 +14,19 @@ from uuid_utils.compat import uuid7
 
 from kaguan.breakers.board import BreakerKind
 from kaguan.config.model import Smtp
-from kaguan.mail.message import build
+from kaguan.database.pool import Pool
+from kaguan.mail.message import Envelope, build
 from kaguan.mail.task import EmailPayload
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence, Token
-from kaguan.outbox.work.outcome import Continue
+from kaguan.outbox.work.outcome import Continue, Outcome
 from tests.support.eventually import PACE
 from tests.support.running_task import running_task
 from tests.support.smtp_server import smtp_server
 from workers.email.handler import EmailHandler
-from workers.email.transport import open_mailer
+from workers.email.receipt import Receipt
+from workers.email.transport import Mailer, open_mailer
 from workers.pauses import PAUSE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.database.pool import Pool
-    from kaguan.mail.message import Envelope
-    from kaguan.outbox.work.outcome import Outcome
-    from workers.email.receipt import Receipt
-    from workers.email.transport import Mailer
 
 CERTIFICATES = Path(__file__).parent / "certificates"
 STALLED = min(3.0, PACE)  # 秒；用例里等装死的对方这么久；答得出的步子远在其内

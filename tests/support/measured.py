@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.repository import ROOT
 from tests.support.untraced import untraced
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 TESTS = ROOT / "tests"
 MEASURED, PROCESSES = pytest.StashKey[bool](), pytest.StashKey[bool]()

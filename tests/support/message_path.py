@@ -16,13 +16,10 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import CodeType, FrameType
+from types import CodeType, FrameType
 
 ROOT = Path(__file__).parents[2] / "src"
 EDGES = (

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
+from kaguan.breakers.board import OpenBreaker
 from kaguan.outbox.operate.backlog import QueueBacklog
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.census import Census, Process, succeed
 from kaguan.verdict.observation import Blocked, Broker, Depth, Flow, Ledger, Lock, Observation, Queued, Vanishings
 from kaguan.verdict.queries import ConnectedProcess, Held, Totals
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from kaguan.breakers.board import OpenBreaker
 
 NOW = datetime(2026, 3, 1, 8, 0, 0, tzinfo=UTC)
 SLOTS = {"critical": 12, "default": 6, "low": 2}

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import pytest
 
 DURATIONS = Path(__file__).with_name("durations.txt")
 WRITE = os.environ.get("DURATIONS") == "write"

@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
-from kaguan.database.seal import Sealing
+from redis.asyncio import Redis
+from saq.job import Job
+
+from kaguan.config import Settings
+from kaguan.config.model import Tasks
+from kaguan.database.pool import Connection, Pool
+from kaguan.database.seal import Seal, Sealing
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.deliver.deliveries import KaguanQueue, build_queues
+from kaguan.outbox.deliver.forward import Forwarder
 from kaguan.outbox.operate.record import TaskRecord, find
 from kaguan.outbox.recover.calls import Calls
+from kaguan.outbox.recover.epoch import EpochRedrive
+from kaguan.outbox.recover.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
 from kaguan.outbox.relay import Relay, Timing
-from kaguan.outbox.task_type import Unknown
+from kaguan.outbox.task_type import TaskType, Unknown
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.attempt import Attempt, Handler
+from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.outcome import Done, Outcome
-from kaguan.outbox.work.verification import Verified
+from kaguan.outbox.work.verification import Verified, VerifiedOutcome
 from kaguan.outbox.worker import Worker
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
 from kaguan.telemetry.metrics import Metrics
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
-
-    from redis.asyncio import Redis
-    from saq.job import Job
-
-    from kaguan.config import Settings
-    from kaguan.config.model import Tasks
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.database.seal import Seal
-    from kaguan.outbox.deliver.forward import Forwarder
-    from kaguan.outbox.recover.epoch import EpochRedrive
-    from kaguan.outbox.recover.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
-    from kaguan.outbox.task_type import TaskType
-    from kaguan.outbox.work.attempt import Attempt, Handler
-    from kaguan.outbox.work.execution import Execution
-    from kaguan.outbox.work.verification import VerifiedOutcome
 
 MAX_ATTEMPTS = 6
 

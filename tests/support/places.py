@@ -6,14 +6,11 @@ import os
 import random
 import shutil
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kaguan.dev.ports import PortClaims
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PASSABLE, READABLE = 0o711, 0o755
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 每个目录仍由 mkdtemp 造

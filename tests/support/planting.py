@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr
 
+from api.endpoints.endpoint import Endpoint
 from api.routes import ROUTES
 from kaguan.config import Settings
 from kaguan.words.secret_names import is_secret
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from api.endpoints.endpoint import Endpoint
 
 PREFIX = "cAnArYcAnArY"  # 长得够在每一种 base64 里都有一段认得出
 EXAMPLES: dict[str, Any] = {route.body.__name__: route.body_example for route in ROUTES if route.body is not None}

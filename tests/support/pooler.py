@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import psycopg
@@ -18,10 +20,6 @@ from tests.support import installed
 from tests.support.eventually import PATIENCE
 from tests.support.places import own_port
 from tests.support.servers import running
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 OLDEST = (1, 18)  # 试过的最旧的：Debian 12 的
 KEPT_BY_DEFAULT = (1, 24)  # 从这一版起出厂就代管 200 条预备语句；更早的一条也不管

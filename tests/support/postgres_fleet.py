@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import psycopg
 
 from kaguan.config import load_settings
-from kaguan.database.pool import open_pool
+from kaguan.database.pool import Pool, open_pool
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from tests.chaos.proxy import Proxy
@@ -22,11 +22,6 @@ from tests.support.eventually import eventually
 from tests.support.fault_plant import own_directory, through
 from tests.support.places import own_port
 from tests.support.servers import DISPOSABLE, told
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from kaguan.database.pool import Pool
 
 FLEET, SIZE = 20, 5  # 几个池，各几条
 CONNECTIONS = FLEET * SIZE

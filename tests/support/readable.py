@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprTraceback
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
 
 WIDTH = 200  # 字
 LINES = 24  # 行：出错的那一处；别处的短得多

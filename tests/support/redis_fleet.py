@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from kaguan.config import Settings
+from kaguan.database.pool import Pool
 from kaguan.outbox.accept.doorbell import Doorbell
 from kaguan.outbox.relay import Relay
 from kaguan.outbox.worker import SPARE_CONNECTIONS, Worker
@@ -18,20 +21,12 @@ from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.keys import DOORBELL, PRESENCE_BEATS
 from tests.chaos.proxy import Proxy
+from tests.chaos.servers import Server
 from tests.support.alongside import alongside
 from tests.support.crowding import crowd, ticking
 from tests.support.eventually import eventually
 from tests.support.fault_plant import Effects, own_directory, own_valkey, through
 from tests.support.sentinel import tell
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from redis.asyncio import Redis
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from tests.chaos.servers import Server
 
 APIS, RELAYS, WORKERS = 6, 4, 10
 FLEET = APIS + RELAYS + WORKERS

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -13,10 +15,6 @@ from kaguan.flow.probes import LOOPBACK
 from tests.support.eventually import PATIENCE
 from tests.support.fault_plant import own_directory, own_valkey
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 SCRIPT = ROOT / "deploy" / "make-secrets.sh"
 PROCESSES = ("api", "relay", "worker")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @contextmanager

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+
+import psycopg
 
 from kaguan.database.migrate import upgrade
 from kaguan.dev.binaries import postgres_bin
+from kaguan.dev.postgres import PostgresServer
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import psycopg
-
-    from kaguan.dev.postgres import PostgresServer
 
 SCRIPT = ROOT / "deploy" / "postgres" / "roles.sql"
 OWNER, APPLICATION, READER = ROLES = ("kaguan_owner", "kaguan_app", "kaguan_read")

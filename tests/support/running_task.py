@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, LiteralString
+from typing import LiteralString
 from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
+from kaguan.database.pool import Pool
+from kaguan.outbox.task_type import Payload
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence, Token
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.task_type import Payload
 
 RUNNING: LiteralString = """
 with accepted as (

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -24,13 +26,7 @@ from tests.chaos.servers import Server
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import own_port
 from tests.support.servers import in_memory_only
-from tests.support.tls_front import fork, tls_front
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
-
-    from tests.support.tls_front import TlsFront
+from tests.support.tls_front import TlsFront, fork, tls_front
 
 SERVICE = "kaguan"
 PASSWORD = "quiet-sentinel-71"

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from kaguan.dev.program import wait_until_ready
+from kaguan.dev.program import Program, wait_until_ready
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from kaguan.dev.program import Program
-
 
 TEMPLATE = "kaguan_template"
 RECORDING = "kaguan_recording"  # 同上，另记历史

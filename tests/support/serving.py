@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from api.app import create_app
+from api.endpoints.endpoint import Endpoint
 from api.http.access import AccessSink
 from api.http.keys import Services
 from api.http.metrics import HttpMetrics
 from api.http.server import WRITE_TIMEOUT, runner
 from api.routes import ROUTES
+from kaguan.config import Settings
 from kaguan.database.engine import engine_on
-from kaguan.database.pool import open_pool
+from kaguan.database.pool import Pool, open_pool
 from kaguan.logging.access import access_lines
 from kaguan.queues.client import build_client
 from kaguan.telemetry.metrics import Metrics
 from kaguan.tokens import service as tokens
 from kaguan.tokens.service import SCOPES
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-
-    from api.endpoints.endpoint import Endpoint
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
 
 BASE = "/api/v1"
 

@@ -7,13 +7,10 @@ import base64
 import os
 import re
 import socket
+import ssl
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator
 
 STALL = "stall"  # 不答，直到对方放弃
 DROP = "drop"  # 直接断开

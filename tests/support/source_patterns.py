@@ -17,13 +17,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import Any
 
 import kaguan
 from tests.support import repository
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 SOURCE = Path(kaguan.__file__).parents[1]
 PACKAGES = ("api", "kaguan", "relay", "workers")

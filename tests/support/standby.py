@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 
@@ -22,10 +23,6 @@ from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import own_postgres, through
 from tests.support.places import own_port
 from tests.support.servers import UNSYNCED, told
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 STATES = "select state, sync_state from pg_stat_replication"
 CAUGHT_UP = "select coalesce(pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn(), true)"

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from kaguan.dev.output import Output
 from kaguan.dev.program import Program
 from kaguan.dev.supervisor import Supervisor
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
 
 # 写下自己停下的次序，收到 SIGTERM 就走
 WITNESS = """

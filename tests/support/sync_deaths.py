@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 from base64 import b64encode
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kaguan.database.pool import Connection
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence
 from kaguan.outbox.work.outcome import Done, Outcome
@@ -18,12 +20,6 @@ from kaguan.sims.events import ChangeEvents
 from tests.support.eventually import PATIENCE
 from tests.support.running_task import taken_over
 from workers.statuses import StatusRecorder
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from kaguan.database.pool import Connection
-
 
 SIMS = """
 select iccid, lifecycle_state, carrier_status, suspend_reason, msisdn, imsi, activated_on, version

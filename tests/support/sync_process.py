@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING
 from uuid import UUID
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
 from kaguan.outbox.task_type import TaskTypes
@@ -22,9 +21,6 @@ from kaguan.queues.client import open_redis
 from kaguan.telemetry.metrics import Metrics
 from tests.support.carrier_world import rows
 from workers.registry import open_handlers
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
 
 
 async def run(settings: Settings, token: Token) -> bool:

@@ -6,18 +6,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kaguan.flow.probes import LOOPBACK
 from tests.support.eventually import PATIENCE
 from tests.support.mail_tasks import server_tls
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL 手册 54.2.11
 HANDSHAKE = b"\x16"  # TLS 的头一个字节，RFC 8446 5.1

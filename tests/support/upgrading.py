@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kaguan.database import migrate
 from tests.support.places import temporary_place
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NEXT_RELEASE = Path(__file__).with_name("next_release")
 NOW, RECORD, OUTBOX, NEXT = "0100", "0101", "0102", "0103"  # 眼下的，下一版的三步

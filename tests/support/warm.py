@@ -21,18 +21,15 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import IO, Final, TypeAlias
 
 from kaguan.dev.program import PR_SET_PDEATHSIG, Program, minimal_environment
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import IO
 
 # 它们导入的，几乎就是全部；自己（``__main__``）由分出来的进程现跑
 PROGRAMS: Final = ("api.__main__", "relay.__main__", "workers.__main__", "kaguan.dev.smtp_sink")

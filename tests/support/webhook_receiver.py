@@ -7,17 +7,15 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import time as true_time  # 用例拨偏的是别人的钟
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 KEY = b"0123456789abcdef0123456789abcdef"
 TOLERANCE = 300  # 秒：照规范的库都只收前后五分钟之内的

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
+from kaguan.config import Settings
 from kaguan.database.pool import open_pool
 from kaguan.outbox.operate.retention import Retention
 from kaguan.product.fitness import examine
@@ -12,9 +12,6 @@ from tests.support.eventually import eventually
 from tests.support.fault_plant import Effects, all_closed, effects, relaying
 from tests.support.pipeline import open_pipeline
 from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
 
 
 async def works(settings: Settings) -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 from aiohttp import web
+from aiohttp.web import Request, StreamResponse
 
 from kaguan.words.errors import not_found
 from kaguan.words.units import YEAR
-
-if TYPE_CHECKING:
-    from aiohttp.web import Request, StreamResponse
 
 PATH = "/console/assets/"
 TYPES = {

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from kaguan.tokens.service import OPERATE
+from api.http.limits import Counter
+from kaguan.tokens.service import OPERATE, Principal
 from kaguan.words.errors import Code, DomainError
 from kaguan.words.units import MINUTE
-
-if TYPE_CHECKING:
-    from api.http.limits import Counter
-    from kaguan.tokens.service import Principal
 
 REFUSALS_NOTED = 5  # 每人每种操作每分钟
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from aiohttp import web
+
+from api.console.console_request import ConsoleRequest
 from api.endpoints.binding import POSITIVE, UUID_TEXT
 from kaguan.audit import store
 from kaguan.audit.actions import (
@@ -23,11 +25,6 @@ from kaguan.audit.actions import (
 from kaguan.audit.service import in_language
 from kaguan.audit.store import NEWEST
 from kaguan.database.paging import BIGINT_MAX
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from api.console.console_request import ConsoleRequest
 
 PATH = "/console/audit"
 PAGE = 50

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit
+
+from aiohttp import web
 
 from api.endpoints import binding
 from api.http.keys import SETTINGS
@@ -12,11 +14,6 @@ from api.http.proxies import CLIENT_ADDRESS
 from kaguan.config import Exemption
 from kaguan.words.errors import Code, DomainError, invalid
 from kaguan.words.units import KIB, YEAR
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from aiohttp import web
 
 SESSION = "kaguan_session"
 LANGUAGE = "kaguan_language"

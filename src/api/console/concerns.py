@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime
 from urllib.parse import urlencode
 
+from api.console.formatting import Formatter
 from kaguan.outbox.vocabulary import TaskStatus
-from kaguan.verdict.model import ConcernCode
+from kaguan.verdict.model import Concern, ConcernCode, Verdict
 from kaguan.verdict.wording import Wording
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from api.console.formatting import Formatter
-    from kaguan.verdict.model import Concern, Verdict
 
 LINKS = {
     ConcernCode.DATABASE: "/health",

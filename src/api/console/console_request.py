@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp_jinja2
 from aiohttp import web
@@ -12,13 +12,10 @@ from api.console import browser
 from api.console.formatting import Formatter
 from api.console.texts import Translator
 from api.http.context import context_of
-from api.http.keys import SERVICES
+from api.http.keys import SERVICES, Services
+from kaguan.sessions.service import SignedIn
 from kaguan.tokens.service import OPERATE
 from kaguan.words.language import LANGUAGES
-
-if TYPE_CHECKING:
-    from api.http.keys import Services
-    from kaguan.sessions.service import SignedIn
 
 THEMES = ("auto", "light", "dark")
 PAGE_POLICY = (

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
-from api.console.serve import ActionResult, number_of
+from aiohttp import web
+
+from api.console.console_request import ConsoleRequest
+from api.console.serve import ActionResult, FormSubmission, number_of
 from api.console.tasks import moment_of, one_of
 from api.endpoints.binding import storable
 from kaguan.audit.actions import TASK_REPLAY
@@ -16,18 +21,9 @@ from kaguan.outbox.operate.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.product.task_types import NAMES
 from kaguan.verdict import queries
+from kaguan.verdict.queries import DeadGroup
 from kaguan.words.errors import Code, refused
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from zoneinfo import ZoneInfo
-
-    from aiohttp import web
-
-    from api.console.console_request import ConsoleRequest
-    from api.console.serve import FormSubmission
-    from kaguan.verdict.queries import DeadGroup
 
 PATH = "/console/dead-letters"
 STATUSES = (TaskStatus.FAILED, TaskStatus.UNCERTAIN)

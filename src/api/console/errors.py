@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from aiohttp import web
 
 from api.console.browser import HOME
 from api.console.console_request import BACK, ConsoleRequest
 from api.console.mount import CONSOLE
 from api.http.context import context_of
 from api.http.envelope import RETRY_AFTER
+from api.http.translation import Translated
 from kaguan.words.errors import MEANINGS, Code
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from api.http.translation import Translated
 
 
 def error_page(request: web.Request, translated: Translated) -> web.Response | None:

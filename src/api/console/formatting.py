@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 from markupsafe import Markup
 
+from api.console.texts import Translator
 from kaguan.logging.secret_rules import Rule, cover
 from kaguan.words.durations import duration
-from kaguan.words.patterns import linear
+from kaguan.words.patterns import Match, linear
 from kaguan.words.reasons import LEFT_OUT, Reason
 from kaguan.words.zones import offset, written
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
-
-    from api.console.texts import Translator
-    from kaguan.words.patterns import Match
 
 WHOLE = 100  # 三位数以上不必看小数
 _PART = rb"[^\s<>()\[\]{}\"',;:@]+"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
 
 from aiohttp import web
@@ -22,13 +21,10 @@ from kaguan.audit.service import because
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import at_once, transaction
 from kaguan.sessions import service as sessions
-from kaguan.tokens.service import LOOK
+from kaguan.tokens.service import LOOK, Principal
 from kaguan.words.errors import Code, DomainError
 from kaguan.words.language import LANGUAGES
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from kaguan.tokens.service import Principal
 
 
 async def login_page(request: web.Request) -> web.StreamResponse:

@@ -11,10 +11,11 @@ import hashlib
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aiohttp import web
-from saq.job import Status
+from aiohttp.typedefs import Handler
+from redis.asyncio import Redis
+from saq.job import Job, Status
 from saq.web import aiohttp as saq_web
 from saq.web.common import STATIC_PATH, render
 
@@ -32,11 +33,6 @@ from kaguan.outbox.deliver.deliveries import build_queues
 from kaguan.tokens.service import LOOK, OPERATE, Principal
 from kaguan.words.errors import Code, DomainError, not_found, refused
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
-    from redis.asyncio import Redis
-    from saq.job import Job
 
 ROOT = "/monitor"
 STATIC = Path(STATIC_PATH)

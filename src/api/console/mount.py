@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from functools import cache
-from typing import TYPE_CHECKING
 
 import aiohttp
 import aiohttp_jinja2
@@ -20,9 +20,6 @@ from api.console.verdicts import VERDICTS
 from api.http.keys import SERVICES
 from api.http.limits import Counter
 from kaguan.audit.actions import OUTBOX_REDRIVE, SCHEDULE_DISABLE, SCHEDULE_ENABLE, TASK_CANCEL, TASK_REPLAY, TASK_RETRY
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 CONSOLE = "/console"
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
-from api.console.serve import ActionResult, number_of
+from aiohttp import web
+
+from api.console.console_request import ConsoleRequest
+from api.console.serve import ActionResult, FormSubmission, number_of
 from api.console.snapshots import SNAPSHOTS
 from kaguan.audit.actions import OUTBOX_REDRIVE
 from kaguan.audit.store import AuditEntry
@@ -14,12 +16,6 @@ from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.verdict import queries
 from kaguan.words.errors import Code, DomainError
 from kaguan.words.units import DAY
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from api.console.console_request import ConsoleRequest
-    from api.console.serve import FormSubmission
 
 PATH = "/console/outbox"
 PARKED_SHOWN = 50

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
 
 from api.console.concerns import lines_of
-from api.console.snapshots import BACKFILL_CAP, BUCKET_CAP, BUCKETS, SNAPSHOTS, STEP
+from api.console.console_request import ConsoleRequest
+from api.console.snapshots import BACKFILL_CAP, BUCKET_CAP, BUCKETS, SNAPSHOTS, STEP, Snapshot
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.leases import BEATS_PER_LEASE
+from kaguan.presence.census import Process
 from kaguan.verdict import queries
 from kaguan.verdict.judging import QUIET
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from aiohttp import web
-
-    from api.console.console_request import ConsoleRequest
-    from api.console.snapshots import Snapshot
-    from kaguan.presence.census import Process
-    from kaguan.verdict.observation import Broker, Ledger
-    from kaguan.verdict.queries import Held
+from kaguan.verdict.observation import Broker, Ledger
+from kaguan.verdict.queries import Held
 
 LATE_BEATS = 2  # 租约是续租间隔的三倍；晚了两拍就提醒
 WIDTH, HEIGHT = 240.0, 48.0  # 折线的坐标系

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from aiohttp import web
 
-from api.console.serve import ActionResult
+from api.console.console_request import ConsoleRequest
+from api.console.serve import ActionResult, FormSubmission
 from kaguan.audit.store import AuditEntry
 from kaguan.outbox.schedule import service
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from api.console.console_request import ConsoleRequest
-    from api.console.serve import FormSubmission
 
 PATH = "/console/schedules"
 

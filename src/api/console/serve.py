@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
@@ -19,19 +19,14 @@ from api.http.context import context_of
 from api.http.keys import SERVICES
 from api.http.probing import PROBES
 from kaguan.audit import service as audit
+from kaguan.audit.store import AuditEntry
 from kaguan.database.engine import once_more
-from kaguan.database.pool import at_once, transaction
+from kaguan.database.pool import AfterCommit, Connection, at_once, transaction
 from kaguan.sessions import service as sessions
+from kaguan.sessions.service import SignedIn
 from kaguan.tokens.service import LOOK, OPERATE
 from kaguan.words.errors import Code, DomainError, refused
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from kaguan.audit.store import AuditEntry
-    from kaguan.database.pool import AfterCommit, Connection
-    from kaguan.sessions.service import SignedIn
 
 T = TypeVar("T")
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from aiohttp import web
 
-from kaguan.telemetry.pools import database_figures
+from api.console.verdicts import VerdictCache
+from api.http.keys import Services
+from kaguan.database.pool import Connection
+from kaguan.telemetry.pools import PoolFigures, database_figures
 from kaguan.verdict import queries
+from kaguan.verdict.model import Verdict
+from kaguan.verdict.observation import Broker, Ledger
+from kaguan.verdict.queries import Fault, TrendBucket
 from kaguan.words.errors import Code, DomainError
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from api.console.verdicts import VerdictCache
-    from api.http.keys import Services
-    from kaguan.database.pool import Connection
-    from kaguan.telemetry.pools import PoolFigures
-    from kaguan.verdict.model import Verdict
-    from kaguan.verdict.observation import Broker, Ledger
-    from kaguan.verdict.queries import Fault, TrendBucket
 
 STEP = 5.0  # 秒：趋势的一段
 BUCKETS = 60

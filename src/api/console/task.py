@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
-from api.console.serve import ActionResult
+from aiohttp import web
+
+from api.console.console_request import ConsoleRequest
+from api.console.serve import ActionResult, FormSubmission
 from api.console.traces import TRACES
 from api.endpoints.binding import UUID_TEXT
 from kaguan.audit.actions import TASK_CANCEL, TASK_RETRY
 from kaguan.audit.store import AuditEntry
+from kaguan.database.pool import Connection
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.decisions import CANCELLABLE
 from kaguan.outbox.operate.place import PLACE_CAP, place_of
+from kaguan.outbox.operate.record import EventRecord, TaskRecord
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.vocabulary import FINAL, RETRYABLE, TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
 from kaguan.words.errors import Code, refused
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from aiohttp import web
-
-    from api.console.console_request import ConsoleRequest
-    from api.console.serve import FormSubmission
-    from kaguan.database.pool import Connection
-    from kaguan.outbox.operate.record import EventRecord, TaskRecord
 
 # 一次尝试怎样收的场
 ENDINGS = frozenset(

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from urllib.parse import urlencode
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
+from api.console.console_request import ConsoleRequest
 from api.console.serve import SEE_OTHER
 from api.endpoints.binding import UUID_TEXT
 from kaguan.outbox.operate.listing import TaskFilter, task_page
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, Priority, TaskStatus, id_floor
 from kaguan.product.task_types import NAMES
 from kaguan.words import zones
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
-    from zoneinfo import ZoneInfo
-
-    from api.console.console_request import ConsoleRequest
 
 PATH = "/console/tasks"
 PAGE = 50

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import aiohttp
 import orjson
@@ -13,14 +15,8 @@ import structlog
 from aiohttp import web
 
 from kaguan.telemetry.spans import MESSAGE_ID
-from kaguan.telemetry.waterfall import lay_out
+from kaguan.telemetry.waterfall import Waterfall, lay_out
 from kaguan.words.units import MIB
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from uuid import UUID
-
-    from kaguan.telemetry.waterfall import Waterfall
 
 log = structlog.get_logger(__name__)
 

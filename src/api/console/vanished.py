@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from uuid import UUID
 
+from aiohttp import web
+
+from api.console.console_request import ConsoleRequest
 from api.endpoints.binding import UUID_TEXT
 from kaguan.outbox.recover import vanished
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from api.console.console_request import ConsoleRequest
 
 PATH = "/console/vanished"
 PAGE = 50

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from aiohttp import web
 
@@ -13,19 +14,15 @@ from api.console.formatting import without_mailboxes
 from api.endpoints.shapes import View
 from api.http.context import context_of
 from api.http.guard import GUARD, bearer
+from api.http.keys import Services
+from kaguan.database.pool import Connection
 from kaguan.flow.background import within
 from kaguan.tokens.service import LOOK
 from kaguan.verdict import service
+from kaguan.verdict.model import Verdict
+from kaguan.verdict.observation import Observation
 from kaguan.verdict.wording import Wording
 from kaguan.words.errors import DomainError
-
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from api.http.keys import Services
-    from kaguan.database.pool import Connection
-    from kaguan.verdict.model import Verdict
-    from kaguan.verdict.observation import Observation
 
 FRESH = 1.0  # 秒：这么新的不必再看
 KNOW_TIMEOUT = 1.0  # 秒：认令牌要查库，库不在就当没带

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from api.endpoints import json_body
-from api.endpoints.endpoint import BODY_LIMIT
+from api.endpoints.endpoint import BODY_LIMIT, Endpoint
 from api.endpoints.reasons import MAX_REPORTED, field_errors
 from api.endpoints.shapes import QueryModel
 from api.endpoints.structure import capacity
@@ -23,13 +24,6 @@ from kaguan.flow.inflating import COMPRESSED, CorruptError, inflate
 from kaguan.flow.time_slice import TimeSlice
 from kaguan.words.errors import Code, DomainError, FieldError
 from kaguan.words.units import KIB
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from pydantic import BaseModel
-
-    from api.endpoints.endpoint import Endpoint
 
 POSITIVE = re.compile(r"[1-9][0-9]{0,18}")
 UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

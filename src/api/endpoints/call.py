@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from aiohttp import web
+
+from api.endpoints.unit_of_work import UnitOfWork
 from api.http.context import context_of
 from api.http.keys import SERVICES, Services
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from aiohttp import web
-
-    from api.endpoints.unit_of_work import UnitOfWork
-    from kaguan.tokens.service import Principal
+from kaguan.tokens.service import Principal
 
 B = TypeVar("B")
 Q = TypeVar("Q")

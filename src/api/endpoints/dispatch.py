@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from aiohttp import web
 
 from api.endpoints import binding
 from api.endpoints.call import Answer, Call
+from api.endpoints.endpoint import Endpoint
 from api.endpoints.idempotency import Idempotency, fingerprint, key_of
 from api.endpoints.unit_of_work import Mode, UnitOfWork
 from api.http.context import context_of
@@ -15,13 +19,6 @@ from api.http.guard import GUARD
 from api.http.keys import SERVICES, SETTINGS
 from api.http.middleware.deadline import DEADLINE
 from kaguan.database.engine import once_more
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from aiohttp import web
-
-    from api.endpoints.endpoint import Endpoint
 
 
 def serve(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

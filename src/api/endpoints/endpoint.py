@@ -18,21 +18,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict, Unpack
 
+from aiohttp import web
+from pydantic import BaseModel
+
+from api.endpoints.call import Answer, Call
 from api.endpoints.unit_of_work import Mode
+from kaguan.words.errors import Code
 from kaguan.words.units import KIB
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from aiohttp import web
-    from pydantic import BaseModel
-
-    from api.endpoints.call import Answer, Call
-    from kaguan.words.errors import Code
 
 Handler: TypeAlias = "Callable[[Call[Any, Any]], Awaitable[Answer | web.StreamResponse]]"
 Preparation: TypeAlias = "Callable[[Call[Any, Any]], Awaitable[Any]]"

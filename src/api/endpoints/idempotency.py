@@ -10,21 +10,18 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import web
 from pydantic import BaseModel, SecretStr
 
+from api.endpoints.endpoint import Endpoint
 from api.http.context import context_of
 from api.http.envelope import JSON_HEADERS
 from api.http.guard import bearer
+from kaguan.database.pool import Connection
 from kaguan.idempotency import store
 from kaguan.words.errors import Code, DomainError, invalid
-
-if TYPE_CHECKING:
-    from api.endpoints.endpoint import Endpoint
-    from kaguan.database.pool import Connection
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 import orjson
 
@@ -13,9 +13,6 @@ from api.endpoints.reasons import MAX_REPORTED
 from api.endpoints.structure import Structure, measure
 from kaguan.flow.time_slice import TimeSlice
 from kaguan.words.errors import Code, DomainError, FieldError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 MAX_DEPTH = 32
 NUL_ESCAPE = b"\\u0000"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import Field
 
 from api.endpoints.shapes import Moment, PageSize, QueryModel, View
 from api.endpoints.shapes import Page as PageNumber
-from kaguan.database.paging import PageRequest, Sort, checked, decode_cursor
+from kaguan.database.paging import Page, PageRequest, Sort, checked, decode_cursor
 from kaguan.words.errors import invalid
-
-if TYPE_CHECKING:
-    from kaguan.database.paging import Page
 
 DEFAULT_PAGE_SIZE = 20
 CURSOR_LENGTH_MAX = 128

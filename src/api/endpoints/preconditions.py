@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+
+from aiohttp import web
 
 from kaguan.words.errors import Code, DomainError, invalid
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 IF_MATCH = "If-Match"
 _TAG = re.compile(r'"([1-9][0-9]{0,9})"')

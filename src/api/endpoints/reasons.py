@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from pydantic_core import PydanticCustomError
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from kaguan.words.errors import FieldError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pydantic import ValidationError
-    from pydantic_core import ErrorDetails
-
-    from kaguan.words.reasons import Reason
+from kaguan.words.reasons import Reason
 
 MAX_REPORTED = 100
 BEYOND_64_BITS = 2.0**63

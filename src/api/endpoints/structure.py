@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
 from kaguan.flow.time_slice import TimeSlice
 from kaguan.words.errors import Code, DomainError
 from kaguan.words.units import KIB
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SLICE = 256 * KIB  # 字节：一口气数这么多，不到一毫秒
 SLACK = 256  # 上限之外的余地：写错的（多了字段、形状不对）仍按字段指名

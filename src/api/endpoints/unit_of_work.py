@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.http.keys import Services
 from kaguan.database.engine import driver_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from api.http.keys import Services
-    from kaguan.database.pool import Connection
+from kaguan.database.pool import Connection
 
 
 class Mode(Enum):

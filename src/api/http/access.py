@@ -8,23 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.web_request import BaseRequest
+from prometheus_client import Histogram
 
-from api.http.context import context_of
+from api.http.context import Context, context_of
+from api.http.metrics import HttpMetrics
 from api.http.redaction import LIMIT, REFUSED_LIMIT, one_line, redact
 from api.http.refused import RefusedBudget
+from kaguan.logging.access import AccessLines
 from kaguan.logging.masking import OVERLAP, mask
-
-if TYPE_CHECKING:
-    from aiohttp.web_request import BaseRequest
-    from prometheus_client import Histogram
-
-    from api.http.context import Context
-    from api.http.metrics import HttpMetrics
-    from kaguan.logging.access import AccessLines
 
 MAX_AGENT = 512  # 字符
 MAX_PATH = 2_048  # 字符

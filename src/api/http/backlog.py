@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import structlog
 from psycopg import Error
 
+from kaguan.database.pool import Pool
 from kaguan.flow.backoff import about
 from kaguan.outbox.operate import backlog
 from kaguan.outbox.order import ordering
 from kaguan.words.errors import Code, DomainError
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
 
 log = structlog.get_logger(__name__)
 

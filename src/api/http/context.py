@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
+from aiohttp.web_request import BaseRequest
 from uuid_utils import uuid7
 
+from api.http.limits import Allowance
 from kaguan.logging.masking import mask
 from kaguan.words.language import preferred_language
-
-if TYPE_CHECKING:
-    from aiohttp.web_request import BaseRequest
-
-    from api.http.limits import Allowance
 
 # 请求号只收这些字符，既能放进日志与响应头，也不会被用来注入
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.web_request import BaseRequest
 from pydantic import BaseModel
 
 from api.http.context import Context, context_of
 from kaguan.words.errors import MEANINGS, Code, DomainError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from aiohttp.web_request import BaseRequest
 
 JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
 RETRY_AFTER = {Code.TOO_MANY_REQUESTS: 1, Code.DATABASE_UNAVAILABLE: 2, Code.OVERLOADED: 5, Code.REQUEST_IN_FLIGHT: 1}

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from aiohttp import web
 from psycopg import Error
 
 from api.http.backlog import Backlog
-from api.http.context import context_of
+from api.http.context import Context, context_of
+from api.http.keys import Services
 from api.http.limits import Counter, Limiter, LocalCounter
 from kaguan.database.engine import once_more
 from kaguan.database.listening import Listener
@@ -21,12 +23,6 @@ from kaguan.flow.background import in_background
 from kaguan.tokens import service, store
 from kaguan.tokens.service import ANONYMOUS, Principal
 from kaguan.words.errors import Code, DomainError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
-
-    from api.http.context import Context
-    from api.http.keys import Services
 
 log = structlog.get_logger(__name__)
 

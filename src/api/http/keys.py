@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from aiohttp import web
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.http.metrics import HttpMetrics
 from kaguan.config import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from redis.asyncio import Redis
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
-    from api.http.metrics import HttpMetrics
-    from kaguan.database.pool import Pool
-    from kaguan.telemetry.metrics import Metrics
+from kaguan.database.pool import Pool
+from kaguan.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,19 +8,17 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from limits.aio.storage import MemoryStorage
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from kaguan.flow.backoff import about
 from kaguan.queues.keys import RATE
 from kaguan.queues.shared_rate import shared_storage
 from kaguan.words.errors import Code, DomainError
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 log = structlog.get_logger(__name__)
 

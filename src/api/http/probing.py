@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from aiohttp import web
 from redis.exceptions import RedisError
 
+from api.http.keys import Services
 from kaguan.flow.background import within
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from api.http.keys import Services
-
 
 PING_TIMEOUT = 1.0  # 秒，每个部件
 # 健康检查的路径，在根路径与 ``/api/v1`` 下都有；问「活着吗」的不去问别的服务器

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING
+from asyncio.subprocess import Process
+from collections.abc import Sequence
 
 import structlog
 
 from kaguan.flow.child_process import STOP_TIMEOUT, ChildProcess
 from kaguan.product.exit_codes import ExitCode
 from kaguan.product.process import ExitError
-
-if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-    from collections.abc import Sequence
 
 log = structlog.get_logger(__name__)
 

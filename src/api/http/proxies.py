@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 MAX_HOPS = 16
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from aiohttp import HttpVersion11, web
+from aiohttp.web import StreamResponse
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
 
 from api.http.access import AccessLog, AccessSink
 from api.http.context import context_of
@@ -16,13 +20,6 @@ from api.http.envelope import failure
 from api.http.keys import SETTINGS
 from api.http.translation import translate
 from kaguan.words.errors import Code, DomainError
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Iterator
-
-    from aiohttp.web import StreamResponse
-    from aiohttp.web_request import BaseRequest
 
 log = structlog.get_logger(__name__)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import psycopg
 from aiohttp import web
@@ -12,9 +12,6 @@ from sqlalchemy.exc import DBAPIError
 
 from kaguan.database.pool import CONNECTION_ERRORS
 from kaguan.words.errors import Code, DomainError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 CLIENT_ERRORS = range(400, 500)
 STATUS_CODES: dict[int, Code] = {

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from aiohttp import web
 
+from api.endpoints.call import Call
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.unit_of_work import Mode
 from api.openapi.document import build
 from kaguan.words.errors import Code, not_found
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from api.endpoints.call import Call
 
 TAG = "docs"
 PAGE_POLICY = (

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from api.endpoints.endpoint import Endpoint
 from api.openapi.parts import Components, error_response, error_responses, parameters, request_body, success_response
 from kaguan.words.errors import MEANINGS, Code
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from api.endpoints.endpoint import Endpoint
 
 # 标签是生成的客户端里的模块名：英文；页面上显示的是说明
 TAGS = {

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import Any
 
+from api.endpoints.endpoint import Endpoint
 from api.endpoints.idempotency import REPLAYED
 from api.http import probing
 from api.http.envelope import RETRY_AFTER
 from kaguan.words.errors import Code
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from api.endpoints.endpoint import Endpoint
 
 ALWAYS = "X-Request-ID"
 RATE = ("RateLimit", "RateLimit-Policy")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from api.endpoints.endpoint import Endpoint
 from api.openapi.headers import error_headers, success_headers
 from kaguan.words.errors import MEANINGS, Code
 from kaguan.words.units import KIB
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from api.endpoints.endpoint import Endpoint
 
 JSON = "application/json"
 REFERENCE = "#/components/schemas/{model}"

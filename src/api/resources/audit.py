@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from api.endpoints.call import Call
 from api.endpoints.patch import PatchModel
 from kaguan.audit import service as audit
 from kaguan.audit.store import AuditEntry
 
-if TYPE_CHECKING:
-    from api.endpoints.call import Call
 Patch = TypeVar("Patch", bound=PatchModel)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
+from api.endpoints.call import Call
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.unit_of_work import Mode
 from api.http.context import context_of
@@ -15,9 +16,6 @@ from api.openapi import examples
 from kaguan.telemetry.exposition import METRICS_PATH, render
 from kaguan.tokens.service import OPERATE
 from kaguan.words.errors import Code
-
-if TYPE_CHECKING:
-    from api.endpoints.call import Call
 
 PROXY_HEADERS = ("X-Forwarded-For", "Forwarded", "Via")
 

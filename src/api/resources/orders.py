@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from api.endpoints.call import Answer, Call
-from api.endpoints.endpoint import endpoint
+from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.listing import Listing, ListQuery
 from api.endpoints.patch import Optional, PatchModel
 from api.endpoints.preconditions import etag, expected_version
@@ -26,12 +26,9 @@ from kaguan.orders.model import OrderStatus
 from kaguan.tokens.service import ORDERS_READ as READ
 from kaguan.tokens.service import ORDERS_WRITE as WRITE
 from kaguan.tokens.service import USERS_WRITE as WRITE_USERS
+from kaguan.users.service import NewUser
 from kaguan.words.currency import CURRENCIES, DEFAULT_CURRENCY
 from kaguan.words.errors import Code
-
-if TYPE_CHECKING:
-    from api.endpoints.endpoint import Endpoint
-    from kaguan.users.service import NewUser
 
 TAG = "orders"
 COLLECTION = "/api/v1/orders"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from api.endpoints.call import Answer, Call
-from api.endpoints.endpoint import endpoint
+from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.preconditions import etag, expected_version
 from api.openapi import examples
 from api.resources.audit import audited, audited_change
@@ -39,16 +38,12 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.sims import history, service, store
 from kaguan.sims.refreshing import refresh
 from kaguan.sims.search import find, texts_of
-from kaguan.sims.service import Registered, usage_range
+from kaguan.sims.service import Registered, Registration, usage_range
 from kaguan.sims.tasks import SIM_STATUS_SYNC
 from kaguan.tokens.service import SIMS_READ as READ
 from kaguan.tokens.service import SIMS_WRITE as WRITE
 from kaguan.words.errors import Code
 from kaguan.words.units import MIB
-
-if TYPE_CHECKING:
-    from api.endpoints.endpoint import Endpoint
-    from kaguan.sims.service import Registration
 
 TAG = "sims"
 COLLECTION = "/api/v1/sims"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -30,9 +31,6 @@ from kaguan.outbox.accept.acceptance import Accepted, Submission, insert, stage
 from kaguan.product.task_types import NAMES, TASK_TYPES
 from kaguan.tokens.service import TASKS_WRITE as WRITE
 from kaguan.words.errors import MEANINGS, Code, DomainError, FieldError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 ITEM_ERRORS = 10  # 一项至多说这么多处错：一千项，应答仍不过一两 MB
 Item = EmailItem | SyncItem | SimItem

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import orjson
 import psycopg
@@ -13,8 +15,9 @@ import structlog
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse, sse_response
 
+from api.endpoints.call import Call
 from api.endpoints.endpoint import Endpoint, endpoint
-from api.endpoints.unit_of_work import Mode
+from api.endpoints.unit_of_work import Mode, UnitOfWork
 from api.http.context import context_of
 from api.http.guard import GUARD, bearer
 from api.http.middleware.deadline import DEADLINE
@@ -29,13 +32,6 @@ from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.vocabulary import FINAL
 from kaguan.tokens.service import TASKS_READ as READ
 from kaguan.words.errors import Code, DomainError, not_found
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from uuid import UUID
-
-    from api.endpoints.call import Call
-    from api.endpoints.unit_of_work import UnitOfWork
 
 log = structlog.get_logger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -15,15 +15,13 @@ from api.resources.fields import Address
 from kaguan.mail import address
 from kaguan.mail.task import AttachmentPayload, EmailPayload
 from kaguan.outbox.accept.acceptance import Submission
+from kaguan.outbox.task_type import Payload, TaskType
 from kaguan.outbox.vocabulary import Priority
 from kaguan.sims.iccid import digits_of
 from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.words.errors import Code
 from kaguan.words.zones import BUSINESS_ZONE, business_today
-
-if TYPE_CHECKING:
-    from kaguan.outbox.task_type import Payload, TaskType
 
 # 任务的路由都用
 PATH = "/api/v1/tasks"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from api.endpoints.call import Call
 from kaguan.notices.service import with_notice
-from kaguan.outbox.accept.acceptance import Accepted, accept_many
+from kaguan.outbox.accept.acceptance import Accepted, Submission, accept_many
 from kaguan.words.errors import DomainError, invalid
-
-if TYPE_CHECKING:
-    from api.endpoints.call import Call
-    from kaguan.outbox.accept.acceptance import Submission
 
 
 async def accept_with_notice(call: Call[Any, Any], submission: Submission) -> Accepted:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
@@ -15,21 +14,18 @@ from api.resources.task_models import PATH, TAG
 from api.resources.task_queries import ReplayRequest, TaskQuery
 from api.resources.task_views import ReplayView, StatusView, TaskPage, TaskView, task_view
 from kaguan.audit.actions import TASK_CANCEL, TASK_REPLAY, TASK_RETRY
+from kaguan.database.pool import Connection
 from kaguan.outbox.operate import decisions, replay, selection
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.listing import task_page
 from kaguan.outbox.operate.place import place_of
-from kaguan.outbox.operate.replay import one_line
+from kaguan.outbox.operate.replay import Replay, one_line
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.tokens.service import TASKS_READ as READ
 from kaguan.tokens.service import TASKS_WRITE as WRITE
 from kaguan.verdict.queries import dead_groups
 from kaguan.words.errors import Code, not_found
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Connection
-    from kaguan.outbox.operate.replay import Replay
 
 
 @endpoint("GET", PATH, scope=READ, summary="任务列表", tag=TAG, query=TaskQuery, data=TaskPage, mode=Mode.DIRECT,

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from pydantic import Field
 
 from api.endpoints.shapes import View
-from kaguan.outbox.operate.place import PLACE_CAP
+from kaguan.outbox.accept.acceptance import Accepted
+from kaguan.outbox.operate.place import PLACE_CAP, Place
+from kaguan.outbox.operate.record import TaskRecord
 from kaguan.outbox.operate.replay import REPLAY_LIMIT
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.product.task_types import TaskTypeName
 from kaguan.words.reasons import told
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from kaguan.outbox.accept.acceptance import Accepted
-    from kaguan.outbox.operate.place import Place
-    from kaguan.outbox.operate.record import TaskRecord
 
 
 class ErrorView(View):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
@@ -27,12 +27,10 @@ from api.resources.task_notices import accept_with_notice
 from api.resources.task_views import AcceptedView, accepted_view
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.accept.acceptance import GroupAccept, accept_one
+from kaguan.outbox.task_type import Payload, TaskType
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from kaguan.tokens.service import TASKS_WRITE as WRITE
 from kaguan.words.units import KIB
-
-if TYPE_CHECKING:
-    from kaguan.outbox.task_type import Payload, TaskType
 
 GROUPED = web.AppKey("GROUPED", GroupAccept)
 

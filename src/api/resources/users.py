@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from aiohttp import web
 from pydantic import AfterValidator, Field, SecretStr
 
 from api.endpoints.call import Answer, Call
-from api.endpoints.endpoint import endpoint
+from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.listing import Listing, ListQuery
 from api.endpoints.patch import Optional, PatchModel
 from api.endpoints.preconditions import etag, expected_version
@@ -29,12 +30,6 @@ from kaguan.users import service, store
 from kaguan.users.model import UserStatus
 from kaguan.users.password import PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordHasher, check_password
 from kaguan.words.errors import Code, DomainError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from typing import Any
-
-    from api.endpoints.endpoint import Endpoint
 
 TAG = "users"
 COLLECTION = "/api/v1/users"

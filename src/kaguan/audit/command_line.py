@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import getpass
 import os
-from typing import TYPE_CHECKING
 
 from kaguan.audit import store
 from kaguan.audit.store import AuditEntry
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Connection
+from kaguan.database.pool import Connection
 
 
 def actor() -> str:

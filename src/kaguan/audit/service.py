@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
 from kaguan.audit import store
 from kaguan.audit.store import AuditEntry
-from kaguan.words.errors import MEANINGS, Code
+from kaguan.database.pool import AfterCommit, Connection
+from kaguan.tokens.service import Principal
+from kaguan.words.errors import MEANINGS, Code, DomainError
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from kaguan.database.pool import AfterCommit, Connection
-    from kaguan.tokens.service import Principal
-    from kaguan.words.errors import DomainError
 
 log = structlog.get_logger(__name__)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.logging.masking import mask, mask_value
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.audit"
 SCAN = 20_000  # 带条件找审计时至多往回看这么多行

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, cast
+from typing import Annotated, Literal, TypeAlias, cast
 from uuid import uuid4
 
 import orjson
 import structlog
 from pydantic import AwareDatetime, Field, TypeAdapter
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from kaguan.breakers.breaker import CLOSED, OPENED, BreakerStatus
@@ -23,12 +25,6 @@ from kaguan.flow.backoff import about
 from kaguan.queues.believing import Count, Word, believed
 from kaguan.queues.keys import BREAKER, BREAKERS, breaker_key
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
-    from datetime import datetime
-
-    from redis.asyncio import Redis
 
 log = structlog.get_logger(__name__)
 

@@ -6,16 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from kaguan.flow.backoff import jitter
 from kaguan.words.reasons import NOTHING, Reason, ReasonError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 CLOSED, HALF_OPENED, OPENED = "closed", "half-opened", "opened"
 JITTER = 0.2  # 冷却期另加至多这么多成：同时断开的各进程不在同一刻去试探

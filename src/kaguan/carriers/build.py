@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import aiohttp
+from redis.asyncio import Redis
 
 from kaguan.carriers import control_center, onelink
 from kaguan.carriers.control_center import ControlCenterGateway
-from kaguan.carriers.guarded import GuardedTransport
+from kaguan.carriers.gateway import Capabilities, CarrierGateway
+from kaguan.carriers.guarded import BreakerChanged, GuardedTransport, Observe
 from kaguan.carriers.interim import bounded_connector
 from kaguan.carriers.limiter import SharedLimits
 from kaguan.carriers.onelink import OneLinkGateway
+from kaguan.config.model import Carriers, ControlCenter, OneLink
 from kaguan.sims.vocabulary import Carrier
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from redis.asyncio import Redis
-
-    from kaguan.carriers.gateway import Capabilities, CarrierGateway
-    from kaguan.carriers.guarded import BreakerChanged, Observe
-    from kaguan.config.model import Carriers, ControlCenter, OneLink
 
 LEASE_MARGIN = 5.0  # 秒；并发租约比请求时限长这么多，容得下等速率的工夫
 

@@ -10,10 +10,11 @@ HTTP Basic（用户名 + API key）；``GET /rws/api/v1/devices?modifiedSince=&m
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -25,25 +26,22 @@ from kaguan.carriers.gateway import (
     CardFailed,
     CardNotFound,
     CarrierError,
+    InfoResult,
     Page,
     ProtocolError,
     RefusedError,
     RejectedError,
+    StatusResult,
+    UsageResult,
     refuse_future,
 )
-from kaguan.carriers.guarded import Request
+from kaguan.carriers.guarded import GuardedTransport, Request
 from kaguan.carriers.records import MALFORMED, Record, read_one
+from kaguan.config.model import ControlCenter
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 from kaguan.sims.iccid import normalise
 from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from kaguan.carriers.gateway import InfoResult, StatusResult, UsageResult
-    from kaguan.carriers.guarded import GuardedTransport
-    from kaguan.config.model import ControlCenter
 
 T = TypeVar("T")
 

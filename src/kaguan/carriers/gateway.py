@@ -5,18 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from datetime import UTC, date, datetime, timedelta
+from typing import Protocol, TypeAlias
 
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
+from kaguan.sims.vocabulary import Carrier
 from kaguan.words.reasons import Reason, ReasonError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
-
-    from kaguan.sims.vocabulary import Carrier
 
 
 @dataclass(frozen=True, slots=True)

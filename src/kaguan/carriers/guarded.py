@@ -13,6 +13,7 @@ import aiohttp
 import orjson
 from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
+from opentelemetry.trace import Span
 
 from kaguan.breakers.breaker import Breaker, BreakerStatus
 from kaguan.carriers.gateway import (
@@ -23,18 +24,16 @@ from kaguan.carriers.gateway import (
     RateLimitedError,
     TransientError,
 )
+from kaguan.config.model import Carriers
 from kaguan.flow.backoff import full_jitter
 from kaguan.flow.retry_after import retry_after
+from kaguan.sims.vocabulary import Carrier
 from kaguan.telemetry.spans import HTTP_METHOD, HTTP_STATUS, client_span, server_of
 from kaguan.words.reasons import Reason
 from kaguan.words.units import KIB, MIB
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
-
     from kaguan.carriers.limiter import SharedLimits
-    from kaguan.config.model import Carriers
-    from kaguan.sims.vocabulary import Carrier
 
 ATTEMPTS = 3
 BACKOFF = 0.4  # 秒；第 n 次失败后等 0 到 BACKOFF·2ⁿ⁻¹

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import aiohttp
+from aiohttp import StreamReader
 from aiohttp.client_proto import ResponseHandler
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from aiohttp import StreamReader
-    from aiohttp.http import RawResponseMessage
+from aiohttp.http import RawResponseMessage
 
 INTERIM_LIMIT = 8  # RFC 9110 §15.2；真的至多一两个
 

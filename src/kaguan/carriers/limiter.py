@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from kaguan.carriers.gateway import QueuedError
+from kaguan.carriers.gateway import Capabilities, QueuedError
 from kaguan.queues.keys import lease_key
 from kaguan.queues.shared_rate import SharedRate, pause
+from kaguan.sims.vocabulary import Carrier
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from kaguan.carriers.gateway import Capabilities
-    from kaguan.sims.vocabulary import Carrier
 
 # 有序集合：成员是租约号，分数是到期毫秒（Redis 的钟）。持有者死了，租约到期自动腾出；比一份租约还晚的不是我们占的
 ACQUIRE = """

@@ -18,9 +18,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -29,27 +30,24 @@ from kaguan.carriers.gateway import (
     Capabilities,
     CardFailed,
     CardNotFound,
+    InfoResult,
     Page,
     ProtocolError,
     RateLimitedError,
     RefusedError,
     RejectedError,
+    StatusResult,
     TransientError,
+    UsageResult,
     refuse_future,
 )
-from kaguan.carriers.guarded import Request
+from kaguan.carriers.guarded import GuardedTransport, Request
 from kaguan.carriers.records import Record, match
+from kaguan.config.model import OneLink
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
 from kaguan.words.reasons import Reason
 from kaguan.words.units import KIB
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from kaguan.carriers.gateway import InfoResult, StatusResult, UsageResult
-    from kaguan.carriers.guarded import GuardedTransport
-    from kaguan.config.model import OneLink
 
 T = TypeVar("T")
 

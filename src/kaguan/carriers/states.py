@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Container
 
 from kaguan.sims.vocabulary import LifecycleState, SessionState, SuspendReason
-
-if TYPE_CHECKING:
-    from collections.abc import Container
 
 LONGEST_CODE = 32  # 字符；认不出的原文进日志时至多这么长
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import typer
 from pydantic import BaseModel, SecretStr
@@ -11,9 +12,6 @@ from kaguan.cli.printing import AsJson, echo, print_facts, print_json
 from kaguan.config import load_settings
 from kaguan.config.production import WORKER_SECRETS
 from kaguan.product.task_types import check_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 app = typer.Typer(help="配置。", no_args_is_help=True)
 MASK = "********"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import psycopg
@@ -14,14 +13,12 @@ from redis.exceptions import RedisError
 
 from kaguan.cli.finding import Finding
 from kaguan.cli.session import open_connection
+from kaguan.config import Settings
+from kaguan.config.model import Database
 from kaguan.database import connecting
 from kaguan.presence.census import take_census
 from kaguan.queues.client import open_redis
 from kaguan.verdict.judging import QUIET
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.config.model import Database
 
 LISTENING, BUDGET = "监听", "连接数"
 HEARD_TIMEOUT = 2.0  # 秒

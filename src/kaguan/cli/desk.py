@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kaguan.audit.actions import SIM_REFRESH
 from kaguan.audit.command_line import actor, audited
@@ -12,21 +16,13 @@ from kaguan.cli.session import open_connection
 from kaguan.config import load_settings
 from kaguan.database.engine import driver_of, engine_over
 from kaguan.database.paging import PageRequest
-from kaguan.database.pool import at_once
+from kaguan.database.pool import Connection, at_once
 from kaguan.sims import history, service, store
 from kaguan.sims.refreshing import refresh
 from kaguan.sims.search import find, texts_of
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from uuid import UUID
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from kaguan.database.pool import Connection
-    from kaguan.sims.service import Card
-    from kaguan.sims.store import SimRow
-    from kaguan.sims.vocabulary import Carrier, LifecycleState
+from kaguan.sims.service import Card
+from kaguan.sims.store import SimRow
+from kaguan.sims.vocabulary import Carrier, LifecycleState
 
 T = TypeVar("T")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import psycopg
 import typer
+from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from kaguan.cli.connections import examine_budget, examine_listening
@@ -15,8 +16,8 @@ from kaguan.cli.finding import Finding
 from kaguan.cli.printing import AsJson, echo, print_json
 from kaguan.cli.session import open_connection
 from kaguan.cli.standbys import examine_standbys
-from kaguan.cli.symptoms import LEVELS, examine_pipeline
-from kaguan.config import load_settings
+from kaguan.cli.symptoms import LEVELS, Symptom, examine_pipeline
+from kaguan.config import Settings, load_settings
 from kaguan.config.addresses import split_address
 from kaguan.config.production import CONTROL_CENTER_KEY, ONELINK_PASSWORD, SMTP_URL
 from kaguan.config.relay_host import parse_relay_host
@@ -30,14 +31,6 @@ from kaguan.queues.foreign import foreign
 from kaguan.tokens import store as tokens
 from kaguan.tokens.service import RESERVED
 from kaguan.verdict.model import ConcernCode
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from pydantic import SecretStr
-
-    from kaguan.cli.symptoms import Symptom
-    from kaguan.config import Settings
 
 UNSAFE = "select name from pg_settings where name in ('fsync', 'synchronous_commit') and setting = 'off' order by name"
 MINIMUM_POSTGRES = 150_000  # server_version_num：15

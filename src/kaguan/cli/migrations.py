@@ -13,11 +13,11 @@ from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, print_facts, print_json
 from kaguan.cli.session import database_url, with_database
 from kaguan.config import load_settings
+from kaguan.database.pool import Connection
 from kaguan.product.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from kaguan.database.migrate import Status
-    from kaguan.database.pool import Connection
 
 app = typer.Typer(help="数据库迁移（Alembic）。", no_args_is_help=True)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -17,9 +18,9 @@ from kaguan.cli.printing import AsJson, echo, print_json, print_table, reader_la
 from kaguan.cli.progress import following
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
-from kaguan.database.pool import transaction
+from kaguan.database.pool import Connection, transaction
 from kaguan.outbox.operate import replay as replaying
-from kaguan.outbox.operate.replay import REPLAY_RATE_LIMIT
+from kaguan.outbox.operate.replay import REPLAY_RATE_LIMIT, Selection
 from kaguan.outbox.operate.selection import answer
 from kaguan.outbox.operate.watching import Watched, watch
 from kaguan.outbox.vocabulary import RETRYABLE, Priority, TaskStatus
@@ -28,12 +29,6 @@ from kaguan.product.task_types import TypeName
 from kaguan.words import zones
 from kaguan.words.reasons import Reason
 from kaguan.words.units import HOUR
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from kaguan.database.pool import Connection
-    from kaguan.outbox.operate.replay import Selection
 
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 MOST = 100_000  # 一次至多重放几个；分批做

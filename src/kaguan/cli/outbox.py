@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,12 +11,10 @@ from kaguan.audit.actions import OUTBOX_REDRIVE
 from kaguan.audit.command_line import audited
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
+from kaguan.database.pool import Connection
 from kaguan.outbox.operate import backlog
 from kaguan.outbox.recover import store
 from kaguan.outbox.vocabulary import PriorityRank
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Connection
 
 app = typer.Typer(help="发件箱：待交付与重投。", no_args_is_help=True)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import orjson
 import typer
@@ -12,10 +14,6 @@ import typer
 from kaguan.config import load_settings
 from kaguan.words.printable import LINES, printable
 from kaguan.words.zones import written
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from zoneinfo import ZoneInfo
 
 AsJson = Annotated[bool, typer.Option("--json", help="输出 JSON")]
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from kaguan.outbox.operate.watching import Watched
 from kaguan.outbox.vocabulary import TaskStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from kaguan.outbox.operate.watching import Watched
 
 NAMES = {
     TaskStatus.PENDING: "等待交付",

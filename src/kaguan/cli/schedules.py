@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,10 +11,8 @@ from kaguan.audit.command_line import audited
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
+from kaguan.database.pool import Connection
 from kaguan.outbox.schedule import service
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Connection
 
 app = typer.Typer(help="定时计划。", no_args_is_help=True)
 

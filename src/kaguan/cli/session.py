@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import psycopg
 from redis.exceptions import RedisError
@@ -12,15 +13,11 @@ from redis.exceptions import RedisError
 from kaguan.cli.failure import CommandError
 from kaguan.config import Settings, load_settings
 from kaguan.database import connecting
+from kaguan.database.pool import Connection
 from kaguan.database.seal import Sealing
 from kaguan.product.exit_codes import ExitCode
 from kaguan.queues.client import open_redis
 from kaguan.queues.keys import TIMELINE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from kaguan.database.pool import Connection
 
 T = TypeVar("T")
 

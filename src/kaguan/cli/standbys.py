@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import psycopg
 
 from kaguan.cli.finding import Finding
 from kaguan.cli.session import open_connection
-from kaguan.database.standbys import ask_standbys
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.database.standbys import Standbys
+from kaguan.config import Settings
+from kaguan.database.standbys import Standbys, ask_standbys
 
 PART = "备库"
 PATIENCE = 1.0  # 秒：在的备库用不了这么久

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
 
 from kaguan.cli.session import open_connection
+from kaguan.config import Settings
 from kaguan.queues.client import open_redis
 from kaguan.verdict import service
-from kaguan.verdict.model import Level
+from kaguan.verdict.model import Concern, Level, Parameters
 from kaguan.verdict.wording import Wording
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import datetime
-
-    from kaguan.config import Settings
-    from kaguan.verdict.model import Concern, Parameters
 
 PART = "流水线"
 LEVELS = {Level.OK: "正常", Level.WARN: "留意", Level.BAD: "异常"}

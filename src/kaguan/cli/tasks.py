@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -13,7 +14,7 @@ from kaguan.cli.operating import PATIENCE, Timeout, Wait, replay, report, wait_f
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table, reader_language
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
-from kaguan.database.pool import transaction
+from kaguan.database.pool import AfterCommit, Connection, transaction
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.listing import TaskFilter, newest
@@ -25,11 +26,6 @@ from kaguan.product.task_types import TypeName
 from kaguan.words.errors import not_found
 from kaguan.words.reasons import told
 from kaguan.words.zones import written
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from kaguan.database.pool import AfterCommit, Connection
 
 app = typer.Typer(help="任务。", no_args_is_help=True)
 

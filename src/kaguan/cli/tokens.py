@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,11 +12,9 @@ from kaguan.audit.command_line import audited
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
+from kaguan.database.pool import Connection
 from kaguan.tokens import service, store
 from kaguan.words.units import DAY
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Connection
 
 app = typer.Typer(help="API 令牌。", no_args_is_help=True)
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from kaguan.config.sentinel import sentinel_address
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # libpq 的 sslmode（PostgreSQL 手册 34.19）：prefer、allow 会悄悄退回明文，require 不认证书，verify-ca 不认主机
 SSLMODE_DEFAULT = "prefer"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from kaguan.words.secret_names import is_secret
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 # pydantic 的错误种类 → 人话
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

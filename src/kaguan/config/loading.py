@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
@@ -17,9 +18,6 @@ from kaguan.config.process import Process
 from kaguan.config.production import refused
 from kaguan.config.settings import PREFIX, Settings
 from kaguan.config.shipped import shipped
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 CONFIG_FILE_VARIABLE = "KAGUAN_CONFIG_FILE"
 CONFIG_DIRECTORY = shipped("configs")

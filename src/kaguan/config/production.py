@@ -5,20 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
 
 from kaguan.config.addresses import Server, Tls, is_loopback, postgres_server, redis_server, split_address
 from kaguan.config.process import Process
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.config.sentinel import sentinel_address
-from kaguan.config.settings import Exemption
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from kaguan.config.settings import Settings
+from kaguan.config.settings import Exemption, Settings
 
 DATABASE_URL = "KAGUAN_DATABASE__URL"
 LISTEN_URL = "KAGUAN_DATABASE__LISTEN_URL"

@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,9 +24,6 @@ from kaguan.config.schedules import Schedule, distinct
 from kaguan.config.webhooks import Webhooks
 from kaguan.words.language import Language
 from kaguan.words.zones import BUSINESS_ZONE, ZoneName
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
 
 PREFIX = "KAGUAN_"
 

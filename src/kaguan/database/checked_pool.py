@@ -6,22 +6,19 @@ import asyncio
 import math
 import select
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import psycopg
 import structlog
 from psycopg import generators, waiting
+from psycopg.abc import PQGen
+from psycopg.errors import Diagnostic
 from psycopg_pool import AsyncConnectionPool
 
 from kaguan.database.connecting import Connection, History, LimitedConnection, is_former, rotated
 from kaguan.flow.backoff import jitter
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from psycopg.abc import PQGen
-    from psycopg.errors import Diagnostic
 
 log = structlog.get_logger(__name__)
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, capabilities, generators, sql
+from psycopg.abc import Params, PQGen, Query, QueryNoTemplate
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, Format, PipelineStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from psycopg.abc import Params, PQGen, Query, QueryNoTemplate
-    from psycopg.pq.abc import PGresult
-
-    from kaguan.config.model import Database
+from kaguan.config.model import Database
 
 Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import func, update
+from sqlalchemy import ColumnElement, Update, func, update
 
 from kaguan.database.metadata import EntityColumns
 from kaguan.words.errors import Code, DomainError
-
-if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Update
 
 Entity = TypeVar("Entity", bound=EntityColumns)
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from psycopg.errors import QueryCanceled
 
-from kaguan.database.pool import is_away
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
-
-    from kaguan.database.pool import Connection, Pool
+from kaguan.database.pool import Connection, Pool, is_away
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import psycopg
 import structlog
 from psycopg import sql
 
+from kaguan.config.model import Database
 from kaguan.database.connecting import open_connection
-from kaguan.database.pool import PASSING_ERRORS
+from kaguan.database.pool import PASSING_ERRORS, Connection, Pool
 from kaguan.flow.background import in_background
 from kaguan.flow.backoff import RECONNECT, jitter
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from kaguan.config.model import Database
-    from kaguan.database.pool import Connection, Pool
 
 log = structlog.get_logger(__name__)
 

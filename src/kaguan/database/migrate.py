@@ -5,10 +5,11 @@ Alembic 与 SQLAlchemy 的异常不出此门；用到的命令在函数里引入
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 import stamina
@@ -24,10 +25,6 @@ from sqlalchemy.pool import NullPool
 
 from kaguan.config.shipped import shipped
 from kaguan.database.connecting import writable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SCRIPTS = shipped("migrations")
 CONNECT_TIMEOUT = 5  # 秒

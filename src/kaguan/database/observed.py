@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Self, cast
+from typing import ClassVar, Self, cast
 
 import psycopg
 import structlog
 from opentelemetry import trace
+from opentelemetry.util.types import AttributeValue
 from psycopg import sql
+from psycopg.abc import Params, Query, QueryNoTemplate
 
 from kaguan.database.connecting import LimitedCursor
 from kaguan.telemetry.spans import DB_COLLECTION, DB_OPERATION, DB_SYSTEM, client_span
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from opentelemetry.util.types import AttributeValue
-    from psycopg.abc import Params, Query, QueryNoTemplate
 
 log = structlog.get_logger(__name__)
 STATEMENT_LIMIT = 500

@@ -5,27 +5,21 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from sqlalchemy import Executable, Select, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Executable, Select, func, literal, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
-from kaguan.words.errors import invalid
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from sqlalchemy import ColumnElement
-    from sqlalchemy.ext.asyncio import AsyncConnection
-    from sqlalchemy.orm import InstrumentedAttribute
-    from sqlalchemy.sql.compiler import SQLCompiler
-
-    from kaguan.database.metadata import EntityColumns
-    from kaguan.words.errors import DomainError
+from kaguan.database.metadata import EntityColumns
+from kaguan.words.errors import DomainError, invalid
 
 # 页码只翻这么多行：更深处每页都要跳过前面全部行，请用游标
 OFFSET_MAX = 10_000

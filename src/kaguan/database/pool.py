@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from kaguan.config.model import Database
 from kaguan.database.checked_pool import CheckedPool, PooledConnection
-from kaguan.database.connecting import (
-    Connection,
-    connection_arguments,
-    open_connection,
-    put_limits_in_force,
-    writable,
-)
+from kaguan.database.connecting import Connection, connection_arguments, open_connection, put_limits_in_force, writable
 from kaguan.database.observed import ObservedCursor, observed_cursor
 from kaguan.flow.backoff import while_starting
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.config.model import Database
 
 log = structlog.get_logger(__name__)
 

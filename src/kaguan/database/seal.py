@@ -6,12 +6,9 @@ import hmac
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from kaguan.database.connecting import Connection
 from kaguan.database.sql import load
-
-if TYPE_CHECKING:
-    from kaguan.database.connecting import Connection
 
 PACKAGE = "kaguan.database"
 KEPT_FOR = 60.0  # 秒：手里的钥匙用这么久就再读一遍，库也许换成了另一个

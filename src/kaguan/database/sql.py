@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, LiteralString
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import Any, LiteralString
 
 FRAGMENT = re.compile(r"\{\{(\w+)\}\}")
 

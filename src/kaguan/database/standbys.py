@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from prometheus_client import CollectorRegistry
 from psycopg.rows import class_row
 
+from kaguan.database.pool import Connection, Pool
 from kaguan.telemetry.metrics import Declaring
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
-    from kaguan.database.pool import Connection, Pool
 
 # 同一个角色的会话看得见在等什么；备库的行谁都看得见，它的状态要 pg_read_all_stats
 STANDBYS = r"""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from kaguan.dev.stack import Stack
+from kaguan.dev.stack import Stack
 
 RULE = "─" * 78
 

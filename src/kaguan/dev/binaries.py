@@ -8,15 +8,11 @@ import os
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
-from kaguan.dev.privileges import can_run
+from kaguan.dev.privileges import Identity, can_run
 from kaguan.dev.program import StartError
-
-if TYPE_CHECKING:
-    from kaguan.dev.privileges import Identity
 
 log = structlog.get_logger(__name__)
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from asyncio.subprocess import Process
+from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import structlog
 
+from kaguan.dev.output import Output
 from kaguan.dev.privileges import write_private
-from kaguan.dev.program import READY_POLL, PortTakenError, StartError, wait_until_ready
+from kaguan.dev.program import READY_POLL, PortTakenError, Program, StartError, wait_until_ready
 from kaguan.flow.child_process import ChildProcess
-
-if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-    from collections import deque
-    from pathlib import Path
-
-    from kaguan.dev.output import Output
-    from kaguan.dev.program import Program
 
 log = structlog.get_logger(__name__)
 

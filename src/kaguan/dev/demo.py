@@ -14,21 +14,16 @@ import sys
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from kaguan.config import ConfigurationError, load_settings
-from kaguan.dev.demo_client import DemoError, connect, expect, say
+from kaguan.config import ConfigurationError, Settings, load_settings
+from kaguan.dev.demo_client import Client, DemoError, connect, expect, say
 from kaguan.dev.simulator.population import iccid_at
 from kaguan.product.exit_codes import ExitCode
 from kaguan.sims.vocabulary import Carrier
 from kaguan.words.units import MIB
 from kaguan.words.zones import business_today
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from kaguan.config import Settings
-    from kaguan.dev.demo_client import Client
 
 CARDS = 200
 GOOD = 190

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 
+from kaguan.config import Settings
 from kaguan.outbox.operate.watching import SETTLED
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from kaguan.config import Settings
 
 REQUEST_TIMEOUT = 15.0  # 秒
 TASK_TIMEOUT = 300.0  # 秒；Control Center 方言一次只许一个调用，几页要走一会儿

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 
@@ -10,9 +10,6 @@ from kaguan.audit.actions import TOKEN_CREATE, TOKEN_REVOKE
 from kaguan.audit.command_line import audited
 from kaguan.dev.privileges import write_private
 from kaguan.tokens import service, store
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAME = "dev"
 CONNECT_TIMEOUT = 5  # 秒

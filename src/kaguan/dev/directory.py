@@ -6,17 +6,14 @@ import fcntl
 import json
 import os
 import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from kaguan.dev.ports import free_port, is_free
 from kaguan.dev.privileges import write_private
 from kaguan.dev.program import StartError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
 PRIVATE = ("pids", "logs", "mail", "secrets")
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@%+,=-]*")

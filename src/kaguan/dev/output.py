@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    import asyncio
+from typing import TextIO
 
 CHUNK = 65_536
 LINE_LIMIT = 16_384  # 字节；更长的一行分段写出，不让一行吃光内存

@@ -6,16 +6,13 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.dev.directory import DataDirectory
 from kaguan.dev.predecessor import POSTMASTER_PID
 from kaguan.dev.privileges import Identity, can_enter, write_private
 from kaguan.dev.program import StartError
-
-if TYPE_CHECKING:
-    from kaguan.dev.directory import DataDirectory
 
 log = structlog.get_logger(__name__)
 

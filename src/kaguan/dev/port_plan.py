@@ -6,18 +6,15 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.config import Settings
 from kaguan.dev.child import PORT_GRACE
+from kaguan.dev.directory import DataDirectory
 from kaguan.dev.ports import PortClaims, is_free
 from kaguan.dev.program import READY_POLL, StartError
 from kaguan.flow.probes import LOOPBACK
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.dev.directory import DataDirectory
 
 log = structlog.get_logger(__name__)
 

@@ -8,23 +8,18 @@ import shutil
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from kaguan.dev.binaries import postgres_bin
 from kaguan.dev.predecessor import POSTMASTER_PID, settle_postmaster
 from kaguan.dev.privileges import Identity, make_private, write_private
 from kaguan.dev.program import Program, StartError
 from kaguan.flow.probes import LOOPBACK
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from psycopg.rows import TupleRow
-
 
 SUPERUSER = "postgres"
 ROLE = "kaguan"  # 应用用的角色：不是超级用户，只拥有自己的库

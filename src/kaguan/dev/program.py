@@ -7,17 +7,13 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from kaguan.dev.ports import is_free
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from kaguan.dev.privileges import Identity
+from kaguan.dev.privileges import Identity
 
 Ready = Callable[[], Awaitable[bool]]
 

@@ -10,27 +10,20 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 from uuid import uuid4
 
 import orjson
 import structlog
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from kaguan.config import Process
+from kaguan.config import Process, Settings
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.product.process import run_process
 from kaguan.words.units import MIB
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from aiosmtpd.smtp import Envelope, Session
-
-    from kaguan.config import Settings
 
 log = structlog.get_logger(__name__)
 

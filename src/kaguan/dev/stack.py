@@ -5,13 +5,15 @@ from __future__ import annotations
 import secrets
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from kaguan.config import Settings
 from kaguan.config.production import DATABASE_URL, REDIS_URL, SMTP_URL
 from kaguan.config.shipped import process_environment
+from kaguan.dev.directory import DataDirectory
 from kaguan.dev.placement import place_servers
 from kaguan.dev.port_plan import API_PORT, RELAY_METRICS, SIMULATOR_PORT, TRACEVIEW_PORT, WORKER_METRICS, PortPlan
 from kaguan.dev.postgres import PostgresServer
@@ -20,12 +22,6 @@ from kaguan.dev.privileges import Identity, server_identity, write_private
 from kaguan.dev.program import Program, Ready
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.flow.probes import LOOPBACK, answers_ready, greets_as_smtp, is_listening
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from kaguan.config import Settings
-    from kaguan.dev.directory import DataDirectory
 
 STARTTLS = "KAGUAN_SMTP__STARTTLS"
 ONELINK = "KAGUAN_CARRIERS__ONELINK__"

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 import structlog
 
 from kaguan.dev.child import Child
-from kaguan.dev.program import PortTakenError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from kaguan.dev.output import Output
-    from kaguan.dev.program import Program
+from kaguan.dev.output import Output
+from kaguan.dev.program import PortTakenError, Program
 
 log = structlog.get_logger(__name__)
 

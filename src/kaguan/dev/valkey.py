@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import quote
 
 import structlog
@@ -19,9 +19,6 @@ from kaguan.dev.binaries import valkey_server
 from kaguan.dev.privileges import Identity, make_private, write_private
 from kaguan.dev.program import Program
 from kaguan.flow.probes import LOOPBACK
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 log = structlog.get_logger(__name__)
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import stamina
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 # 秒；对方不在、或叫晚些来的，第 n 次失败之后至少等这么久：头一次照顾一闪而过的，其余合起来近一小时，
 # 熬得过灰名单（常见 5 分钟）与一般的停机维护。各项都不超过退避上限

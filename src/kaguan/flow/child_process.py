@@ -7,15 +7,12 @@ import os
 import signal
 import time
 from abc import ABC, abstractmethod
+from asyncio.subprocess import Process
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import structlog
 
 from kaguan.flow.backoff import equal_jitter
-
-if TYPE_CHECKING:
-    from asyncio.subprocess import Process
 
 log = structlog.get_logger(__name__)
 

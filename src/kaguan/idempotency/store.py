@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.idempotency"
 

@@ -10,19 +10,16 @@ import os
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import orjson
 
+from kaguan.config.model import Logging
 from kaguan.logging.rotation import RotatingFile
 from kaguan.words.units import KIB, MIB
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from kaguan.config.model import Logging
 
 ACCESS_LOG = "access.log"
 ACCEPTED_LOG = "access.accepted.log"

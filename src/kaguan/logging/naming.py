@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
+from uuid import UUID
 
 from kaguan.telemetry.propagation import trace_id_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
 
 LISTED = 300  # 一行至多列这么多个，relay 的一批（缺省）列得全；再多的看时间线
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from kaguan.words.errors import DomainError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 log = structlog.get_logger(__name__)
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from typing import Any
 
 WINDOW = 60.0  # 秒
 REPEATS = 5  # 每个窗口里，同一事件至多写这么多行

@@ -6,10 +6,7 @@ import fcntl
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 STALE_CHECK = 1.0  # 秒；多久看一次文件是否已被别的进程换掉
 MODE = 0o640

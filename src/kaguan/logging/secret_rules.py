@@ -7,17 +7,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-from kaguan.words.patterns import linear
+from kaguan.words.patterns import Match, Pattern, linear
 from kaguan.words.secret_names import PARTS, WORDS
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from kaguan.words.patterns import Match, Pattern
-
-    End = Callable[[bytes, Match], int]
+End = Callable[[bytes, Match], int]
 
 MASK = b"***"
 SHORTEST = 5  # 字符；比它短的文本装不下任何一条规则要盖的东西（otp=1）

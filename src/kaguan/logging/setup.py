@@ -6,22 +6,18 @@ import logging
 import os
 import sys
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
 
 import orjson
 import structlog
 from opentelemetry import trace
+from structlog.typing import EventDict, Processor, WrappedLogger
 
+from kaguan.config.model import Logging
+from kaguan.logging.access import LogOutput
 from kaguan.logging.masking import mask_event
 from kaguan.logging.repeats import FoldingHandler
 from kaguan.logging.rotation import RotatingFile
 from kaguan.words.printable import LINES, printable
-
-if TYPE_CHECKING:
-    from structlog.typing import EventDict, Processor, WrappedLogger
-
-    from kaguan.config.model import Logging
-    from kaguan.logging.access import LogOutput
 
 APP_LOG = "app.log"
 

@@ -6,18 +6,16 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from aiosmtplib import SMTP, SMTPConnectResponseError, SMTPResponseException, SMTPStatus
 from aiosmtplib.protocol import SMTPProtocol
 
+from kaguan.config.model import Smtp
+from kaguan.config.relay_host import RelayHost
 from kaguan.mail.failure import NETWORK_ERRORS, describe, describe_connect, describe_tls, reply_code
 from kaguan.mail.reply import credentials, words
 from kaguan.words.reasons import Reason, ReasonError
-
-if TYPE_CHECKING:
-    from kaguan.config.model import Smtp
-    from kaguan.config.relay_host import RelayHost
 
 POLL = 0.005  # 秒
 FAREWELL = 1.0  # 秒；等对方答 QUIT

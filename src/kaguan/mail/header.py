@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 from urllib.parse import quote
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 LINE_LENGTH = 76  # RFC 2047 §2：含编码字的行至多 76
 _WORD_OCTETS = 39  # 编码后 52 字符，连同 =?utf-8?b?…?= 与头名在 76 以内

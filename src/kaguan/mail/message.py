@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, getaddresses
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 from kaguan.mail import header
 from kaguan.mail.address import (
@@ -21,14 +23,8 @@ from kaguan.mail.address import (
     parse_address,
     wire_address,
 )
+from kaguan.mail.task import AttachmentPayload, EmailPayload
 from kaguan.words.reasons import Reason, ReasonError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
-    from uuid import UUID
-
-    from kaguan.mail.task import AttachmentPayload, EmailPayload
 
 
 class UnsendableError(ReasonError):

@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
+from redis.asyncio import Redis
 
 from kaguan.breakers.board import BreakerKind, open_breakers
 from kaguan.breakers.breaker import OPENED
 from kaguan.database.group_commit import TIMEOUT
+from kaguan.database.pool import Pool
 from kaguan.outbox.work import waiting
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from kaguan.database.pool import Pool
 
 log = structlog.get_logger(__name__)
 

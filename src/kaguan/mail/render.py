@@ -5,13 +5,12 @@ from __future__ import annotations
 import unicodedata
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-if TYPE_CHECKING:
-    from kaguan.words.language import Language
+from kaguan.words.language import Language
 
 
 class Template(StrEnum):

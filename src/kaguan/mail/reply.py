@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from kaguan.logging.masking import MASK, mask
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 REPLY_LENGTH = 500  # 字符；够看清原因，又不会被对方撑大
 SHORTEST_SECRET = 3  # 字符；更短的照字面盖会把话盖得不成句

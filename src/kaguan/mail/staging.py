@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
+from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kaguan.database.pool import AfterCommit, Connection
 from kaguan.mail.render import Rendered, Template, render
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox.accept.acceptance import Submission, accept_one, uncounted
+from kaguan.outbox.accept.acceptance import Count, Submission, accept_one, uncounted
 from kaguan.words.currency import format_amount
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from kaguan.database.pool import AfterCommit, Connection
-    from kaguan.outbox.accept.acceptance import Count
-    from kaguan.words.language import Language
+from kaguan.words.language import Language
 
 
 @dataclass(frozen=True, slots=True)

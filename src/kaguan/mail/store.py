@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.mail.vocabulary import DeliveryStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection
-    from kaguan.words.reasons import Reason
+from kaguan.words.reasons import Reason
 
 
 class Letter(NamedTuple):

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from kaguan.config.model import UncertainPolicy
+from kaguan.config.model import Smtp, UncertainPolicy
 from kaguan.outbox.task_type import Effect, Payload, TaskType, Unknown
-
-if TYPE_CHECKING:
-    from kaguan.config.model import Smtp
 
 
 class AttachmentPayload(BaseModel):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from prometheus_client import CollectorRegistry
 
 from kaguan.breakers.board import BreakerKind
+from kaguan.database.pool import Pool
 from kaguan.outbox.operate.backlog import CAP
 from kaguan.outbox.work import waiting
 from kaguan.telemetry.metrics import Declaring
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
-    from kaguan.database.pool import Pool
 
 INTERVAL = 5.0  # 秒
 

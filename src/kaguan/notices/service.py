@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-from uuid import uuid4
+from datetime import datetime
+from uuid import UUID, uuid4
 
 from psycopg.rows import class_row
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.notices.task import TASK_NOTIFY, NoticePayload
 from kaguan.outbox.accept.acceptance import Submission
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.notices"
 PREFIX = "notify:"

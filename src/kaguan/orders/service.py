@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils import uuid7
 
 from kaguan.database.entities import require_version
+from kaguan.database.pool import AfterCommit
 from kaguan.logging.operation import operation
-from kaguan.mail.staging import order_mail
+from kaguan.mail.staging import MailOutbox, order_mail
 from kaguan.orders import store
 from kaguan.orders.model import TRANSITIONS, OrderStatus
+from kaguan.orders.store import OrderOwner, OrderRow
 from kaguan.users import store as user_store
-from kaguan.users.service import create_user
+from kaguan.users.service import CreatedUser, NewUser, create_user
 from kaguan.words.errors import conflict, not_found
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from kaguan.database.pool import AfterCommit
-    from kaguan.mail.staging import MailOutbox
-    from kaguan.orders.store import OrderOwner, OrderRow
-    from kaguan.users.service import CreatedUser, NewUser
 
 log = structlog.get_logger(__name__)
 

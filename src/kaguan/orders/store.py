@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, Select, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kaguan.database.entities import changing, deleting, matching
-from kaguan.database.paging import fetch_page
+from kaguan.database.paging import Columns, Page, PageRequest, fetch_page
 from kaguan.database.violations import conflicts_named
 from kaguan.orders.model import ORDER_ID_UNIQUE, Order, OrderStatus
 from kaguan.users.model import User
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from sqlalchemy import ColumnElement, Select
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from kaguan.database.paging import Columns, Page, PageRequest
 
 COLUMNS: Columns = (
     Order.id,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import structlog
 from redis.exceptions import RedisError
 
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.flow.backoff import FIRST_BACKOFF, equal_jitter
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 log = structlog.get_logger(__name__)
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from redis.asyncio import Redis
 
 from kaguan.config.model import Relay as RelayConfig
 from kaguan.config.model import Tasks, Worker
+from kaguan.config.schedules import Schedule
+from kaguan.database.pool import Pool
 from kaguan.flow.background import in_background
 from kaguan.outbox.accept.doorbell import listen
 from kaguan.outbox.deliver.aside import PATIENCE, UnknownSince
@@ -18,7 +23,7 @@ from kaguan.outbox.deliver.forward import Forwarder
 from kaguan.outbox.deliver.scan_throttle import THRIFT, ScanThrottle
 from kaguan.outbox.loop import run
 from kaguan.outbox.operate.backlog import BacklogGauges
-from kaguan.outbox.operate.retention import Retention
+from kaguan.outbox.operate.retention import Expiry, Retention
 from kaguan.outbox.order.release import OrderingRelease
 from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.recover.epoch import EpochRedrive
@@ -29,15 +34,6 @@ from kaguan.outbox.recover.vanished import Vanishing
 from kaguan.outbox.schedule.service import Schedules
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.telemetry.metrics import Metrics
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-
-    from redis.asyncio import Redis
-
-    from kaguan.config.schedules import Schedule
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.operate.retention import Expiry
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from kaguan.database.pool import Connection
 from kaguan.outbox.tables import VIEW, Broker, Ordering, Outbox, ScheduleState, SealKey, Task, TaskEvent, Vanished, Work
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Connection
 
 TABLES = (Task, TaskEvent, Outbox, Work, Ordering, Broker, SealKey, Vanished, ScheduleState)
 

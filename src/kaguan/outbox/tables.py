@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -24,11 +26,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from kaguan.database.metadata import Base
 from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from enum import StrEnum
-
 
 RECORDED = [one for one in TaskStatus if one not in {TaskStatus.QUEUED, TaskStatus.RUNNING}]  # 记录上的状态
 VACUUM = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_vacuum_cost_delay": 0}

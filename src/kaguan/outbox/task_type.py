@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from kaguan.outbox.vocabulary import TaskEventKind
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+")  # 与 tb_task 的约束相同
 NAME_LENGTH = 64

@@ -6,24 +6,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 from psycopg.rows import class_row
 
+from kaguan.config.model import Tasks
+from kaguan.config.model import Worker as WorkerConfig
+from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
+from kaguan.outbox.task_type import TaskType
+from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.outbox.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from uuid import UUID
-
-    from kaguan.config.model import Tasks
-    from kaguan.config.model import Worker as WorkerConfig
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.task_type import TaskType
-    from kaguan.outbox.work.attempt import Attempt, Handler
 
 WORKER = "inline"
 PAGE = 100

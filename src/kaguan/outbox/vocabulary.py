@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING
 from uuid import UUID
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 FIRST_ID = UUID(int=0)
 LAST_ID = UUID(int=2**128 - 1)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
+from redis.asyncio import Redis
 
 from kaguan.config.model import Tasks
 from kaguan.config.model import Worker as WorkerConfig
+from kaguan.database.pool import Pool
 from kaguan.flow.background import in_background
 from kaguan.outbox.accept.doorbell import Doorbell
 from kaguan.outbox.deliver.pace import Pace
 from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.recover.vanished import Vanishing
-from kaguan.outbox.task_type import TaskTypes, Unknown
+from kaguan.outbox.task_type import TaskType, TaskTypes, Unknown
+from kaguan.outbox.work.attempt import Handler
 from kaguan.outbox.work.claiming import Claims
 from kaguan.outbox.work.consumer import Consumer
 from kaguan.outbox.work.execution import Execution
@@ -26,16 +31,6 @@ from kaguan.outbox.work.settlement import Settlement
 from kaguan.outbox.work.verification import Verified
 from kaguan.presence.beat import process_name
 from kaguan.telemetry.metrics import Metrics
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import AsyncIterator, Mapping
-
-    from redis.asyncio import Redis
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.task_type import TaskType
-    from kaguan.outbox.work.attempt import Handler
 
 log = structlog.get_logger(__name__)
 

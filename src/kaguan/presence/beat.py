@@ -9,33 +9,28 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import orjson
 import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from kaguan.database.checked_pool import CheckedPool
 from kaguan.database.connecting import History
-from kaguan.database.seal import Sealing
+from kaguan.database.seal import Seal, Sealing
 from kaguan.flow.background import in_background
 from kaguan.flow.backoff import about
 from kaguan.queues.believing import refused
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE
 from kaguan.words.units import HOUR
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-
-    from redis.asyncio import Redis
-
-    from kaguan.database.checked_pool import CheckedPool
-    from kaguan.database.seal import Seal
 
 log = structlog.get_logger(__name__)
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import BaseModel, Field, TypeAdapter
+from redis.asyncio import Redis
 
 from kaguan.presence.beat import INTERVAL
 from kaguan.queues.believing import LATEST, Count, Moment, Word, believed
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from redis.asyncio import Redis
 
 MOST_NAMED = 100  # 一张名片上的队列、类型各至多这么多
 GONE = INTERVAL * 2.5  # 秒：少了两拍、同一台上又有新的，就是它的后继

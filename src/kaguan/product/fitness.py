@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import structlog
 from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from redis.exceptions import RedisError
 
-from kaguan.config import Exemption
+from kaguan.config import Exemption, Settings
+from kaguan.config.model import Redis as RedisConfig
 from kaguan.config.production import DATABASE_URL, REDIS_URL, Weakness
+from kaguan.database.connecting import Connection
 from kaguan.database.pool import open_connection, wait_for_database
 from kaguan.queues.client import open_redis
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from kaguan.config import Settings
-    from kaguan.config.model import Redis as RedisConfig
-    from kaguan.database.connecting import Connection
 
 log = structlog.get_logger(__name__)
 

@@ -7,8 +7,8 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -20,9 +20,6 @@ from kaguan.product.exit_codes import ExitCode
 from kaguan.product.fitness import UnfitError, refuse_unfit
 from kaguan.queues.client import QueueUnavailableError
 from kaguan.telemetry.setup import configure_telemetry
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 log = structlog.get_logger(__name__)
 

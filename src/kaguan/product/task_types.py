@@ -6,17 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from typing_extensions import TypeAliasType
 
-from kaguan.config import ConfigurationError
-from kaguan.config.model import Carriers
+from kaguan.config import ConfigurationError, Settings
+from kaguan.config.model import Carriers, Smtp
 from kaguan.mail.task import EMAIL_SEND, email_send
 from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.schedule.service import check
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, asking
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.config.model import Smtp
 
 TASK_TYPES: tuple[TaskType[Any], ...] = (
     EMAIL_SEND,

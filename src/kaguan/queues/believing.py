@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import structlog
 from pydantic import AfterValidator, Field
+from redis.asyncio import Redis
 
 from kaguan.queues.client import Client
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from redis.asyncio import Redis
 
 log = structlog.get_logger(__name__)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -14,15 +15,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
+from kaguan.config.model import Redis as RedisConfig
 from kaguan.config.sentinel import sentinel_address
 from kaguan.flow.backoff import while_starting
 from kaguan.queues.keys import KINDS
 from kaguan.queues.sentinel import master_pool
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.config.model import Redis as RedisConfig
 
 log = structlog.get_logger(__name__)
 

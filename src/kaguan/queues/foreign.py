@@ -5,17 +5,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import structlog
+from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from kaguan.queues import keys
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from redis.asyncio import Redis
 
 log = structlog.get_logger(__name__)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from uuid import UUID
+from uuid import UUID
 
 EPOCH = "kaguan:epoch"
 REPLICATION = "kaguan:epoch:history"  # 记下纪元时 Redis 的复制历史号

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from redis.asyncio import BlockingConnectionPool
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import (
     MasterNotFoundError,
@@ -21,12 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from redis.asyncio.connection import AbstractConnection
-
-    from kaguan.config.sentinel import SentinelAddress
+from kaguan.config.sentinel import SentinelAddress
 
 log = structlog.get_logger(__name__)
 

@@ -6,13 +6,10 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from kaguan.database.pool import Connection
 from kaguan.sessions import store
 from kaguan.tokens.service import Principal
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Connection
 
 SECRET_BYTES = 32  # 256 位
 SECRET = re.compile(r"[A-Za-z0-9_-]{43}")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from psycopg.rows import class_row
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.sessions"
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import date
 
-if TYPE_CHECKING:
-    from datetime import date
-
-    from kaguan.sims.vocabulary import LifecycleState, SessionState, SuspendReason
+from kaguan.sims.vocabulary import LifecycleState, SessionState, SuspendReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
-from kaguan.database.pool import at_once
-from kaguan.outbox.accept.acceptance import Submission, accept_many, uncounted
+from kaguan.database.pool import AfterCommit, Connection, at_once
+from kaguan.outbox.accept.acceptance import Count, Submission, accept_many, uncounted
 from kaguan.outbox.vocabulary import Priority
 from kaguan.sims.tasks import EVENT_PUBLISH, SIM_CHANGES_LIMIT, EventPayload, SimChange
 from kaguan.sims.vocabulary import LifecycleState
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
-    from kaguan.database.pool import AfterCommit, Connection
-    from kaguan.outbox.accept.acceptance import Count
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from uuid import UUID
 
 from psycopg.rows import class_row
 
 from kaguan.database.paging import BIGINT_MAX
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.sims.vocabulary import PACKAGE
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection
 
 NEWEST = BIGINT_MAX
 

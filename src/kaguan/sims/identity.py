@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 from stdnum import luhn
 from stdnum.iso7064 import mod_97_10
 
 from kaguan.sims.iccid import bare
 from kaguan.words.errors import FieldError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 # GSMA SGP.29（原 SGP.02）：32 位，以 89 开头；末两位是校验位，整个数除以 97 余 1（ISO 7064 MOD 97-10）
 _EID = re.compile(r"89[0-9]{30}")

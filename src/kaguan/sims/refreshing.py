@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from kaguan.outbox.accept.acceptance import Submission, accept_one, uncounted
+from kaguan.database.pool import AfterCommit, Connection
+from kaguan.outbox.accept.acceptance import Accepted, Count, Submission, accept_one, uncounted
 from kaguan.outbox.vocabulary import Priority
 from kaguan.sims import history
+from kaguan.sims.store import SimRow
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import AfterCommit, Connection
-    from kaguan.outbox.accept.acceptance import Accepted, Count
-    from kaguan.sims.store import SimRow
 
 
 async def refresh(

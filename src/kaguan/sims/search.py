@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kaguan.database.paging import EXACT_COUNT_MAX
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.sims.vocabulary import PACKAGE
 from kaguan.words.errors import invalid
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from kaguan.database.pool import Connection
 
 TEXTS_MAX = 200
 DIGITS_MIN, DIGITS_MAX = 4, 32

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kaguan.database.entities import require_version
+from kaguan.database.pool import AfterCommit
 from kaguan.database.violations import conflicts_named
 from kaguan.logging.operation import operation
 from kaguan.sims import store
 from kaguan.sims.iccid import Iccid, normalise
 from kaguan.sims.identity import READERS, read_number
 from kaguan.sims.model import EID_UNIQUE, ICCID_UNIQUE
+from kaguan.sims.store import ProfileRow, SimRow, UsageRow
+from kaguan.sims.vocabulary import Carrier
 from kaguan.words.errors import Code, DomainError, FieldError, invalid, not_found
 from kaguan.words.zones import BUSINESS_ZONE, business_today
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from kaguan.database.pool import AfterCommit
-    from kaguan.sims.store import ProfileRow, SimRow, UsageRow
-    from kaguan.sims.vocabulary import Carrier
 
 USAGE_DAYS_DEFAULT = 30
 USAGE_DAYS_MAX = 366

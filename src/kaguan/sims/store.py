@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import BigInteger, any_, bindparam, func, select
+from sqlalchemy import BigInteger, ColumnElement, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kaguan.database.entities import changing, deleting, matching
-from kaguan.database.paging import fetch_page
+from kaguan.database.paging import Columns, Page, PageRequest, Query, fetch_page
 from kaguan.sims.model import EID_UNIQUE, ICCID_UNIQUE, NUMBER, Sim, SimProfile, SimUsage
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import date, datetime
-
-    from sqlalchemy import ColumnElement
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from kaguan.database.paging import Columns, Page, PageRequest, Query
-    from kaguan.sims.vocabulary import Carrier, LifecycleState
+from kaguan.sims.vocabulary import Carrier, LifecycleState
 
 COLUMNS: Columns = (
     Sim.id,

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
+from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 from kaguan.sims.sync_tally import Tally
 from kaguan.sims.vocabulary import PACKAGE, Carrier, SyncType
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date, datetime
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection
-    from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from prometheus_client import CollectorRegistry
 
 METRICS_PATH = "/metrics"
 LIVE_PATH = "/health/live"

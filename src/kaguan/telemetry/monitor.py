@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
 
 import structlog
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
 
 from kaguan.telemetry.metrics import Declaring
-from kaguan.telemetry.pools import database_figures, redis_figures, refused_values, unconfirmed_commits
+from kaguan.telemetry.pools import Counted, database_figures, redis_figures, refused_values, unconfirmed_commits
 from kaguan.telemetry.setup import spans_dropped
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from prometheus_client import CollectorRegistry
-    from redis.asyncio import Redis
-
-    from kaguan.telemetry.pools import Counted
 
 log = structlog.get_logger(__name__)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from prometheus_client import Gauge
-    from redis.asyncio import Redis
+from prometheus_client import Gauge
+from redis.asyncio import Redis
 
 
 class Counted(Protocol):

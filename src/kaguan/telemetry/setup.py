@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
@@ -18,7 +19,7 @@ from opentelemetry.environment_variables import OTEL_TRACES_EXPORTER
 from opentelemetry.sdk import environment_variables as otel
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanLimits
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 
 from kaguan.config import ConfigurationError
 from kaguan.telemetry.sampling import FaultSampler
@@ -26,13 +27,11 @@ from kaguan.telemetry.spans import SEND_LINKS
 from kaguan.telemetry.unsampled import FaultProvider
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from opentelemetry.sdk.trace.export import SpanExporter
-    from opentelemetry.sdk.trace.sampling import Sampler
 
-    from kaguan.config.model import Telemetry as TelemetryConfig
     from kaguan.telemetry.batching import CountingBatch
+
+from kaguan.config.model import Telemetry as TelemetryConfig
 
 log = structlog.get_logger(__name__)
 

@@ -7,28 +7,22 @@ process → CONSUMER。跨度名里的目的地是任务类型（低基数），
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING
+from types import TracebackType
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.util.types import AttributeValue
 
 from kaguan.telemetry.propagation import context_from, link_from, sampled_trace_of
 from kaguan.telemetry.sampling import KEPT
 from kaguan.telemetry.unsampled import Spans
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from contextlib import AbstractContextManager
-    from types import TracebackType
-    from uuid import UUID
-
-    from opentelemetry.trace import Span, SpanContext
-    from opentelemetry.util.types import AttributeValue
 
 SYSTEM = "saq"
 MESSAGING_SYSTEM = "messaging.system"

@@ -5,25 +5,20 @@ SDK 也能记（``RECORD_ONLY``），却要一个请求的百分之八：跨度�
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.util.types import Attributes, AttributeValue
 
 from kaguan.telemetry.sampling import KEPT, FaultSampler
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from opentelemetry.context import Context
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import SpanProcessor
-    from opentelemetry.sdk.trace.sampling import Sampler
-    from opentelemetry.trace import Link, Span, SpanKind
-    from opentelemetry.util.types import Attributes, AttributeValue
 
 SOUND = Status(StatusCode.UNSET)
 

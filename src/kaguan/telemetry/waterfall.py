@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+from typing import Generic, Protocol, TypeVar
 
 WIDTH = 1_000  # 条所在坐标系的宽度；waterfall.html 里写着同一个数
 MIN_BAR = 3.0  # 再短的跨度也看得见

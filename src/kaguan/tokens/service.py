@@ -6,20 +6,16 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import psycopg
 
+from kaguan.database.pool import Connection
 from kaguan.tokens import store
+from kaguan.tokens.store import TokenRow
 from kaguan.words.errors import Code, conflict, invalid, refused
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from kaguan.database.pool import Connection
-    from kaguan.tokens.store import TokenRow
 
 PREFIX = "kg_"
 TOKEN_BYTES = 32

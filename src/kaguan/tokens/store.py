@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from psycopg.rows import class_row
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.tokens"
 REVOKED = "kaguan_token_revoked"  # 通知的频道

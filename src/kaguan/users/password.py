@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
 import bcrypt
 
 from kaguan.words.errors import Code, DomainError, invalid
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 PASSWORD_MIN_CHARACTERS = 8
 # bcrypt 只看前 72 字节，更长的会被当成同一个口令：拒绝而不是截断

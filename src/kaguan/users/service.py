@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kaguan.database.entities import require_version
+from kaguan.database.pool import AfterCommit
 from kaguan.logging.operation import operation
-from kaguan.mail.staging import welcome_mail
+from kaguan.mail.staging import MailOutbox, welcome_mail
 from kaguan.users import store
+from kaguan.users.model import UserStatus
+from kaguan.users.store import UserRow
 from kaguan.words.errors import not_found
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from kaguan.database.pool import AfterCommit
-    from kaguan.mail.staging import MailOutbox
-    from kaguan.users.model import UserStatus
-    from kaguan.users.store import UserRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import ColumnElement, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kaguan.database.entities import changing, deleting, matching
-from kaguan.database.paging import fetch_page
+from kaguan.database.paging import Columns, Page, PageRequest, fetch_page
 from kaguan.database.violations import conflicts_named
-from kaguan.users.model import EMAIL_UNIQUE, USERNAME_UNIQUE, User
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from sqlalchemy import ColumnElement
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from kaguan.database.paging import Columns, Page, PageRequest
-    from kaguan.users.model import UserStatus
+from kaguan.users.model import EMAIL_UNIQUE, USERNAME_UNIQUE, User, UserStatus
 
 # 口令散列不在其中：读用户的路径上没有它
 COLUMNS: Columns = (User.id, User.username, User.email, User.status, User.version, User.created_at, User.updated_at)

@@ -5,18 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from kaguan.breakers.board import BreakerKind
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
-from kaguan.verdict.model import ConcernCode, Level
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from kaguan.verdict.model import Concern
+from kaguan.verdict.model import Concern, ConcernCode, Level
 
 STANDSTILL = frozenset({ConcernCode.NOT_FORWARDING, ConcernCode.STALLED, ConcernCode.BACKLOG})
 TROUBLE = STANDSTILL | {ConcernCode.SETBACKS, ConcernCode.FAILURES, ConcernCode.EXPIRED}

@@ -7,29 +7,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
+from kaguan.breakers.board import OpenBreaker
 from kaguan.breakers.breaker import OPENED
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import INTERVAL
+from kaguan.presence.census import Census
 from kaguan.presence.holders import slot_use
 from kaguan.verdict.causes import explained
 from kaguan.verdict.mishaps import failures, setbacks
-from kaguan.verdict.model import Concern, ConcernCode, Level, by_weight
-from kaguan.verdict.observation import MOMENT
+from kaguan.verdict.model import Concern, ConcernCode, Level, Parameters, by_weight
+from kaguan.verdict.observation import MOMENT, Ledger, Observation
 from kaguan.words.reasons import Reason
 from kaguan.words.units import HOUR
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import datetime
-
-    from kaguan.breakers.board import OpenBreaker
-    from kaguan.presence.census import Census
-    from kaguan.verdict.model import Parameters
-    from kaguan.verdict.observation import Ledger, Observation
 
 QUIET = 10.0  # 秒：五拍没有心跳
 LOOP_WINDOW = 300.0  # 秒

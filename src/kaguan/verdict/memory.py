@@ -7,23 +7,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.verdict.causes import explained
 from kaguan.verdict.model import Concern, ConcernCode, Level, by_weight
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from contextlib import AbstractAsyncContextManager
-
-    from kaguan.database.pool import Connection
 
 log = structlog.get_logger(__name__)
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 from kaguan.outbox.vocabulary import TaskStatus
-from kaguan.verdict.model import Concern, ConcernCode, Level
+from kaguan.verdict.model import Concern, ConcernCode, Level, Parameters
+from kaguan.verdict.observation import Flow, Ledger
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from kaguan.verdict.model import Parameters
-    from kaguan.verdict.observation import Flow, Ledger
 
 FEW = 5  # 个：少于它说明不了什么
 MANY = 20

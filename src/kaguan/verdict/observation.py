@@ -7,40 +7,34 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+from uuid import UUID
 
 import psycopg
 import structlog
 from psycopg.rows import class_row
 from psycopg_pool import PoolTimeout
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from kaguan.breakers.board import open_breakers
+from kaguan.breakers.board import OpenBreaker, open_breakers
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.flow.background import within
 from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.deliver.deliveries import build_queues
 from kaguan.outbox.operate import backlog
+from kaguan.outbox.operate.backlog import QueueBacklog
 from kaguan.outbox.recover.gate import gate_is_open
-from kaguan.outbox.vocabulary import PriorityRank
+from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.presence.census import Census, take_census
 from kaguan.verdict import queries
+from kaguan.verdict.queries import ConnectedProcess, Held, Totals
 from kaguan.words.units import DAY, MINUTE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
-    from uuid import UUID
-
-    from redis.asyncio import Redis
-
-    from kaguan.breakers.board import OpenBreaker
-    from kaguan.database.pool import Connection
-    from kaguan.outbox.operate.backlog import QueueBacklog
-    from kaguan.outbox.vocabulary import Priority
-    from kaguan.verdict.queries import ConnectedProcess, Held, Totals
 
 log = structlog.get_logger(__name__)
 

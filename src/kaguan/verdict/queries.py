@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.verdict"
 COUNT_CAP = 10_000  # 数到这里为止，界面写「≥」

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
+from redis.asyncio import Redis
+
+from kaguan.config import Settings
+from kaguan.database.pool import Connection
 from kaguan.verdict.judging import judge
 from kaguan.verdict.memory import remember
 from kaguan.verdict.model import Verdict
-from kaguan.verdict.observation import observe
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
-    from redis.asyncio import Redis
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Connection
-    from kaguan.verdict.observation import Observation
+from kaguan.verdict.observation import Observation, observe
 
 
 async def take(

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kaguan.verdict import queries
-from kaguan.verdict.model import ConcernCode
+from kaguan.verdict.model import Concern, ConcernCode
 from kaguan.words.durations import duration
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from kaguan.verdict.model import Concern
 
 DURATIONS = {"seconds", "blocking", "eta"}
 PLAIN = {"pid"}  # 号码，不是数量

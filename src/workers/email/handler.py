@@ -4,44 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import structlog
 
 from kaguan.breakers.board import BreakerKind
 from kaguan.config import ConfigurationError
 from kaguan.config.model import UncertainPolicy
+from kaguan.database.pool import Connection
 from kaguan.mail import store
-from kaguan.mail.message import UnsendableError, build
+from kaguan.mail.message import Envelope, UnsendableError, build
+from kaguan.mail.store import Letter, Recorded
 from kaguan.mail.task import EmailPayload
 from kaguan.mail.vocabulary import DeliveryStatus
-from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.work.attempt import Attempt, Handler
+from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain, Write
 from kaguan.outbox.work.verification import Verified
 from kaguan.telemetry.metrics import observe
 from kaguan.words.reasons import Reason
 from workers.email.metrics import MailMetrics
 from workers.email.receipt import Outage, Receipt, RecipientOutcome, reason_of
-from workers.email.transport import QueuedError, RelayHostOpenError, open_mailer
+from workers.email.transport import Mailer, QueuedError, RelayHostOpenError, open_mailer
 from workers.email.verifying import EmailVerify, open_lookup
 from workers.pauses import failed_pause, outage_pause, queued_pause
+from workers.resources import Resources
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Mapping
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection
-    from kaguan.mail.message import Envelope
-    from kaguan.mail.store import Letter, Recorded
-    from kaguan.outbox.work.attempt import Attempt, Handler
-    from kaguan.outbox.work.outcome import Write
-    from workers.email.transport import Mailer
-    from workers.resources import Resources
-
-    Observe = Callable[[Mapping[str, int], float], None]
-    Deferred = Callable[[Outage], None]
+Observe = Callable[[Mapping[str, int], float], None]
+Deferred = Callable[[Outage], None]
 
 log = structlog.get_logger(__name__)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from prometheus_client import CollectorRegistry
 
 from kaguan.telemetry.metrics import Declaring
 from workers.email.receipt import Outage
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
 
 
 class MailMetrics(Declaring):

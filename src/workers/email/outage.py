@@ -16,12 +16,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from kaguan.mail.connection import UnreachableError
 from workers.email.receipt import Outage, Receipt, RecipientOutcome
-
-if TYPE_CHECKING:
-    from kaguan.mail.connection import UnreachableError
 
 NOT_AVAILABLE = 421
 LOGIN_REQUIRED = 530

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from kaguan.config.model import Smtp
+from kaguan.config.relay_host import RelayHost
 from kaguan.mail.message import helo_name
 from kaguan.words.units import KIB
 from workers.email.session import SmtpSession, open_session
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator
-
-    from kaguan.config.model import Smtp
-    from kaguan.config.relay_host import RelayHost
 
 
 @dataclass(frozen=True, slots=True)

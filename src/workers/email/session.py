@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+import ssl
 
 from aiosmtplib import SMTPRecipientRefused, SMTPSenderRefused
 
-from kaguan.mail.connection import open_link
+from kaguan.config.model import Smtp
+from kaguan.config.relay_host import RelayHost
+from kaguan.mail.connection import SmtpLink, open_link
 from kaguan.mail.failure import NETWORK_ERRORS, describe, reply_code
+from kaguan.mail.message import Envelope
 from kaguan.words.reasons import Reason
 from workers.email.receipt import Receipt, RecipientOutcome, judge, judge_data, judge_final, judge_recipient
-
-if TYPE_CHECKING:
-    import ssl
-
-    from kaguan.config.model import Smtp
-    from kaguan.config.relay_host import RelayHost
-    from kaguan.mail.connection import SmtpLink
-    from kaguan.mail.message import Envelope
 
 START_INPUT = 354
 _LEADING_DOT = re.compile(rb"(?m)^\.")

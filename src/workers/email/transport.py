@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import structlog
+from redis.asyncio import Redis
 
-from kaguan.breakers.breaker import Breaker
+from kaguan.breakers.breaker import Breaker, BreakerStatus
+from kaguan.config.model import Smtp
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.flow.background import in_background
 from kaguan.flow.backoff import jitter
 from kaguan.mail.connection import UnreachableError, trust
+from kaguan.mail.message import Envelope
 from kaguan.queues.shared_rate import SharedRate
 from kaguan.telemetry.spans import SERVER_ADDRESS, SERVER_PORT, client_span, record_error
 from kaguan.words.reasons import Reason, ReasonError
 from workers.email.outage import before_session, judged
 from workers.email.pool import LIMITS, SessionLimits, SessionPool
 from workers.email.receipt import Receipt, RecipientOutcome
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from redis.asyncio import Redis
-
-    from kaguan.breakers.breaker import BreakerStatus
-    from kaguan.config.model import Smtp
-    from kaguan.mail.message import Envelope
-    from workers.email.session import SmtpSession
+from workers.email.session import SmtpSession
 
 log = structlog.get_logger(__name__)
 

@@ -9,11 +9,11 @@ SMTP 没有通用的查询；多数中继另有管理接口（投递日志、消
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import aiohttp
@@ -26,19 +26,15 @@ from kaguan.mail.message import message_id, recipients_of, sender_address
 from kaguan.mail.store import Letter
 from kaguan.mail.task import EmailPayload
 from kaguan.mail.vocabulary import DeliveryStatus
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Done
 from kaguan.outbox.work.verification import Happened, NotHappened, VerifiedOutcome
 from kaguan.telemetry.spans import HTTP_METHOD, HTTP_STATUS, client_span, record_error, server_of
 from kaguan.words.reasons import Reason
 from kaguan.words.units import KIB
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-
-    from kaguan.outbox.work.attempt import Attempt
-
-    # Message-ID（不带尖括号）→ 对方的答复；None 是说不清
-    Lookup = Callable[[str], Awaitable["Answer | None"]]
+# Message-ID（不带尖括号）→ 对方的答复；None 是说不清
+Lookup = Callable[[str], Awaitable["Answer | None"]]
 
 log = structlog.get_logger(__name__)
 

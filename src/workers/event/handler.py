@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import orjson
 
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import GiveUp, Outcome
 from kaguan.sims.tasks import EventPayload
 from kaguan.words.reasons import Reason
-from workers.event.webhook import open_webhook
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.outbox.work.attempt import Attempt
-    from workers.event.webhook import Webhook
-    from workers.resources import Resources
+from workers.event.webhook import Webhook, open_webhook
+from workers.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)

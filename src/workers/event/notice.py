@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import aiohttp
 import orjson
 
+from kaguan.config.webhooks import Webhooks
 from kaguan.notices import service
+from kaguan.notices.service import Subject
 from kaguan.notices.task import NoticePayload
 from kaguan.outbox.vocabulary import FINAL, TaskStatus
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Outcome
 from kaguan.words.reasons import Reason
 from workers.event.webhook import Webhook, open_session
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import aiohttp
-
-    from kaguan.config.webhooks import Webhooks
-    from kaguan.notices.service import Subject
-    from kaguan.outbox.work.attempt import Attempt
-    from workers.resources import Resources
+from workers.resources import Resources
 
 TOLD = FINAL | {TaskStatus.UNCERTAIN}  # 结局不明的要等人：也该让提交者知道
 LATER = 5.0  # 秒

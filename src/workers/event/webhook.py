@@ -5,25 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import aiohttp
 from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
+from kaguan.config.webhooks import Webhooks
 from kaguan.flow.retry_after import retry_after
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.telemetry.spans import HTTP_METHOD, HTTP_STATUS, client_span, record_error, server_of
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.config.webhooks import Webhooks
-    from kaguan.outbox.work.attempt import Attempt
 
 NOW = "select extract(epoch from clock_timestamp())::bigint"
 # 4xx 里说的是「现在不行」而不是「不要再来」的

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import structlog
 
-from kaguan.carriers.gateway import CarrierError, RejectedError
+from kaguan.carriers.gateway import CarrierError, CarrierGateway, RejectedError
+from kaguan.config.model import Carriers
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Outcome
 from kaguan.outbox.work.places import NoPlaceError
 from kaguan.sims import sync_store
 from kaguan.sims.cards import CardStatus
 from kaguan.sims.tasks import SimStatusPayload
+from kaguan.sims.vocabulary import Carrier
 from kaguan.words.reasons import Reason
+from workers.resources import Resources
 from workers.sim.report import Report
 from workers.statuses import StatusRecorder
 from workers.sync.asking import ask
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from kaguan.carriers.gateway import CarrierGateway
-    from kaguan.config.model import Carriers
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
-    from kaguan.sims.vocabulary import Carrier
-    from workers.resources import Resources
 
 log = structlog.get_logger(__name__)
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
-from kaguan.carriers.gateway import CardFailed, CardNotFound, QueuedError
+from kaguan.carriers.gateway import CardFailed, CardNotFound, CarrierError, QueuedError, StatusResult
 from kaguan.carriers.records import EXPLAINED
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Outcome, Retry
 from kaguan.outbox.work.places import NoPlaceError, waiting_for_place
-from kaguan.sims.sync_store import Checkpoint
+from kaguan.sims.sync_store import CardToCheck, Checkpoint
 from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
-from kaguan.sims.vocabulary import SyncType
+from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.words.reasons import NOTHING, Reason
 from workers.pauses import PAUSE, queued_pause
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from kaguan.carriers.gateway import CarrierError, StatusResult
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.sims.sync_store import CardToCheck
-    from kaguan.sims.vocabulary import Carrier
 
 
 @dataclass(slots=True)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
-from kaguan.carriers.gateway import CardFailed, CardNotFound, CarrierError, TransientError
+from kaguan.carriers.gateway import Capabilities, CardFailed, CardNotFound, CarrierError, TransientError
 from kaguan.carriers.records import EXPLAINED
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from kaguan.carriers.gateway import Capabilities
 
 T = TypeVar("T", CardStatus, CardInfo, DayUsage)
 

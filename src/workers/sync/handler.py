@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import date, timedelta
+from typing import Any
 
 import structlog
 
-from kaguan.carriers.gateway import CarrierError, QueuedError
+from kaguan.carriers.gateway import CarrierError, CarrierGateway, QueuedError
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Outcome, Retry
 from kaguan.outbox.work.places import NoPlaceError
 from kaguan.sims import sync_store
@@ -20,16 +22,9 @@ from kaguan.sims.tasks import DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.words.reasons import Reason
 from workers.pauses import PAUSE, queued_pause
+from workers.resources import Resources
 from workers.statuses import StatusRecorder
 from workers.sync.passes import covers, step
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from datetime import date
-
-    from kaguan.carriers.gateway import CarrierGateway
-    from kaguan.outbox.work.attempt import Attempt
-    from workers.resources import Resources
 
 log = structlog.get_logger(__name__)
 

@@ -8,18 +8,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from datetime import date, datetime, time, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
+from kaguan.carriers.gateway import CarrierGateway, Page
 from kaguan.words.zones import BUSINESS_ZONE
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from datetime import date
-
-    from kaguan.carriers.gateway import CarrierGateway, Page
 
 OVERLAP = timedelta(minutes=5)
 OPEN_END = timedelta(days=1)  # 第二遍的右端放得够远：对方的钟快一些也看得到

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date, datetime
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from kaguan.carriers.gateway import CardFailed, CardNotFound
+from kaguan.carriers.gateway import CardFailed, CardNotFound, CarrierGateway
+from kaguan.database.pool import Connection
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.sims import sync_store
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
-from kaguan.sims.sync_tally import Count, Sample
+from kaguan.sims.sync_store import AppliedRows, Checkpoint
+from kaguan.sims.sync_tally import Count, Sample, Tally
+from kaguan.sims.tasks import DataSyncPayload
 from kaguan.sims.vocabulary import SyncType
+from workers.statuses import StatusRecorder
 from workers.sync.asking import ask_page, page_limit
 from workers.sync.listing import Position, next_page
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date, datetime
-
-    from kaguan.carriers.gateway import CarrierGateway
-    from kaguan.database.pool import Connection
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.sims.sync_store import AppliedRows, Checkpoint
-    from kaguan.sims.sync_tally import Tally
-    from kaguan.sims.tasks import DataSyncPayload
-    from workers.statuses import StatusRecorder
-
-    Result: TypeAlias = CardStatus | CardInfo | DayUsage | CardNotFound | CardFailed
+Result: TypeAlias = CardStatus | CardInfo | DayUsage | CardNotFound | CardFailed
 
 
 class Covers(StrEnum):

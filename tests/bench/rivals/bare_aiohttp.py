@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 import uuid_utils.compat as uuid7_source
 import uvloop
 from aiohttp import web
 from psycopg_pool import AsyncConnectionPool
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 POOL = web.AppKey("POOL", AsyncConnectionPool)
 POOL_MIN, POOL_MAX = 10, 25  # 与 KAGUAN_DATABASE__POOL_MIN / MAX 的默认值相同

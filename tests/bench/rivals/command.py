@@ -13,16 +13,13 @@ import random
 import resource
 import signal
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import uvloop
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
-
-    Enqueue = Callable[[], Awaitable[object]]
+Enqueue = Callable[[], Awaitable[object]]
 
 SEED = 20_261
 BATCH = 1_000  # 备活时一条语句多少个

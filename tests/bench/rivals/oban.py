@@ -6,19 +6,15 @@ quickstart（成批入队用 ``enqueue_many``）。文档没有说队列的上�
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from oban import Oban, worker
 from oban.schema import install
 
-from tests.bench.rivals.command import BATCH, Side, database_url, knob, run
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import AsyncIterator
-
-    from tests.bench.rivals.command import Enqueue
+from tests.bench.rivals.command import BATCH, Enqueue, Side, database_url, knob, run
 
 POOL_MIN, POOL_MAX = 2, 20
 

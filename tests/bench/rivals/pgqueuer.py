@@ -9,21 +9,17 @@ benchmarks（asyncpg 快 1.7 倍；它自己的基准在一个进程里开 5 个
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 from pgqueuer import PgQueuer
 from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
 from pgqueuer.queries import Queries
 
-from tests.bench.rivals.command import BATCH, Side, database_url, knob, run
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.bench.rivals.command import Enqueue
+from tests.bench.rivals.command import BATCH, Enqueue, Side, database_url, knob, run
 
 ENTRYPOINT = "noop"
 POOL_MIN, POOL_MAX = 5, 20

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from procrastinate import App, PsycopgConnector
 
-from tests.bench.rivals.command import BATCH, Side, database_url, knob, run
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.bench.rivals.command import Enqueue
+from tests.bench.rivals.command import BATCH, Enqueue, Side, database_url, knob, run
 
 POOL_MIN, POOL_MAX = 2, 20
 

@@ -5,22 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from saq.job import Job
 from saq.queue.redis import RedisQueue
+from saq.types import Context
 from saq.worker import Worker
 
-from tests.bench.rivals.command import BATCH, Side, knob, run
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from saq.types import Context
-
-    from tests.bench.rivals.command import Enqueue
+from tests.bench.rivals.command import BATCH, Enqueue, Side, knob, run
 
 QUEUE = "bare"
 FUNCTION = "noop"

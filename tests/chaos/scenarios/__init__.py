@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from tests.chaos.scenarios.flush import flush
@@ -9,13 +11,10 @@ from tests.chaos.scenarios.outage import outage
 from tests.chaos.scenarios.storm import storm
 from tests.chaos.scenarios.worker_freeze import worker_freeze
 from tests.chaos.scenarios.worker_kill import worker_kill
+from tests.chaos.servers import Servers
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Awaitable, Callable
-
     from tests.chaos.scenarios.outcome import Outcome
-    from tests.chaos.servers import Servers
 
 SCENARIOS: dict[str, Callable[[Servers, argparse.Namespace], Awaitable[Outcome]]] = {
     "flush-100k": lambda servers, options: flush(servers, options.count or 100_000),

@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 
@@ -16,10 +16,8 @@ from tests.chaos.campaign import drain
 from tests.chaos.checker import judge
 from tests.chaos.evidence import collect
 from tests.chaos.journal import PRIORITIES, Entry, Kind
-
-if TYPE_CHECKING:
-    from tests.chaos.stage import Stage
-    from tests.chaos.verdict import Verdict
+from tests.chaos.stage import Stage
+from tests.chaos.verdict import Verdict
 
 BATCH = 1_000
 TIMEOUT = 60.0  # 秒：一批

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from tests.chaos.scenarios import bulk
 from tests.chaos.scenarios.outcome import Outcome
+from tests.chaos.servers import Servers
 from tests.chaos.stage import Cast, staged
 from tests.support.eventually import PATIENCE, eventually
-
-if TYPE_CHECKING:
-    from tests.chaos.servers import Servers
 
 FIRST_START = 2.0  # 秒：目标
 SLACK = 1.0  # 秒：两核上九个进程抢

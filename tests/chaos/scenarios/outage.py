@@ -6,18 +6,14 @@ import asyncio
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
 
 from tests.chaos.campaign import drain
 from tests.chaos.journal import entries
 from tests.chaos.load import Load
 from tests.chaos.scenarios import bulk
 from tests.chaos.scenarios.outcome import Outcome
-from tests.chaos.stage import Cast, staged
-
-if TYPE_CHECKING:
-    from tests.chaos.servers import Servers
-    from tests.chaos.stage import Stage
+from tests.chaos.servers import Servers
+from tests.chaos.stage import Cast, Stage, staged
 
 RATE = 20.0  # 个/秒
 WARM = 3.0  # 秒

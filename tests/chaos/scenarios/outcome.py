@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections import Counter
-
-    from tests.chaos.verdict import Verdict
+from tests.chaos.verdict import Verdict
 
 
 @dataclass(slots=True)

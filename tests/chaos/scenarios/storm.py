@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tests.chaos.campaign import OPEN
 from tests.chaos.meter import Meter, depth_bounds, metered
 from tests.chaos.scenarios import bulk
 from tests.chaos.scenarios.outcome import Outcome
+from tests.chaos.servers import Servers
 from tests.chaos.stage import Cast, staged
 from tests.support.eventually import PATIENCE, eventually
-
-if TYPE_CHECKING:
-    from tests.chaos.servers import Servers
 
 AMPLIFICATION = 1.15  # 次/个：目标
 SLOW = "0.05"  # 秒：每个任务占用

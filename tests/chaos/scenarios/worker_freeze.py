@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING
 
 from tests.chaos.scenarios import bulk
 from tests.chaos.scenarios.outcome import Outcome
+from tests.chaos.servers import Servers
 from tests.chaos.stage import Cast, staged
-
-if TYPE_CHECKING:
-    from tests.chaos.servers import Servers
 
 FREEZE = 7.0  # 秒：长于 Redis 客户端的时限，短于租约
 REDIS_TIMEOUT = 3.0  # 秒（``PACE``）

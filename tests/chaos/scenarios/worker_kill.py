@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
 
+from tests.chaos.fleet import Unit
+from tests.chaos.journal import Entry
 from tests.chaos.scenarios import bulk
 from tests.chaos.scenarios.outcome import Outcome
-from tests.chaos.stage import Cast, staged
+from tests.chaos.servers import Servers
+from tests.chaos.stage import Cast, Stage, staged
 from tests.support.eventually import eventually
-
-if TYPE_CHECKING:
-    from tests.chaos.fleet import Unit
-    from tests.chaos.journal import Entry
-    from tests.chaos.servers import Servers
-    from tests.chaos.stage import Stage
 
 ROUNDS = 3
 TASKS = 60  # 每轮

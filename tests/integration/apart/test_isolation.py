@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
+from kaguan.config import Settings
+from kaguan.database.pool import Pool
 from kaguan.outbox.accept.acceptance import Submission
 from kaguan.outbox.task_type import Effect, Payload, TaskType
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Done, Outcome
 from tests.support.apart import QUICK, accepted, done, laps, narrow_worker, quick_ones_are_done, running, waits
 from tests.support.eventually import eventually
 from tests.support.pipeline import Pipeline, open_pipeline, stepped_relay
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
 
 PLACES = 3  # 与槽位一样多：占着槽位等的，别的就做不成
 SLOW = TaskType("carrier:ask", Payload, Effect.REPEATABLE, shareable=True, resources={"carrier": PLACES})

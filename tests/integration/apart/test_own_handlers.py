@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
+from aiohttp import web
 
+from kaguan.config import Settings
+from kaguan.config.model import Carriers
 from kaguan.config.webhooks import Webhooks
+from kaguan.database.pool import Pool
 from kaguan.dev.simulator import iccid_at
-from kaguan.dev.simulator.faults import Faults, Gate
+from kaguan.dev.simulator.faults import Drift, Faults, Gate
 from kaguan.mail.task import IN_HAND, email_send
 from kaguan.outbox.accept.acceptance import Submission
+from kaguan.outbox.task_type import TaskType
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.attempt import Handler
 from kaguan.sims.tasks import EVENT_PUBLISH, DataSyncPayload, EventPayload, SimStatusPayload, asking
 from kaguan.sims.vocabulary import Carrier, SyncType
 from tests.support.apart import QUICK, accepted, done, laps, narrow_worker, quick_ones_are_done, running, waits
@@ -31,18 +38,6 @@ from workers.event.handler import EventPublish
 from workers.event.webhook import open_webhook
 from workers.sim.handler import SimStatusSync
 from workers.sync.handler import DataSync
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-
-    from aiohttp import web
-
-    from kaguan.config import Settings
-    from kaguan.config.model import Carriers
-    from kaguan.database.pool import Pool
-    from kaguan.dev.simulator.faults import Drift
-    from kaguan.outbox.task_type import TaskType
-    from kaguan.outbox.work.attempt import Handler
 
 ONELINK, CENTER = Carrier.ONELINK, Carrier.CONTROL_CENTER
 PLACES, BEYOND = 3, 4  # 名额，与在名额之外等着的几个

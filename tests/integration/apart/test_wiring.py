@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from kaguan.outbox.accept.acceptance import Submission
 from kaguan.outbox.task_type import Effect, Payload, TaskType
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.outbox.worker import Worker
 from tests.support.apart import QUICK, accepted, done, quick, running, waits
 from tests.support.eventually import eventually
 from tests.support.pipeline import open_pipeline, stepped_relay
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
 
 ASK = TaskType("carrier:ask", Payload, Effect.REPEATABLE, shareable=True, resources={"carrier": 2})
 STAY = TaskType("partner:ask", Payload, Effect.REPEATABLE, shareable=True)

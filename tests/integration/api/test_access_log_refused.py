@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,13 +12,8 @@ from api.http.access import SHORT_PATH
 from api.http.redaction import REFUSED_LIMIT
 from api.http.refused import ADDRESS_BURST
 from kaguan.config import load_settings
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.access_log import AccessLines
-    from tests.support.serving import Api
+from tests.support.access_log import AccessLines
+from tests.support.serving import Api, serving
 
 CANARY = "cAnArY-51c0de"
 

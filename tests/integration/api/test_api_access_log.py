@@ -6,18 +6,15 @@ import asyncio
 import base64
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from api.http.redaction import LIMIT, redact
 from kaguan.config import load_settings
+from tests.support.access_log import AccessLines
 from tests.support.eventually import eventually
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from tests.support.access_log import AccessLines
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 CANARY = "cAnArY-9d41c7"
 FIELDS = {

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import eventually
 from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-
-    from kaguan.config import Settings
 
 SHORT = {"KAGUAN_API__REQUEST_TIMEOUT": "0.5", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "0.5"}
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}

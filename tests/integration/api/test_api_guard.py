@@ -4,30 +4,25 @@ import asyncio
 import socket
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from aiohttp import web
 
+from api.endpoints.endpoint import Endpoint
 from api.http.guard import GUARD, Guard
 from api.http.keys import SERVICES
 from api.routes import ROUTES
 from kaguan.config import Settings, load_settings
 from kaguan.config.model import Environment
+from kaguan.database.pool import Pool
 from kaguan.dev.simulator import iccid_at
 from kaguan.sims.vocabulary import Carrier
 from kaguan.tokens import service as tokens
 from kaguan.tokens import store
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.raw_http import exchange
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from api.endpoints.endpoint import Endpoint
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 SIM: dict[str, Any] = {"iccids": ["8986001234567890123"]}
 UUID = "01989f2e-0000-7000-8000-000000000000"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,20 +18,13 @@ from kaguan.database.migrate import upgrade
 from kaguan.dev.ports import free_port
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
+from kaguan.dev.program import Program
 from kaguan.dev.valkey import ValkeyServer
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import port_of, through
 from tests.support.servers import DISPOSABLE, in_memory_only, running, told
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from kaguan.dev.program import Program
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 SIM: dict[str, Any] = {"iccids": ["8986001234567890123"]}
 

@@ -6,19 +6,15 @@ import hmac
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import pytest
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
 from kaguan.tokens import service as tokens
 from kaguan.tokens import store
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 ALICE = {"username": "alice", "email": "alice@example.com", "password": "correct horse"}
 KEY = {"Idempotency-Key": "k-1"}

@@ -2,20 +2,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from saq.job import Status
 
+from kaguan.config import Settings
 from kaguan.outbox.deliver.deliveries import Delivery, build_queues, enqueue_many
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import build_client
 from kaguan.tokens import service as tokens
-from tests.support.serving import basic
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from tests.support.serving import Api
+from tests.support.serving import Api, basic
 
 
 async def test_the_monitor_asks_for_a_password_and_takes_only_an_operator(api: Api) -> None:

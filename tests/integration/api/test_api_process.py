@@ -7,22 +7,18 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
+from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port, is_free
 from kaguan.logging.repeats import REPEATS
 from kaguan.tokens import service as tokens
 from tests.support.api_process import api_process, is_ready
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.raw_http import exchange
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
-    from tests.support.warm import Process
-
+from tests.support.warm import Process
 
 ANSWERED = 'kaguan_http_request_seconds_count{method="GET",route="/api/v1/users",status="401"}'
 USER = {"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}

@@ -5,7 +5,7 @@ import base64
 import json
 import zlib
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,10 +15,7 @@ from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.testing import Recorder, drain
 from kaguan.outbox.work.outcome import Retry
 from tests.support.eventually import PATIENCE
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 ICCID = "8986001234567890123"
 EMAIL: dict[str, Any] = {"to": ["a@example.com"], "subject": "您好", "body": "正文"}

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from kaguan.database.pool import Pool
 from kaguan.tokens import service, store
 from kaguan.words.errors import Code, DomainError
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
 
 
 async def test_a_token_is_known_by_its_digest_until_it_is_revoked(pool: Pool) -> None:

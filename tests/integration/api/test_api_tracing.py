@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from kaguan.config import load_settings
 from kaguan.telemetry.sampling import KEPT
-from tests.support.serving import serving
+from tests.support.serving import Api, serving
 from tests.support.tracing import only
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    from tests.support.serving import Api
 
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 HTTP_BUCKET = "kaguan_http_request_seconds_bucket"

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
 import redis.asyncio
+from aiohttp import web
 
 from api.http import probing
 from kaguan.config import load_settings
 from kaguan.words.errors import Code
 from tests.support.eventually import eventually
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 CALLS = 50
 LONG = 3_600.0

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from kaguan.database.pool import Pool
 from kaguan.tokens import service as tokens
 from tests.attacks.attempts import ATTEMPTS
 from tests.attacks.measure import Target, measure
 from tests.support.api_process import api_process
 from tests.support.eventually import PACE, PATIENCE
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from kaguan.database.pool import Pool
 
 SMALL = 64 * 1024  # 字节；更大的正文另有用例
 RATIO = 50  # 旁人的一次等待里，进程花的 CPU 与平时之比；以前是几百到几千倍

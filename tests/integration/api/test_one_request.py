@@ -5,24 +5,20 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from kaguan.outbox.accept import acceptance as service
 from kaguan.tokens import service as tokens
 from tests.attacks import bodies
 from tests.attacks.measure import resident
 from tests.support.api_process import api_process
 from tests.support.eventually import eventually
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from kaguan.database.pool import Pool
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 TOLERANCE = 40  # MiB：另有统计、缓存、内存池的碎片
 EMAIL = "/api/v1/tasks/email"

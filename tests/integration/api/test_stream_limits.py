@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import web
 
 from api.resources.task_events import INTERVAL, STREAMS, Streams
 from kaguan.config import load_settings
@@ -13,13 +15,7 @@ from kaguan.tokens import service as tokens
 from kaguan.tokens import store
 from kaguan.words.errors import Code
 from tests.support.eventually import PATIENCE, eventually
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    import aiohttp
-    from aiohttp import web
-
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 SIM = {"iccids": ["8986001234567890123"], "schedule_at": "2027-01-01T00:00:00Z"}
 MOST = 3

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 from redis.asyncio import Redis
@@ -18,9 +18,6 @@ from kaguan.queues.client import Client
 from kaguan.queues.keys import BREAKER, BREAKERS
 from kaguan.words.reasons import Reason
 from tests.support.eventually import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 EARLIER = datetime(2026, 11, 25, 1, 2, 3, tzinfo=UTC)
 LATER = EARLIER + timedelta(minutes=1)

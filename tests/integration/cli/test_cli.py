@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -18,10 +20,6 @@ from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.tokens.service import SCOPES, authenticate
 from tests.support.in_hand import HAND
 from tests.support.invocation import Invocation
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 UNREACHABLE = "postgresql://kaguan:x@127.0.0.1:1/kaguan"
 

@@ -9,8 +9,9 @@ import pty
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -27,9 +28,6 @@ from kaguan.outbox.operate.watching import Watched
 from kaguan.outbox.vocabulary import id_floor
 from tests.support.eventually import PATIENCE
 from tests.support.invocation import Invocation
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FAIL = """
 update tb_task set status = 'failed', attempt = 6, started_at = now(), finished_at = now(),

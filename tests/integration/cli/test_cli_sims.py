@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
 from kaguan.words.zones import business_today
 from tests.support.invocation import Invocation
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ICCID = "89860012345678901238"
 OLD = "89860012345678901246"

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import html
 import re
-from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
 
 from kaguan.config import load_settings
-from tests.support.console import signed_in
+from tests.support.console import Page, Visitor, signed_in
 from tests.support.in_hand import HAND
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from tests.support.console import Page, Visitor
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 SCHEDULES = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from importlib.resources import files
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -12,11 +11,8 @@ import pytest
 from yarl import URL
 
 from api.console.mount import routes
-from tests.support.console import FORM, signed_in
-
-if TYPE_CHECKING:
-    from tests.support.console import Visitor
-    from tests.support.serving import Api
+from tests.support.console import FORM, Visitor, signed_in
+from tests.support.serving import Api
 
 TASK = f"/console/tasks/{uuid4()}"
 FIELDS = ("status", "type", "since", "until", "limit", "rate", "one_reason", "reason")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from http.cookies import SimpleCookie
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,12 +13,7 @@ from kaguan.tokens import service as tokens
 from kaguan.tokens import store as token_store
 from tests.support.access_log import AccessLines
 from tests.support.console import signed_in, visiting
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 ENVELOPE_PATHS = ("/console/live/overview", "/console/live/tasks/018bcfe5-68c9-7000-8000-000000000009")
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from kaguan.config import Settings
 from kaguan.outbox.deliver.deliveries import Delivery, build_queues, enqueue_many
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import build_client
 from kaguan.tokens import service as tokens
 from tests.support.console import signed_in, visiting
-from tests.support.serving import basic
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.config import Settings
-    from tests.support.serving import Api
+from tests.support.serving import Api, basic
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from kaguan.config import load_settings
@@ -13,9 +13,6 @@ from tests.chaos.proxy import Proxy
 from tests.support.console import signed_in
 from tests.support.eventually import PACE, eventually
 from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 SHORT = {"KAGUAN_API__REQUEST_TIMEOUT": str(1.5 * PACE), "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": str(1.5 * PACE)}
 PATIENT = {"KAGUAN_API__REQUEST_TIMEOUT": "60", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "60"}

@@ -5,28 +5,23 @@ from __future__ import annotations
 import html
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
 from psycopg.types.json import Jsonb
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
+from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.outbox.vocabulary import id_floor
 from kaguan.words.reasons import Reason
-from tests.support.console import signed_in
+from tests.support.console import Page, Visitor, signed_in
 from tests.support.eventually import eventually
 from tests.support.in_hand import HOLD
 from tests.support.pipeline import open_pipeline
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from tests.support.console import Page, Visitor
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 PAGES = [
     "/",

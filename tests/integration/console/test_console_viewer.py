@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from kaguan.words.reasons import Reason
-from tests.support.console import signed_in
+from tests.support.console import Visitor, signed_in
 from tests.support.pipeline import open_pipeline
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
-    from tests.support.console import Visitor
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 SOMEBODY = "li.lei@example.com"
 SOMEBODY_IN_AN_ADDRESS = re.compile(r"li\.lei(?:@|%40|%2540)example\.com")

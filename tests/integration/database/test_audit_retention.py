@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from kaguan.audit.store import ANONYMOUS_DAYS, expire
+from kaguan.config import Settings
+from kaguan.database.pool import Pool
 from kaguan.outbox.operate.retention import Retention
 from tests.support.console import signed_in, visiting
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 PUT = """
     insert into tb_audit (at, actor, token_id, action, outcome)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import psycopg
 
+from kaguan.config import Settings
+from kaguan.database.pool import Pool
 from kaguan.outbox.operate.retention import Retention
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.work import claiming, leases
 from kaguan.outbox.work.fence import Token
 from kaguan.product.task_types import TASK_TYPES
 from tests.support.pipeline import open_pipeline
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
 
 TASKS = 200
 ROUNDS = 8

@@ -10,7 +10,6 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -19,7 +18,7 @@ from kaguan.config import load_settings
 from kaguan.database import migrate
 from kaguan.database.connecting import writable
 from kaguan.database.listening import Listener
-from kaguan.database.pool import PASSING_ERRORS, open_pool
+from kaguan.database.pool import PASSING_ERRORS, Pool, open_pool
 from kaguan.outbox.accept.doorbell import Doorbell, listen
 from tests.chaos.proxy import Proxy
 from tests.support.alongside import alongside
@@ -36,15 +35,10 @@ from tests.support.fault_plant import (
     through,
 )
 from tests.support.invocation import Invocation
-from tests.support.pipeline import open_pipeline
-from tests.support.serving import serving
+from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.serving import Api, serving
 from tests.support.standby import replicated
 from tests.support.upgrading import NOW, next_release
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
-    from tests.support.pipeline import Pipeline
-    from tests.support.serving import Api
 
 CHANNEL = "kaguan_test"
 CLIENTS = 4

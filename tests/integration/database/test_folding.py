@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from kaguan.database.group_commit import GroupCommit
+from kaguan.database.pool import Connection, Pool
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept.acceptance import Accepted, GroupAccept, Submission, accept_one
 from kaguan.outbox.operate import record as store
 from kaguan.words.errors import DomainError
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from kaguan.database.pool import Connection, Pool
 
 SUBMISSION = Submission(EMAIL_SEND, EmailPayload(to=("a@example.com",), subject="s", body="b"), principal="p")
 

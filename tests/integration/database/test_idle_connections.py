@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
 from kaguan.database.pool import Pool, open_pool
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.work.claiming import Claims
@@ -20,11 +21,6 @@ from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import port_of, through
 from tests.support.pipeline import open_pipeline
 from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.config import Settings
 
 SIZE = 3  # 池里的连接
 SILENCE = 0.3  # 秒

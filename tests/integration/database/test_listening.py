@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
+from aiohttp import web
 from psycopg import sql
 from structlog.testing import capture_logs
 
-from api.http.guard import GUARD
-from kaguan.config import load_settings
+from api.http.guard import GUARD, Guard
+from kaguan.config import Settings, load_settings
 from kaguan.database import listening
 from kaguan.database.listening import Listener
 from kaguan.database.pool import Pool, open_pool
@@ -27,17 +30,8 @@ from tests.support.alongside import alongside
 from tests.support.eventually import PACE, eventually
 from tests.support.fault_plant import port_of, through
 from tests.support.invocation import Invocation
+from tests.support.pooler import Pooler
 from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    import psycopg
-    from aiohttp import web
-
-    from api.http.guard import Guard
-    from kaguan.config import Settings
-    from tests.support.pooler import Pooler
 
 INTERVAL, UNANSWERED = 0.1, 0.3 * PACE  # 秒
 NOWHERE = "postgresql://kaguan:quiet-harbour-71@127.0.0.1:1/kaguan"

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
+from kaguan.dev.postgres import PostgresServer
 from kaguan.outbox.operate.retention import Retention
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.work.outcome import Done, Retry
 from tests.integration.plans.large_database import copy_of_template
 from tests.integration.plans.plans import Plans
-from tests.support.pipeline import open_pipeline
+from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.servers import TEMPLATE
 from tests.support.statements import STATEMENTS
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-
-    from kaguan.dev.postgres import PostgresServer
-    from tests.support.pipeline import Pipeline
 
 DEAD = 20_000  # 下面的语句里写着
 SELDOM = 1e9

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,12 +14,12 @@ from psycopg.errors import IdleInTransactionSessionTimeout, LockNotAvailable, Qu
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
 from kaguan.database import migrate
-from kaguan.database.connecting import open_connection
+from kaguan.database.connecting import LimitedConnection, open_connection
 from kaguan.database.engine import engine_on
 from kaguan.database.pool import Pool, open_pool
-from kaguan.dev.postgres import ROLE
+from kaguan.dev.postgres import ROLE, PostgresServer
 from kaguan.outbox.testing import Recorder
 from kaguan.product.task_types import task_types
 from relay import __main__ as relay
@@ -26,14 +28,6 @@ from tests.support.eventually import PACE, PATIENCE, eventually
 from tests.support.pipeline import open_pipeline
 from tests.support.pooler import KEPT_BY_DEFAULT, Pooler
 from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
-
-    from kaguan.config import Settings
-    from kaguan.database.connecting import LimitedConnection
-    from kaguan.dev.postgres import PostgresServer
 
 LIMITS = {
     "KAGUAN_DATABASE__STATEMENT_TIMEOUT": f"{min(3.0, PACE):g}",

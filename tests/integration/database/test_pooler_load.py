@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ from psycopg.errors import QueryCanceled
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
+from kaguan.dev.postgres import PostgresServer
 from kaguan.outbox.testing import Recorder
 from kaguan.product.task_types import task_types
 from relay import __main__ as relay
@@ -19,12 +21,6 @@ from tests.support.eventually import eventually
 from tests.support.pipeline import open_pipeline
 from tests.support.pooler import TUNED, Pooler
 from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from kaguan.dev.postgres import PostgresServer
 
 CLIENTS, EACH = 20, 5
 SESSIONS = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"

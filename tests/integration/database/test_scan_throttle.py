@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import psycopg
 import pytest
 
+from kaguan.database.pool import Connection, Pool
 from kaguan.outbox.deliver.scan_throttle import PATIENCE, ScanThrottle, ThrottledScan
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Connection, Pool
 
 
 async def limit_of(connection: Connection) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
 
 import psycopg
+from aiohttp import web
 
 from api.http.guard import GUARD
 from kaguan.cli.standbys import examine_standbys
@@ -18,15 +18,9 @@ from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, own_directory, relaying
-from tests.support.pipeline import open_pipeline
-from tests.support.serving import serving
+from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.serving import Reply, serving
 from tests.support.standby import replicated
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from tests.support.pipeline import Pipeline
-    from tests.support.serving import Reply
 
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 USER = {"username": "ann", "email": "ann@example.com", "password": "correct horse"}

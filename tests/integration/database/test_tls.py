@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
 from kaguan.database import migrate
 from kaguan.database.pool import DatabaseUnavailableError, wait_for_database
 from kaguan.flow.probes import LOOPBACK
@@ -21,9 +20,6 @@ from tests.support.fault_plant import EFFECT_TABLE, QUICK, port_of
 from tests.support.mail_tasks import CERTIFICATES
 from tests.support.tls_front import tls_front
 from tests.support.whole_way import works
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
 
 DATABASE, REDIS = "KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL"
 AUTHORITY = CERTIFICATES / "localhost.crt"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 import psycopg
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
+from kaguan.database.checked_pool import CheckedPool
 from kaguan.database.connecting import rotated
 from kaguan.database.migrate import upgrade
-from kaguan.database.pool import PASSING_ERRORS, open_pool
+from kaguan.database.pool import PASSING_ERRORS, Pool, open_pool
 from kaguan.presence.beat import Presence
 from kaguan.product.exit_codes import ExitCode
 from kaguan.queues.client import open_redis
@@ -22,14 +24,6 @@ from tests.e2e.stack import kaguan
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import own_directory
 from tests.support.standby import replicated
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from kaguan.database.checked_pool import CheckedPool
-    from kaguan.database.pool import Pool
 
 END = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'kaguan-test'"
 ONES = 4

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
 
-from kaguan.outbox.work.attempt import Attempt
+from kaguan.config import Settings
+from kaguan.database.pool import Pool
+from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.claiming import Claims, claim
 from kaguan.outbox.work.fence import Fence, FencedError, Token
 from kaguan.outbox.work.leases import Leases
@@ -23,13 +25,6 @@ from tests.support.pipeline import Pipeline, open_pipeline, write_event
 from tests.support.smtp_server import smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Handler
 
 pytestmark = pytest.mark.unjudged("把任务行改回从前，当作历史断了")
 ROW = "select t::text from vw_task t"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from psycopg.errors import DataError, RaiseException
@@ -16,30 +18,23 @@ from pydantic import ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from saq.job import ABORT_ID_PREFIX
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
+from kaguan.database.pool import Connection, Pool
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept import acceptance as service
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.task_type import Effect, Payload, TaskType, Unknown
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.claiming import Claims
 from kaguan.outbox.work.leases import Leases
-from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Retry, Uncertain
+from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.queues.keys import delivery_key
 from kaguan.words.errors import Code, DomainError
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, carried_by, open_pipeline
 from tests.support.running_task import taken_over
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from uuid import UUID
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.work.attempt import Attempt, Handler
-    from kaguan.outbox.work.outcome import Outcome
 
 FAILING = "create function fail_here() returns trigger language plpgsql as $$ begin raise 'forced failure'; end $$"
 AT_COMMIT = """

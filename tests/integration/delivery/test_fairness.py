@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import pytest
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
+from kaguan.database.pool import Pool
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.operate import decisions
@@ -19,16 +22,8 @@ from kaguan.outbox.work.outcome import Continue, Done, Retry
 from kaguan.queues.client import open_redis
 from kaguan.tokens import service as tokens
 from kaguan.tokens.service import SCOPES
-from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from tests.support.pipeline import Pipeline
-    from tests.support.serving import Api
+from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
+from tests.support.serving import Api
 
 pytestmark = pytest.mark.unjudged("成千的任务只看交出的先后，不走完全程")
 BULK = 1_000

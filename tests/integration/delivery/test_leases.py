@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
-from uuid import uuid4
+from typing import cast
+from uuid import UUID, uuid4
 
 from psycopg import OperationalError
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
+from kaguan.database.pool import Connection, Pool
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.work import claiming
 from kaguan.outbox.work.attempt import Attempt
@@ -18,16 +20,8 @@ from kaguan.outbox.work.fence import Fence, Token
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.outcome import Done, Outcome
 from tests.support.eventually import PATIENCE, eventually
-from tests.support.pipeline import open_pipeline
+from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.running_task import LOCKED
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Connection, Pool
-    from tests.support.pipeline import Pipeline
 
 WORKER = "worker-a"
 TRIES = 2  # 头一次失败马上再来，再不成才退避

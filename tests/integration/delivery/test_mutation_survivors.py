@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
+from kaguan.config import Settings
+from kaguan.database.pool import Pool
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept.doorbell import Doorbell, listen
 from kaguan.outbox.order.release import OrderingRelease
@@ -17,10 +18,6 @@ from tests.support.alongside import alongside
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import open_pipeline
 from tests.support.running_task import running_task
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
 
 
 async def test_a_ring_goes_out(settings: Settings) -> None:

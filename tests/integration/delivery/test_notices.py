@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import web
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.order.release import OrderingRelease
+from kaguan.outbox.task_type import TaskType
 from kaguan.outbox.testing import Recorder, drain
+from kaguan.outbox.work.attempt import Handler
 from kaguan.outbox.work.outcome import GiveUp, Outcome, Uncertain
 from kaguan.words.reasons import Reason
-from tests.support.serving import serving
+from tests.support.serving import Api, serving
 from tests.support.webhook_receiver import SECRET, Receiver, receiving
 from workers.event.notice import TaskNotify
 from workers.event.webhook import open_session
-
-if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import AsyncIterator
-
-    from kaguan.config import Settings
-    from kaguan.outbox.task_type import TaskType
-    from kaguan.outbox.work.attempt import Handler
-    from tests.support.serving import Api
 
 MAIL = {"to": ["a@example.com"], "subject": "您好", "body": "正文"}
 NOTICES = "select count(*) from vw_task where type = 'task:notify'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,6 +12,7 @@ from psycopg.errors import LockNotAvailable
 
 from api.http.backlog import Backlog
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from kaguan.database.sql import load
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import loop
@@ -23,17 +24,12 @@ from kaguan.outbox.order import ordering
 from kaguan.outbox.order.release import OrderingRelease
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.words.errors import Code, DomainError
 from tests.support.eventually import eventually
 from tests.support.in_hand import HOLD
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
 
 MAIL = EmailPayload(to=("a@example.com",), subject="s", body="b")
 

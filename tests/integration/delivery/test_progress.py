@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from aiohttp import ClientResponse, web
 
 from kaguan.config.model import Tasks
+from kaguan.database.pool import Pool
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.faults import Drift, Faults, Gate
 from kaguan.outbox.work.outcome import Done
@@ -20,15 +23,8 @@ from kaguan.sims.vocabulary import Carrier, SyncType
 from tests.support.carrier_world import gateways_of, register, rows, simulating
 from tests.support.eventually import PATIENCE
 from tests.support.running_task import running_task
+from tests.support.serving import Api
 from workers.sync.handler import DataSync
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from aiohttp import ClientResponse, web
-
-    from kaguan.database.pool import Pool
-    from tests.support.serving import Api
 
 ONELINK = Carrier.ONELINK
 USAGE = "sim-data-usage-daily/batch"

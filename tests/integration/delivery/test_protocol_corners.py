@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -13,7 +13,7 @@ from psycopg.errors import ReadOnlySqlTransaction
 from saq.job import Status
 
 from kaguan.config import load_settings
-from kaguan.database.pool import open_pool
+from kaguan.database.pool import Connection, Pool, open_pool
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import loop
 from kaguan.outbox.accept import acceptance as service
@@ -21,8 +21,9 @@ from kaguan.outbox.accept.acceptance import GroupAccept
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.leases import Leases, beating
-from kaguan.outbox.work.outcome import Done, Retry
+from kaguan.outbox.work.outcome import Done, Outcome, Retry
 from kaguan.outbox.work.settlement import Settled
 from kaguan.queues import keys
 from kaguan.queues.keys import delivery_key
@@ -32,13 +33,6 @@ from tests.support.eventually import PATIENCE, eventually
 from tests.support.in_hand import HOLD
 from tests.support.pipeline import MAX_ATTEMPTS, Held, Pipeline, open_pipeline, write_event
 from tests.support.running_task import LOCKED
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
 
 
 @pytest.fixture

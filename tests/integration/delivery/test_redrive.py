@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
-from kaguan.database.pool import open_pool
+from kaguan.database.connecting import Connection
+from kaguan.database.pool import Pool, open_pool
 from kaguan.outbox.deliver.aside import UnknownSince
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
@@ -25,14 +27,6 @@ from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import port_of, through
 from tests.support.pipeline import Held, Pipeline, open_pipeline, write_event
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from kaguan.database.connecting import Connection
-    from kaguan.database.pool import Pool
-
 
 REDRIVES = ("队列忘了任务，重投", "重投 Redis 不认得的任务", "补上缺失的发件箱行", "收回任务，重投")
 

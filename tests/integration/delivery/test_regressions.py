@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
@@ -13,15 +13,10 @@ from kaguan.config import Settings, load_settings
 from kaguan.database.engine import engine_on
 from kaguan.database.pool import Pool, open_pool
 from kaguan.outbox.loop import run
-from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Done, Outcome
 from tests.support.eventually import eventually
 from tests.support.pipeline import Pipeline, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
 
 IDLE_IN_TRANSACTION = 0.2  # 秒
 REDIS_STALL = 800  # 毫秒：比上面长

@@ -6,15 +6,15 @@ import asyncio
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
 import structlog
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
 from kaguan.config.schedules import Misfire, Schedule
-from kaguan.database.pool import at_once
+from kaguan.database.pool import Pool, at_once
 from kaguan.outbox.schedule import service
 from kaguan.outbox.schedule.due import latest_until, next_after
 from kaguan.outbox.schedule.service import Schedules
@@ -26,10 +26,6 @@ from relay.__main__ import main
 from tests.support.eventually import eventually
 from tests.support.invocation import Invocation
 from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
 
 MAX_ATTEMPTS = 6
 USAGE = {"sync_type": "usage", "start_date": "{today-1}", "end_date": "{today-1}"}

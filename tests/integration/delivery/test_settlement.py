@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
 
+from kaguan.config import Settings
+from kaguan.database.pool import Pool
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.work import claiming
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.outcome import Outcome
 from kaguan.outbox.work.settlement import Success, settle_done
 from kaguan.words.errors import Code, DomainError
 from kaguan.words.reasons import Reason
 from tests.support.pipeline import Pipeline, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
 
 
 @pytest.fixture

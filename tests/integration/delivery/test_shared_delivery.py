@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from uuid import UUID
 
 import pytest
+from saq.job import Job
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.deliver import pace
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.claiming import Claims
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.queues.keys import pace_key
 from tests.support.eventually import PATIENCE
 from tests.support.pipeline import Pipeline, carried_by, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from saq.job import Job
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
 
 BACKLOG = 8
 PACE = 0.12  # 秒：一次投递带四个

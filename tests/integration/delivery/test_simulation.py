@@ -10,16 +10,17 @@ import os
 import random
 import re
 import time
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, LiteralString, TypeAlias
+from typing import Any, LiteralString, TypeAlias
 
 import psycopg
 import pytest
 import redis
 import structlog
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.chaos.history_rules import can_judge, misfits
@@ -32,16 +33,11 @@ from tests.simulation.deaths import STORIES, Walk, die_at, points_by_story, walk
 from tests.simulation.forgetting import asked_about_the_tail, lost_holders, nothing_left, old_directory
 from tests.simulation.machine import explore
 from tests.simulation.outside import Turn
+from tests.simulation.process import Process
 from tests.simulation.world import World
 from tests.support.eventually import PATIENCE
 from tests.support.readable import REPEAT
 from tests.support.untraced import untraced
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from kaguan.config import Settings
-    from tests.simulation.process import Process
 
 Walks: TypeAlias = dict[str, Walk]
 GOLDEN = Path(__file__).parents[2] / "simulation" / "points.txt"

@@ -6,8 +6,9 @@ import os
 import shutil
 import socket
 import stat
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
@@ -18,15 +19,9 @@ from kaguan.dev.directory import DataDirectory
 from kaguan.dev.placement import place_servers
 from kaguan.dev.port_plan import API_PORT, RELAY_METRICS, WORKER_METRICS
 from kaguan.dev.ports import PortClaims, free_port
-from kaguan.dev.privileges import can_enter, server_identity
+from kaguan.dev.privileges import Identity, can_enter, server_identity
 from kaguan.dev.program import StartError
 from kaguan.dev.stack import SECRETS, Stack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from kaguan.dev.privileges import Identity
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="要有 root 才能换成别的用户")
 

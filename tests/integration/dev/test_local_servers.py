@@ -6,9 +6,9 @@ import asyncio
 import os
 import signal
 import stat
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -20,20 +20,16 @@ from sqlalchemy import text
 
 from kaguan.database.engine import engine_on
 from kaguan.database.migrate import status
+from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.predecessor import command_line, settle_postmaster
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import StartError
+from kaguan.dev.valkey import ValkeyServer
 from tests.support.eventually import PATIENCE
 from tests.support.fault_plant import own_directory, own_valkey
 from tests.support.servers import running
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from kaguan.database.pool import Pool
-    from kaguan.dev.valkey import ValkeyServer
 
 
 async def test_each_test_gets_a_migrated_database(pool: Pool, database_url: str) -> None:

@@ -10,10 +10,10 @@ import sys
 import textwrap
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from kaguan.dev.output import Output
 from kaguan.dev.predecessor import command_line
@@ -21,9 +21,6 @@ from kaguan.dev.program import Program, StartError
 from kaguan.flow.child_process import ChildProcess
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.supervision import STUBBORN, WITNESS, pid_of, program, supervised
-
-if TYPE_CHECKING:
-    from structlog.typing import EventDict
 
 
 async def test_children_stop_in_reverse_order_and_leave_no_pid_files(tmp_path: Path) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
 
 from kaguan.sims.iccid import with_check_digit
 from tests.support.console import signed_in
-
-if TYPE_CHECKING:
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 USER = {"username": "zhang.san", "email": "zhang@example.com", "password": "correct horse"}
 ICCID = with_check_digit(f"898600{1:013d}")

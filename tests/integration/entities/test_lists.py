@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from kaguan.config import load_settings
 from kaguan.sims.iccid import with_check_digit
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 SCHEDULES = [
     {

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.support.serving import Api, Reply
+from tests.support.serving import Api, Reply
 
 USER: dict[str, Any] = {"username": "zhang.san", "email": "zhang@example.com", "password": "correct horse"}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kaguan.database.engine import engine_on
 from kaguan.database.paging import PageRequest
+from kaguan.database.pool import Pool
 from kaguan.mail.staging import MailOutbox
 from kaguan.orders import service as orders
 from kaguan.orders import store as order_store
@@ -24,14 +27,7 @@ from kaguan.users import store as user_store
 from kaguan.users.model import UserStatus
 from kaguan.users.service import NewUser, UserChange
 from kaguan.words.errors import Code, DomainError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
-    from kaguan.database.pool import Pool
-    from kaguan.words.language import Language
+from kaguan.words.language import Language
 
 ZHANG = NewUser("zhang.san", "zhang@example.com", "hash")
 ICCIDS = [with_check_digit(f"898600{n:013d}") for n in range(2)]

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import bcrypt
 import pytest
 
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from tests.support.serving import Api
+from kaguan.config import Settings
+from tests.support.serving import Api, serving
 
 PASSWORD = "correct horse"
 USER = {"username": "zhang.san", "email": "zhang@example.com", "password": PASSWORD}

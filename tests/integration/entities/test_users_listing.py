@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 FILL = """
 insert into tb_user (username, email, password_hash, status)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 PLANTED = ("zhang.planted", "planted@example.com", "planted password", "$2b$")
 USER = {"username": PLANTED[0], "email": PLANTED[1], "password": PLANTED[2]}

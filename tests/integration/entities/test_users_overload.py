@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import pytest
 
 from kaguan.config import load_settings
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from tests.support.serving import Reply
+from tests.support.serving import Reply, serving
 
 
 def user(number: int) -> dict[str, str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from structlog.testing import capture_logs
 
+from kaguan.config import Settings
 from kaguan.outbox import (
     Attempt,
     Done,
@@ -18,6 +21,7 @@ from kaguan.outbox import (
     NotHappened,
     Outcome,
     Payload,
+    Pool,
     Submission,
     TaskType,
     Unknown,
@@ -26,15 +30,7 @@ from kaguan.outbox import (
     accept_one,
 )
 from kaguan.outbox.testing import Recorder
-from tests.support.pipeline import open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from kaguan.config import Settings
-    from kaguan.outbox import Pool
-    from tests.support.pipeline import Pipeline
+from tests.support.pipeline import Pipeline, open_pipeline
 
 WORK = TaskType("shop:work", Payload, Effect.REPEATABLE)
 CHARGE = TaskType("shop:charge", Payload, Effect.ONCE, Unknown.HOLD)

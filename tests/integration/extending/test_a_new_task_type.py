@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 from kaguan.config import load_settings
-from kaguan.outbox import Done, Effect, Payload, Submission, TaskType, TaskTypes, accept_one, watch
+from kaguan.database.pool import Connection, Pool
+from kaguan.outbox import Attempt, Done, Effect, Handler, Payload, Submission, TaskType, TaskTypes, accept_one, watch
 from kaguan.outbox.operate.record import events, find
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.product.task_types import TASK_TYPES
@@ -17,13 +18,7 @@ from tests.support.carrier_world import rows
 from tests.support.eventually import PATIENCE
 from workers.__main__ import serve as serve_worker
 from workers.registry import OPENERS, open_handlers
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox import Attempt, Handler
-    from workers.resources import Resources
+from workers.resources import Resources
 
 
 class ReportPayload(Payload):

@@ -8,8 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -17,8 +17,9 @@ from sqlalchemy import create_engine, inspect
 from sqlalchemy.pool import NullPool
 
 from kaguan import outbox
+from kaguan.config import Settings
 from kaguan.config.model import Database
-from kaguan.database.pool import open_connection
+from kaguan.database.pool import Pool, open_connection
 from kaguan.outbox import Effect, Payload, Relay, Submission, TaskType, Worker, accept_one
 from kaguan.outbox.schema import TABLES, install
 from kaguan.outbox.testing import Recorder
@@ -26,12 +27,6 @@ from kaguan.queues.client import open_redis
 from kaguan.telemetry.metrics import Metrics
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
 
 EXAMPLE = ROOT / "examples" / "outbox_in_your_app.py"
 README = ROOT / "README.md"

@@ -10,18 +10,15 @@ import sys
 from difflib import unified_diff
 from pathlib import Path
 from shutil import copy2, copytree
-from typing import TYPE_CHECKING
 
 import orjson
 import psycopg
 import pytest
 
+from kaguan.database.pool import Pool
 from tests.support.carrier_world import rows
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
 
 GUIDE = Path("docs", "002-sqlalchemy-postgres-saq", "使用指南.md")
 STEP = re.compile(

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from kaguan.config import Settings
+from kaguan.database.pool import Pool
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.outbox.testing import Recorder, assert_accepted, drain
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC, SimStatusPayload
 from tests.support.carrier_world import rows
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
 
 MANUAL = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "使用指南.md"
 MAIL = EmailPayload(to=("a@example.com",), subject="你好", body="正文")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psycopg
@@ -13,9 +15,10 @@ import pytest
 from psycopg import sql
 
 from kaguan.config import load_settings
-from kaguan.database.pool import open_pool
+from kaguan.database.pool import Connection, Pool, open_pool
 from kaguan.dev.ports import free_port
-from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.tokens import service as tokens
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually
@@ -33,16 +36,7 @@ from tests.support.fault_plant import (
     through,
 )
 from tests.support.pipeline import open_pipeline
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
-    from tests.support.serving import Api, Reply
+from tests.support.serving import Api, Reply, serving
 
 DATABASE, REDIS = "KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL"
 PATIENT = {

@@ -6,19 +6,14 @@ import asyncio
 import os
 import random
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 from kaguan.config import load_settings
 from kaguan.database.engine import engine_on
-from kaguan.database.pool import open_pool
+from kaguan.database.pool import Pool, open_pool
 from kaguan.queues.client import open_redis
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from kaguan.database.pool import Pool
-    from tests.support.records import Record
+from tests.support.records import Record
 
 ASKED = int(os.environ.get("KAGUAN_FAULT_ASKED", "500"))  # 每一边问这么多；断掉一千个：3000
 CONNECTIONS = 5

@@ -7,8 +7,10 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -18,6 +20,7 @@ from saq.job import Job
 from kaguan.config import load_settings
 from kaguan.database import migrate
 from kaguan.database.connecting import open_connection
+from kaguan.database.pool import Pool
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.deliver import aside
 from kaguan.outbox.deliver.aside import UnknownSince
@@ -25,8 +28,10 @@ from kaguan.outbox.operate import decisions
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.newer import NewerPayloads
-from kaguan.outbox.work.outcome import Done, GiveUp, Retry
+from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.keys import delivery_key
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
@@ -34,16 +39,6 @@ from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.upgrading import NEXT, RECORD, next_release
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterator
-    from pathlib import Path
-    from uuid import UUID
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.execution import Execution
-    from kaguan.outbox.work.outcome import Outcome
 
 # 秒：业务的语句等锁至多这么久；承诺的一秒在安静的机器上试，KAGUAN_FAULT_LOCKED=1
 LOCKED = float(os.environ.get("KAGUAN_FAULT_LOCKED", PATIENCE / 12))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,6 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from tests.support.eventually import eventually
 from tests.support.fault_plant import (
     EFFECT_TABLE,
@@ -29,14 +31,7 @@ from tests.support.fault_plant import (
     relaying,
 )
 from tests.support.pipeline import open_pipeline
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-    from kaguan.database.pool import Pool
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 MAIL = {"to": ["a@example.com"], "subject": "s"}
 DATABASE = "KAGUAN_DATABASE__URL"

@@ -6,18 +6,15 @@ PostgreSQL 的那一半在 tests/integration/database/test_reconnecting.py，对
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, all_closed, effects
 from tests.support.pipeline import open_pipeline
 from tests.support.redis_fleet import FLEET, is_whole, open_fleet, open_stage
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
 
 TASKS = 20
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.database.pool import open_pool
+from kaguan.database.pool import Pool, open_pool
 from kaguan.outbox.testing import Recorder
+from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.claiming import Claims
+from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.leases import Leases, beating
-from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.work.outcome import Done, Outcome
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import (
@@ -32,15 +35,6 @@ from tests.support.fault_plant import (
 )
 from tests.support.in_hand import HOLD
 from tests.support.pipeline import Pipeline, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt, Handler
-    from kaguan.outbox.work.execution import Execution
-    from kaguan.outbox.work.outcome import Outcome
 
 DATABASE = "KAGUAN_DATABASE__URL"
 SHORT = 0.5  # 秒：用例里的时限，代替产品里的几十秒

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from kaguan.outbox.vocabulary import Priority
+from tests.chaos.servers import Server
 from tests.support.eventually import eventually
 from tests.support.fault_plant import (
     EFFECT_TABLE,
@@ -25,12 +27,6 @@ from tests.support.fault_plant import (
     relaying,
 )
 from tests.support.pipeline import Pipeline, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.database.pool import Pool
-    from tests.chaos.servers import Server
 
 BATCH = 60
 FORGOT = "队列忘了任务，重投"

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.database.pool import PASSING_ERRORS, open_pool
+from kaguan.database.pool import PASSING_ERRORS, Pool, open_pool
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.fence import Token
 from kaguan.outbox.work.leases import Leases
 from tests.support.eventually import eventually
 from tests.support.fault_plant import (
@@ -36,15 +38,8 @@ from tests.support.fault_plant import (
 )
 from tests.support.in_hand import HOLD
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
+from tests.support.records import Record
 from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.fence import Token
-    from tests.support.records import Record
 
 GATE = 4_244  # 咨询锁号
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b" * 1_000}

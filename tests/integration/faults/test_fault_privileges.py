@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import aiohttp
 import psycopg
@@ -18,6 +19,8 @@ from redis.exceptions import NoPermissionError
 
 from kaguan.breakers.board import open_breakers
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
+from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.simulator import iccid_at
 from kaguan.flow.probes import LOOPBACK
 from kaguan.outbox.vocabulary import Priority
@@ -37,13 +40,6 @@ from tests.support.roles import APPLICATION, OWNER, as_role, database_with_roles
 from tests.support.serving import basic
 from tests.support.smtp_server import Script, SmtpServer, smtp_server
 from tests.support.whole_way import works
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-    from kaguan.database.pool import Pool
-    from kaguan.dev.postgres import PostgresServer
 
 CARD = iccid_at(Carrier.ONELINK, 0)
 LOGIN = ("kaguan", "quiet-harbour-73")

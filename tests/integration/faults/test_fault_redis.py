@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -17,7 +18,10 @@ from saq.queue.redis import RedisQueue
 from saq.utils import now
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
+from kaguan.dev.valkey import ValkeyServer
 from kaguan.flow.probes import LOOPBACK
+from kaguan.outbox.deliver.deliveries import KaguanQueue
 from kaguan.outbox.vocabulary import Priority
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually
@@ -36,14 +40,6 @@ from tests.support.fault_plant import (
     through,
 )
 from tests.support.pipeline import Pipeline, duplicates, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from kaguan.database.pool import Pool
-    from kaguan.dev.valkey import ValkeyServer
-    from kaguan.outbox.deliver.deliveries import KaguanQueue
 
 PUBLISHED = int(os.environ.get("KAGUAN_FAULT_PUBLISHED", "200"))  # 长的那一场：1000
 TAIL = 20

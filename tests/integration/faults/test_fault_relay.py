@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.database.pool import open_pool
+from kaguan.database.pool import Pool, open_pool
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.outbox.accept.doorbell import listen
@@ -31,14 +33,7 @@ from tests.support.fault_plant import (
     relaying,
 )
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, duplicates, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-    from uuid import UUID
-
-    from kaguan.database.pool import Pool
-    from tests.support.records import Record
+from tests.support.records import Record
 
 WRITERS = 8
 PER_WRITER = 25

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from uuid import uuid4
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
 
 import pytest
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.deliver.deliveries import Delivery, enqueue_many
 from kaguan.outbox.operate.retention import Retention
@@ -20,12 +21,6 @@ from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.support.in_hand import HAND, HOLD
 from tests.support.pipeline import Pipeline, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from kaguan.database.pool import Pool
 
 FINISHED = {TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED}
 AGE = "update tb_task set finished_at = now() - interval '400 days' where id = %s"

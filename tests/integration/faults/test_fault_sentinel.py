@@ -8,15 +8,17 @@ import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
+from kaguan.database.pool import Pool
 from kaguan.flow.probes import LOOPBACK
 from kaguan.outbox.accept.doorbell import listen
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Outcome
 from kaguan.presence.beat import Presence
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
 from kaguan.queues.keys import PRESENCE_BEATS
@@ -24,16 +26,8 @@ from tests.support.alongside import alongside
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, own_directory, relaying
 from tests.support.pipeline import open_pipeline
-from tests.support.sentinel import PASSWORD, SERVICE, Watched, cut_off, tell, watched
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
-    from tests.support.sentinel import Node
-    from tests.support.serving import Api
+from tests.support.sentinel import PASSWORD, SERVICE, Node, Watched, cut_off, tell, watched
+from tests.support.serving import Api, serving
 
 CLIENTS = 2
 MORE = 20  # 每一段至少再受理这么多

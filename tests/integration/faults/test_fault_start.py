@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.database.pool import DatabaseUnavailableError, wait_for_database
+from kaguan.database.pool import DatabaseUnavailableError, Pool, wait_for_database
 from kaguan.dev.ports import free_port
 from kaguan.product.exit_codes import ExitCode
 from kaguan.tokens import service as tokens
@@ -18,11 +18,6 @@ from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, all_closed, child, effects, local, only_kaguan
 from tests.support.pipeline import open_pipeline
 from tests.support.retries import retries
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from kaguan.database.pool import Pool
 
 ATTEMPTS = 5
 BACKOFF = 0.1  # 秒，之后翻倍

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import date
-from typing import TYPE_CHECKING
+from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from kaguan.config import load_settings
 from kaguan.config.model import Worker
+from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.flow.probes import LOOPBACK
@@ -30,6 +33,7 @@ from tests.support.fault_plant import (
     AS_SHIPPED,
     EFFECT_TABLE,
     QUICK,
+    Child,
     Effects,
     all_closed,
     child,
@@ -43,17 +47,8 @@ from tests.support.fault_plant import (
 )
 from tests.support.fault_worker import CRASHED
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
+from tests.support.records import Record
 from tests.support.smtp_server import STALL, smtp_server
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
-    from uuid import UUID
-
-    from kaguan.database.pool import Pool
-    from tests.support.fault_plant import Child
-    from tests.support.records import Record
 
 GATE = 4_243  # 咨询锁号
 GRACE = Worker().shutdown_grace if AS_SHIPPED else min(Worker().shutdown_grace, 4 * PACE)

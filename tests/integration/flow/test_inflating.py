@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -19,11 +20,7 @@ from kaguan.flow.inflating import PIECE
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.words.errors import Code
 from tests.support.raw_http import exchange
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 PLAIN = b'{"a": "' + b" " * 50_000_000 + b'"}'
 PACKED = gzip.compress(PLAIN, 9)

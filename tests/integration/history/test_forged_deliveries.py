@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import pytest
 import uuid_utils.compat as uuid7_source
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from kaguan.outbox.recover.vanished import MOST_A_MINUTE, MOST_AT_ONCE, Vanishing
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
@@ -23,11 +25,6 @@ from kaguan.queues.keys import delivery_key
 from kaguan.words.reasons import Reason
 from tests.support.alongside import alongside
 from tests.support.pipeline import Held, Pipeline, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.database.pool import Pool
 
 
 @pytest.fixture

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
+from structlog.types import EventDict
 
 from api.http.translation import translate
 from kaguan.cli.failure import explain
 from kaguan.config import load_settings
 from kaguan.config.model import Tasks
+from kaguan.database.pool import Pool
 from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.operate import decisions, replay
 from kaguan.outbox.recover import gate
 from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.recover.gate import GateClosedError, Mark
+from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.outbox.work.settlement import Settled
 from kaguan.product.exit_codes import ExitCode
@@ -36,16 +40,6 @@ from tests.support.history import PROMOTE
 from tests.support.in_hand import HOLD
 from tests.support.mail_stage import RESEND
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline, stepped_relay
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from structlog.types import EventDict
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.task_type import TaskTypes
-    from kaguan.outbox.work.attempt import Attempt
 
 RESTART = "update tb_broker set incarnation = '-infinity'"  # 就像换了一次启动
 FUTURE = datetime.now(UTC) + timedelta(days=1)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from kaguan.config import Settings
 from kaguan.config.schedules import Misfire, Schedule
 from kaguan.outbox.schedule.due import latest_until
 from kaguan.outbox.schedule.service import Schedules
@@ -23,12 +25,7 @@ from tests.support.eventually import eventually
 from tests.support.fault_plant import all_closed, relaying
 from tests.support.history import CUT_ALL, KEEP_ALL, PROMOTE
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.config import Settings
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 DAY = {"sync_type": "usage", "start_date": "{today-1}", "end_date": "{today-1}"}
 LATE = timedelta(minutes=20)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from redis.exceptions import RedisError
@@ -12,25 +13,20 @@ from structlog.testing import capture_logs
 
 from kaguan.breakers.board import BreakerKind
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.recover import gate
 from kaguan.outbox.recover.gate import Mark
 from kaguan.outbox.work import waiting
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Continue, Done, Outcome
 from kaguan.queues import keys
 from kaguan.queues.client import Client, open_redis
 from kaguan.words.reasons import Reason
 from tests.support.history import CUT, KEEP, PROMOTE
 from tests.support.pipeline import Pipeline, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
 
 RESTART = "update tb_broker set incarnation = '-infinity'"  # 就像换了一次启动
 NEVER = "9999-12-31T00:00:00+00:00"

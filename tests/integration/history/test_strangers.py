@@ -6,25 +6,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from kaguan.outbox.recover.calls import Calls
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Outcome
 from kaguan.queues import keys
 from kaguan.queues.foreign import KINDS, foreign
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.support.pipeline import open_pipeline
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
 
 HASH, GARBAGE, ANOTHER = "a hash", "garbage", str(uuid4())
 EACH = 2

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.deliver.deliveries import Delivery, enqueue_many
 from kaguan.outbox.operate.retention import Retention
 from kaguan.outbox.recover import vanished
+from kaguan.outbox.recover.vanished import VanishedTask
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Done, Outcome
 from tests.support.eventually import eventually
 from tests.support.fault_plant import Effects
 from tests.support.pipeline import Pipeline, open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.recover.vanished import VanishedTask
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
 
 MAIL = EMAIL_SEND.name
 FORGET = "with forgotten as (delete from tb_outbox), dropped as (delete from tb_work) delete from tb_task"

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from email import message_from_bytes, policy
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
+from kaguan.database.pool import Pool
 from kaguan.mail.message import message_id
 from kaguan.outbox.work.attempt import CancelledByUserError
 from kaguan.outbox.work.fence import FencedError
@@ -26,11 +27,6 @@ from tests.support.smtp_server import DROP, STALL, Script, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
 from workers.pauses import PAUSE
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from kaguan.database.pool import Pool
 
 pytestmark = pytest.mark.unjudged("只考处理器：任务造出来就在跑，也没有人结算")
 

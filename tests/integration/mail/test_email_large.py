@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import uvloop
@@ -20,10 +21,7 @@ from workers.email.pool import LIMITS, SessionLimits
 from workers.email.receipt import RecipientOutcome
 from workers.email.transport import Mailer, open_mailer
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-
-    Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 # Worker 跑在 uvloop 上，没有它时是 asyncio
 LOOPS: dict[str, Run] = {"asyncio": asyncio.run, "uvloop": uvloop.run}

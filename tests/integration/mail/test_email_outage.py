@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from psycopg import AsyncCursor
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
+from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.testing import drain
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.attempt import Handler
 from kaguan.outbox.work.outcome import Done
 from tests.support.carrier_world import rows
 from tests.support.mail_tasks import attempt_of, config_for, insert_running, is_wait, mail_to, run
 from tests.support.smtp_server import DROP, Script, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Handler
 
 RECIPIENT = "a@x.example"
 GREYLIST = 300.0  # 秒；postgrey 的缺省

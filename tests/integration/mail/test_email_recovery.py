@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,7 +15,8 @@ from redis.asyncio import Redis
 
 from kaguan.breakers.board import BreakerBoard, BreakerKind, open_breakers
 from kaguan.breakers.breaker import HALF_OPENED, OPENED, BreakerStatus
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
+from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.mail.recall import FIRST_ROOM, NEAR, Recall
 from kaguan.mail.task import EMAIL_SEND
@@ -23,26 +26,17 @@ from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
+from kaguan.outbox.work.attempt import Handler
 from kaguan.telemetry.metrics import Metrics
 from kaguan.words.reasons import Reason
 from tests.support.eventually import eventually
 from tests.support.mail_tasks import SENDER, config_for
-from tests.support.pipeline import open_pipeline
+from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.smtp_server import SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
-from workers.email.transport import TICK, open_mailer
+from workers.email.transport import TICK, Mailer, open_mailer
 from workers.metrics import BREAKER_STATES
 from workers.registry import open_handlers
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Handler
-    from tests.support.pipeline import Pipeline
-    from workers.email.transport import Mailer
 
 PER_SECOND = 20
 OFTEN = (0.01, 0.02)  # 秒；多久看一次要不要试探

@@ -10,23 +10,20 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiosmtplib
 import pytest
 
+from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.dev.program import Program, wait_until_ready
 from kaguan.dev.smtp_sink import smtp_sink
 from kaguan.flow.probes import greets_as_smtp
+from kaguan.mail.task import EmailPayload
 from kaguan.outbox.work.outcome import Done
 from tests.support.eventually import PATIENCE
 from tests.support.mail_tasks import attempt_of, config_for, insert_running, mail_to, run
 from workers.email.transport import open_mailer
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
-    from kaguan.mail.task import EmailPayload
 
 pytestmark = pytest.mark.unjudged("只考收件端：任务造出来就在跑，也没有人结算")
 MEGABYTE = 1024 * 1024

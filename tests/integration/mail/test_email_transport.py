@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from email import message_from_bytes
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 import uvloop
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 from redis.asyncio import Redis
 
@@ -22,11 +24,6 @@ from tests.support.tracing import only as only_span
 from workers.email.pool import LIMITS, SessionLimits
 from workers.email.receipt import Outage, Receipt, RecipientOutcome
 from workers.email.transport import TICK, Mailer, QueuedError, RelayHostOpenError, open_mailer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 TASK_ID = UUID("01890000-0000-7000-8000-000000000001")
 

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
 
+from kaguan.config import Settings
+from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.outbox.operate import decisions
+from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder
-from kaguan.outbox.work.outcome import Cancelled, GiveUp, Retry
+from kaguan.outbox.work.attempt import Attempt, Handler
+from kaguan.outbox.work.outcome import Cancelled, GiveUp, Outcome, Retry
 from tests.support.mail_stage import HOLD, RESEND, DiesBeforeSettling, Stage
 from tests.support.mail_tasks import SENDER, config_for, deliveries, throttled_mailer
 from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
 from tests.support.smtp_server import DROP, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.task_type import TaskTypes
-    from kaguan.outbox.work.attempt import Attempt, Handler
-    from kaguan.outbox.work.outcome import Outcome
 
 
 @pytest.fixture

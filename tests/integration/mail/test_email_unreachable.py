@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +19,6 @@ from kaguan.mail.failure import describe_tls
 from tests.support.invocation import Invocation
 from tests.support.mail_tasks import CERTIFICATES, STALLED, client_tls, config_for, server_tls
 from tests.support.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 CA = CERTIFICATES / "localhost.crt"
 FAILED = "与中继协商 TLS 失败"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from kaguan.config import Settings
 from kaguan.config.model import Smtp
+from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.work.verification import Verified
@@ -21,18 +25,8 @@ from tests.support.mail_tasks import SENDER, config_for, deliveries, throttled_m
 from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
 from tests.support.smtp_server import DROP, STALL, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
-from workers.email.transport import open_mailer
+from workers.email.transport import Mailer, open_mailer
 from workers.email.verifying import EmailVerify, open_lookup
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
-    from workers.email.transport import Mailer
 
 pytestmark = pytest.mark.protocol(resend=True, verify=True)
 VERIFY = task_types(Smtp(verify_url="https://mail.example/messages/{message_id}"))  # 策略是默认的 hold

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 
+from kaguan.config import Settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.testing import assert_accepted
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.config import Settings
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 ENGLISH = {"Accept-Language": "en-GB, zh;q=0.5"}
 USER = {"username": "li.si", "email": "li@example.com", "password": "correct horse"}

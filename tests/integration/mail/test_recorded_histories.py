@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 import pytest
 
+from kaguan.config import Settings
 from kaguan.mail.task import EMAIL_SEND
 from tests.chaos.histories import mutants, steps, word
 from tests.chaos.history_rules import allowed
+from tests.chaos.recording import Recorded
 from tests.model.history import END, Rules
 from tests.support import judging
 from tests.support.fault_plant import Effects
 from tests.support.installed import program
 from tests.support.mail_tasks import SENDER, config_for
 from tests.support.pipeline import open_pipeline
+from tests.support.serving import Api
 from tests.support.smtp_server import smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from tests.chaos.recording import Recorded
-    from tests.support.serving import Api
 
 RULES = Rules(arrivals=False)
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROWS = int(os.environ.get("KAGUAN_LARGE_ROWS", "200000"))  # 任务有两倍
 BIG_TABLES = frozenset(

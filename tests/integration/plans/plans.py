@@ -6,15 +6,13 @@ import json
 import re
 from collections import Counter
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
+
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from tests.integration.plans.large_database import blocks, rows_seen, scans
-
-if TYPE_CHECKING:
-    import psycopg
-
-    from kaguan.database.pool import Connection
 
 WORK = "kaguan.outbox.work"
 CALLED_IN = {"waiting", "recall", "places", "call_in", "last_decision", "note_verified"}  # 不是每个任务都走的

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from tests.support.occasion import occasion
 from tests.support.repository import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 PAGE = ROOT / "docs" / "evidence" / "QUERIES.md"
 WANTED = "KAGUAN_WRITE_QUERIES"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.database.pool import open_pool
+from kaguan.database.pool import Pool, open_pool
 from tests.integration.plans.plans import HOT, WORK, scanned
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
-    from tests.support.pooler import Pooler
+from tests.support.pooler import Pooler
 
 SETTINGS = "select current_setting('plan_cache_mode'), current_setting('enable_seqscan'), current_setting('jit')"
 ONCE = ("force_generic_plan", "off", "off")

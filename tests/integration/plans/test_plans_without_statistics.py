@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kaguan.config import load_settings
 from kaguan.database.engine import engine_on
 from kaguan.database.paging import PageRequest
-from kaguan.database.pool import open_pool
+from kaguan.database.pool import Pool, open_pool
+from kaguan.dev.postgres import PostgresServer
 from kaguan.orders.store import OrderFilter
 from kaguan.sims.store import SimFilter
 from kaguan.sims.vocabulary import Carrier
@@ -31,14 +34,6 @@ from tests.integration.plans.plans import Plans, numbered
 from tests.integration.plans.samples import ICCID, sample
 from tests.support.servers import TEMPLATE
 from tests.support.statements import ROOT, STATEMENTS, name_of
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
-    from kaguan.database.pool import Pool
-    from kaguan.dev.postgres import PostgresServer
 
 SIZES = (1_000, 100_000)
 STATISTICS = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ from psycopg import sql
 
 from kaguan.config import load_settings
 from kaguan.database.paging import Position, Sort, encode_cursor
+from kaguan.dev.postgres import PostgresServer
 from kaguan.outbox.operate.listing import TaskFilter, newest
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID
 from tests.integration.plans.large_database import copy_of_template, fill, scans
@@ -22,14 +24,8 @@ from tests.integration.plans.query_report import publish
 from tests.integration.plans.samples import FIRST, ICCID, TASK, sample
 from tests.support.console import signed_in
 from tests.support.servers import TEMPLATE
-from tests.support.serving import serving
+from tests.support.serving import Api, serving
 from tests.support.statements import STATEMENTS, name_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from kaguan.dev.postgres import PostgresServer
-    from tests.support.serving import Api
 
 SPARE = "89860000000000000078"
 CURSOR = encode_cursor(Position(100_000))

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 import pytest
 import structlog
+from redis.asyncio import Redis
 
+from kaguan.config import Settings
+from kaguan.database.checked_pool import CheckedPool
 from kaguan.database.pool import open_pool
-from kaguan.database.seal import Sealing
+from kaguan.database.seal import Seal, Sealing
 from kaguan.presence.beat import MOST, WITNESSED, Presence
 from kaguan.presence.census import take_census
 from kaguan.queues.client import Client, open_redis
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE
 from tests.support.eventually import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from kaguan.config import Settings
-    from kaguan.database.checked_pool import CheckedPool
-    from kaguan.database.seal import Seal
-
 
 OURS = "00000001"  # 用例的库在这条时间线上
 

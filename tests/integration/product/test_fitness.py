@@ -8,13 +8,13 @@ import re
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 import pytest
 from redis.asyncio import Redis
 
-from kaguan.config import Exemption, load_settings
+from kaguan.config import Exemption, Settings, load_settings
 from kaguan.database.migrate import START_ANEW, downgrade
 from kaguan.product.exit_codes import ExitCode
 from kaguan.product.fitness import MAX_SKEW, UnfitError, examine, refuse_unfit
@@ -22,11 +22,6 @@ from tests.support.eventually import PATIENCE
 from tests.support.fault_clock import shifted
 from tests.support.fault_plant import own_directory, own_valkey
 from tests.support.production import LOCAL
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from kaguan.config import Settings
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
 
 import api
 from kaguan.config import load_settings
@@ -31,9 +31,6 @@ from tests.support.pipeline import open_pipeline
 from tests.support.places import own_port
 from tests.support.production import LOCAL
 from tests.support.retries import retries
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 pytestmark = pytest.mark.measured
 SOURCE = Path(api.__file__).parents[1]

@@ -5,24 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from kaguan.config import load_settings
+from kaguan.database.pool import Pool
 from kaguan.product.exit_codes import ExitCode
 from kaguan.product.process import STOP_DEADLINE
 from kaguan.queues.client import open_redis
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import child, only_kaguan
 from tests.support.places import own_port
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from redis.asyncio import Redis
-
-    from kaguan.database.pool import Pool
 
 OURS = """
     select count(*) from pg_stat_activity

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from collections.abc import AsyncIterator, Awaitable
+from typing import cast
 
 import pytest
+from redis.asyncio import Redis
 
 from kaguan.carriers.gateway import Capabilities
 from kaguan.carriers.limiter import SharedLimits
+from kaguan.config import Settings
 from kaguan.queues.client import open_redis
 from kaguan.queues.keys import lease_key
 from kaguan.queues.shared_rate import SharedRate
 from kaguan.sims.vocabulary import Carrier
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
-
-    from redis.asyncio import Redis
-
-    from kaguan.config import Settings
 
 FUTURE = 1e11
 

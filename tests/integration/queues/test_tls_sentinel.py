@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
 from kaguan.outbox.accept.doorbell import Doorbell, listen
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
 from kaguan.queues.sentinel import MasterPool
@@ -17,12 +16,8 @@ from tests.support.alongside import alongside
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, own_directory
 from tests.support.mail_tasks import CERTIFICATES
-from tests.support.sentinel import Fronted, watched
+from tests.support.sentinel import Fronted, Node, watched
 from tests.support.whole_way import works
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from tests.support.sentinel import Node
 
 OURS, OTHERS = (CERTIFICATES / f"{name}.crt" for name in ("localhost", "stranger"))
 NAME = "localhost"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from kaguan.sims.iccid import with_check_digit
 from kaguan.words.zones import business_today
-
-if TYPE_CHECKING:
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 EID = "89049032123451234512345678901235"
 IMEI = "490154203237518"

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
 
 from kaguan.config.model import Tasks
+from kaguan.database.pool import Pool
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
 from kaguan.outbox.work import claiming
@@ -36,11 +37,6 @@ from tests.support.sync_deaths import DiesBeforeCommit, DiesBetweenBatches, resu
 from workers.pauses import LONGEST_PAUSE, PAUSE
 from workers.sim.handler import SimStatusSync
 from workers.sync.handler import DataSync
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from kaguan.database.pool import Pool
 
 ONELINK, CENTER = Carrier.ONELINK, Carrier.CONTROL_CENTER
 CARDS = 23

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+from kaguan.database.pool import Pool
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Outcome
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
 from tests.support.carrier_world import Simulated, gateways_of, register, rows, simulating
@@ -30,13 +34,6 @@ from tests.support.sync_deaths import (
     start,
 )
 from workers.sync.handler import DataSync
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
 
 CARDS = 130
 STRANGERS = 40  # 运营商有、我们没有的

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 from pydantic import SecretStr
 
+from kaguan.config import Settings
 from kaguan.config.webhooks import Webhooks
+from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.outbox.task_type import TaskTypes
@@ -40,14 +43,6 @@ from workers.registry import open_handlers
 from workers.sim.handler import SimStatusSync
 from workers.statuses import StatusRecorder
 from workers.sync.handler import DataSync
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
 
 EVENTS = ChangeEvents(max_attempts=6)
 STAGED = "select payload from vw_task where type = 'event:publish' order by id"

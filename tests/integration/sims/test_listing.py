@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import date, datetime, time, timedelta
+from typing import Any
 
 import pytest
 
+from kaguan.carriers.gateway import Capabilities, CarrierGateway, InfoResult, Page, StatusResult, UsageResult
+from kaguan.database.pool import Pool
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
 from kaguan.outbox.work.outcome import Done
@@ -17,13 +20,6 @@ from kaguan.words.zones import BUSINESS_ZONE
 from tests.support.carrier_world import Simulated, gateways_of, register, rows, simulating
 from tests.support.running_task import running_task
 from workers.sync.handler import DataSync
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from datetime import date
-
-    from kaguan.carriers.gateway import Capabilities, CarrierGateway, InfoResult, Page, StatusResult, UsageResult
-    from kaguan.database.pool import Pool
 
 CENTER = Carrier.CONTROL_CENTER
 PAGES = 5

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
+from kaguan.config.schedules import Schedule
+from kaguan.database.pool import Pool
 from kaguan.dev.simulator import iccid_at
 from kaguan.outbox.schedule.due import latest_until
 from kaguan.outbox.schedule.service import Schedules
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder, drain
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Outcome
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.sims.tasks import DATA_SYNC
 from kaguan.sims.vocabulary import Carrier
 from kaguan.telemetry.metrics import Metrics
-from tests.support.carrier_world import gateways_of, register, rows, simulating
+from tests.support.carrier_world import Simulated, gateways_of, register, rows, simulating
 from workers.sync.handler import DataSync
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-    from kaguan.config.schedules import Schedule
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
-    from tests.support.carrier_world import Simulated
 
 CARDS = 200
 OVERDUE = timedelta(days=2)

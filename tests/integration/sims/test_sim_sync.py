@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from kaguan.carriers.states import ONELINK_STOP_REASON
+from kaguan.database.pool import Pool
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
 from kaguan.outbox.work.attempt import Attempt, CancelledByUserError
@@ -21,11 +23,6 @@ from tests.support.sync_deaths import DiesBeforeCommit, result_of
 from workers.pauses import PAUSE
 from workers.sim.handler import SimStatusSync
 from workers.statuses import StatusRecorder
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.database.pool import Pool
 
 ONELINK, CENTER = Carrier.ONELINK, Carrier.CONTROL_CENTER
 STRANGER = iccid_at(ONELINK, 999)

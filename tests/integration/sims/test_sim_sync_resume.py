@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from kaguan.database.pool import Pool
 from kaguan.dev.simulator import iccid_at
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Done
 from kaguan.sims.tasks import SimStatusPayload
 from kaguan.sims.vocabulary import Carrier
@@ -15,12 +18,6 @@ from tests.support.carrier_world import NO_SUCH_CARD, Simulated, gateways_of, re
 from tests.support.running_task import running_task
 from tests.support.sync_deaths import EVENTS, RECORDER, SIMS, STAGED, delivered_again, killed_at, start
 from workers.sim.handler import SimStatusSync
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
 
 CARDS = {Carrier.ONELINK: 450, Carrier.CONTROL_CENTER: 45}  # 各五批
 MINE = [iccid_at(carrier, index) for carrier, count in CARDS.items() for index in range(count)]

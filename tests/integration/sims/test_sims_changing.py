@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from kaguan.sims.iccid import with_check_digit
 from kaguan.sims.sync_store import inventory_page
 from kaguan.sims.vocabulary import Carrier
-
-if TYPE_CHECKING:
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 ICCID = with_check_digit(f"898600{1:013d}")
 CARD = {"iccid": ICCID, "carrier": "onelink", "msisdn": "1064712345678", "remark": "样卡"}

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from kaguan.config import load_settings
 from kaguan.sims.iccid import with_check_digit
 from tests.support.eventually import eventually
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 PATIENT = dict.fromkeys(
     (

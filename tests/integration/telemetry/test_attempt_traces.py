@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
-from uuid import uuid4
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.config.model import Telemetry
+from kaguan.database.pool import Pool
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.operate.replay import Replay, run
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.outbox.work import claiming
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Token
-from kaguan.outbox.work.outcome import Done, GiveUp, Retry
+from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.telemetry.propagation import trace_id_of
 from kaguan.telemetry.sampling import KEPT
 from tests.support.console import signed_in
 from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.running_task import taken_over
 from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
 
 
 @pytest.fixture

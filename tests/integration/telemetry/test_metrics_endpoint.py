@@ -6,15 +6,17 @@ import asyncio
 import json
 import os
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from kaguan.config import Settings
 from kaguan.config.model import Logging
+from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.logging.setup import APP_LOG, configure_logging
 from kaguan.outbox.vocabulary import Priority
@@ -24,12 +26,6 @@ from kaguan.telemetry.monitor import Monitor, worst_lag
 from kaguan.telemetry.pools import database_figures
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Pool
 
 
 @pytest.fixture

@@ -8,33 +8,27 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import aiohttp
 import psycopg
+import pytest
 from psycopg import sql
 from redis.asyncio import Redis
 
+from kaguan.database.pool import Pool
 from kaguan.flow.probes import LOOPBACK
 from kaguan.tokens import service as tokens
 from tests.support.console import FORM
 from tests.support.eventually import eventually
 from tests.support.fault_plant import QUICK, child, local, only_kaguan
 from tests.support.invocation import Invocation
-from tests.support.otlp_receiver import otlp_receiver
+from tests.support.otlp_receiver import OtlpReceiver, otlp_receiver
 from tests.support.places import own_port
 from tests.support.planting import PREFIX, Planted, generated, marker, secret_settings
 from tests.support.smtp_server import Script, smtp_server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import pytest
-
-    from kaguan.database.pool import Pool
-    from tests.support.otlp_receiver import OtlpReceiver
 
 SEEN = "harmless-marker-4711"  # 请求号：日志与跟踪里该有
 WANTED = ("api", "relay", "workers")

@@ -8,8 +8,9 @@ import os
 import socket
 import sys
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,6 @@ from kaguan.dev.program import minimal_environment
 from kaguan.product.exit_codes import ExitCode
 from tests.support.eventually import PATIENCE
 from tests.support.otlp_receiver import Kind, otlp_receiver
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 SCRIPT = """
 import json, sys

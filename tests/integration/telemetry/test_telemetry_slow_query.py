@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,13 +13,8 @@ from sqlalchemy import text
 
 from kaguan.config.model import Logging
 from kaguan.database.engine import engine_on
+from kaguan.database.pool import Pool
 from kaguan.logging.setup import APP_LOG, configure_logging
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from kaguan.database.pool import Pool
 
 SECRET = "s3cr3t-value"
 SLOWER_THAN_THRESHOLD = 0.15  # 秒；阈值默认 0.1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import psycopg
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind
 from pydantic import ValidationError
 from sqlalchemy import text
@@ -15,16 +16,11 @@ from sqlalchemy import text
 from kaguan.config.model import Relay
 from kaguan.database.engine import engine_on
 from kaguan.database.observed import summary
+from kaguan.database.pool import Pool
 from kaguan.telemetry import spans
 from kaguan.telemetry.propagation import context_from, current_traceparent, link_from, traceparent_of
 from kaguan.telemetry.sampling import KEPT
 from tests.support.tracing import only
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    from kaguan.database.pool import Pool
 
 UNSAMPLED = SpanContext(1, 2, is_remote=False)
 TASK = UUID("01890000-0000-7000-8000-000000000001")

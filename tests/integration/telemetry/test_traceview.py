@@ -7,11 +7,12 @@ import gzip
 import io
 import re
 import tracemalloc
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -25,7 +26,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer
 
 from kaguan.dev.traceview import texts
 from kaguan.dev.traceview.app import build_runner
@@ -34,11 +35,6 @@ from kaguan.dev.traceview.ingest import BODY_LIMIT, CONTENT_TYPE
 from kaguan.dev.traceview.pages import KINDS
 from kaguan.dev.traceview.store import Limits
 from kaguan.words.zones import BUSINESS_ZONE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from opentelemetry.trace import Tracer
 
 TASK = "01a21066-d5ca-7178-9869-f989085487d8"
 HAN = re.compile(r"[\u4e00-\u9fff]")

@@ -6,30 +6,34 @@ import asyncio
 import json
 import re
 import signal
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
 from kaguan.cli.session import open_connection
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
+from kaguan.database.pool import Connection, Pool
 from kaguan.dev.ports import free_port
+from kaguan.dev.postgres import PostgresServer
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept.acceptance import Submission
 from kaguan.outbox.deliver.aside import RECENT
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.presence.beat import Presence
 from kaguan.queues.keys import delivery_key
 from kaguan.verdict import service
 from kaguan.verdict.memory import remember
-from kaguan.verdict.model import Concern, ConcernCode, Level
-from kaguan.verdict.observation import observe
+from kaguan.verdict.model import Concern, ConcernCode, Level, Verdict
+from kaguan.verdict.observation import Ledger, Observation, observe
 from kaguan.verdict.wording import Wording
 from kaguan.words.reasons import Reason
 from tests.e2e.stack import KAGUAN, clean_environment
@@ -37,21 +41,8 @@ from tests.support.apart import accepted, done, narrow_worker, running, waits
 from tests.support.console import signed_in
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import own_directory, own_valkey
-from tests.support.pipeline import Held, open_pipeline, played
-from tests.support.serving import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kaguan.config import Settings
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.dev.postgres import PostgresServer
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.outcome import Outcome
-    from kaguan.verdict.model import Verdict
-    from kaguan.verdict.observation import Ledger, Observation
-    from tests.support.pipeline import Pipeline
-    from tests.support.serving import Api
+from tests.support.pipeline import Held, Pipeline, open_pipeline, played
+from tests.support.serving import Api, serving
 
 FREEZE = "update tb_work set queued_at = queued_at - interval '60 seconds'"
 

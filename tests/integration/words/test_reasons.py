@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 import pytest
@@ -13,11 +14,7 @@ from psycopg.types.json import Jsonb
 from kaguan.words.reasons import Reason
 from tests.support.console import signed_in
 from tests.support.invocation import Invocation
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from tests.support.serving import Api
+from tests.support.serving import Api
 
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 ENGLISH = {"Accept-Language": "en"}

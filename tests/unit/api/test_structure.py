@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,9 +19,6 @@ from api.routes import ROUTES
 from kaguan.outbox.operate.selection import TEXT_LIMIT
 from kaguan.words.errors import Code, DomainError
 from tests.attacks import bodies
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROOMY = Structure(10**9, 10**9, 10**9)
 # 引号、反斜杠、骨架字符偏多，还有要写成转义的

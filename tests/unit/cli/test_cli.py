@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from kaguan.config import known_keys
 from kaguan.config.production import ONELINK_PASSWORD, SMTP_URL, WORKER_SECRETS
 from kaguan.dev.ports import free_port
 from tests.support.invocation import Invocation
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COMMANDS = (
     (), ("up",), ("api",), ("relay",), ("worker",), ("openapi",), ("doctor",),

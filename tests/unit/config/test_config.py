@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from kaguan.config.loading import CONFIG_DIRECTORY
 from kaguan.logging.masking import mask
 from tests.support.mail_tasks import CERTIFICATES
 from tests.support.production import BOTH_CARRIERS, CONTROL_CENTER, NEEDED, ONELINK, SECRETS, SMTP
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("environment", list(Environment))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from kaguan.config import ConfigurationError, Exemption, load_settings, tolerated
 from kaguan.config.relay_host import parse_relay_host
 from tests.support.production import SECRETS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DATABASE, REDIS, SMTP = "KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL", "KAGUAN_SMTP__URL"
 LISTEN = "KAGUAN_DATABASE__LISTEN_URL"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -16,10 +18,6 @@ from saq.job import Job
 from kaguan.config.model import Logging
 from kaguan.logging.repeats import REPEATS
 from kaguan.logging.setup import APP_LOG, configure_logging
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 RFC3339_UTC = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$")
 SECRETS = ("s3cr3t-dsn", "s3cr3t-token", "s3cr3t-pass", "alice@example.com")

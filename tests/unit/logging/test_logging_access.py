@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import re
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from kaguan.config.model import Logging
 from kaguan.logging.access import AccessLines, access_lines
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
 
 RFC3339_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 

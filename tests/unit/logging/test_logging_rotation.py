@@ -5,13 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from kaguan.logging.rotation import RotatingFile
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WRITER = """
 import pathlib, sys

@@ -5,7 +5,8 @@ import os
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,9 +15,6 @@ from kaguan.dev.demo import main, verify_mail
 from kaguan.dev.demo_client import DemoError
 from kaguan.mail.message import build
 from kaguan.mail.task import EmailPayload
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONTENT = b"\x00\xff" * 1000
 SENT: dict[str, Any] = {

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from kaguan.outbox.accept.acceptance import Staged, Submission
+from kaguan.outbox.task_type import TaskType
 from kaguan.product.task_types import TASK_TYPES
-
-if TYPE_CHECKING:
-    from kaguan.outbox.task_type import TaskType
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

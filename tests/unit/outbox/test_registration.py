@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from kaguan.config import ConfigurationError, load_settings
+from kaguan.config import ConfigurationError, Settings, load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.task_type import Effect, TaskType, TaskTypes, Unknown
 from kaguan.product.task_types import TASK_TYPES, check_settings
@@ -16,9 +16,6 @@ from kaguan.queues.client import open_redis
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
 from kaguan.telemetry.metrics import Metrics
 from workers.registry import OPENERS, open_handlers
-
-if TYPE_CHECKING:
-    from kaguan.config import Settings
 
 STRANGER = replace(SIM_STATUS_SYNC, name="nobody:home")
 

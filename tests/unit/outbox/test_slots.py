@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,9 +14,6 @@ from kaguan.config.model import Worker
 from kaguan.outbox.vocabulary import Priority, split_slots
 from kaguan.outbox.work.intake import AT_HAND, EMPTY_AFTER, SOON, Slots
 from tests.support.eventually import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
 
 CRITICAL, DEFAULT, LOW = Priority
 WEIGHTS = Worker().weights

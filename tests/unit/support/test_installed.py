@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.support.installed import command, parse, program, version_of
 from tests.support.pooler import NO_PREPARED, TUNED, Pooler
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 # 各程序问版本时真的答过的（取第一段）
 SAID = {

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.support.child_pytest import report_of
 from tests.support.leaks import DESCRIPTORS, TASKS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(
     not (DESCRIPTORS.is_dir() and TASKS.is_dir()), reason="没有 /dev/fd 与 /proc：描述符与子进程数不出来"

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.support.child_pytest import report_of
 from tests.support.readable import WIDTH
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SCREEN = 60  # 行
 PLANTED = """

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import bcrypt
 import pytest
 
 from kaguan.users.password import PasswordHasher, check_password
 from kaguan.words.errors import Code, DomainError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROUNDS = 4
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -14,16 +14,11 @@ from kaguan.presence.census import succeed
 from kaguan.verdict.judging import judge
 from kaguan.verdict.memory import HOLD, recall
 from kaguan.verdict.model import Concern, ConcernCode, Level, Verdict
-from kaguan.verdict.observation import Outside, sized
+from kaguan.verdict.observation import Broker, Ledger, Lock, Outside, sized
 from kaguan.verdict.queries import COUNT_CAP
 from kaguan.verdict.wording import Wording
 from kaguan.words.reasons import Reason
 from tests.support.observations import NOW, ago, blocked, broker, flow, held, ledger, lock, process, seen
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from kaguan.verdict.observation import Broker, Ledger, Lock
 
 WINDOW = 100
 BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), Reason("carriers.failed", {"status": 500}), 1)

@@ -6,8 +6,9 @@ src 里的每一条正则都用它自己的文字与字符类造的输入去试�
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import pytest
@@ -20,16 +21,11 @@ from kaguan.mail.header import disposition, unstructured
 from kaguan.sims.iccid import normalise
 from kaguan.telemetry.propagation import trace_id_of
 from kaguan.words.language import preferred_language
-from kaguan.words.patterns import linear
+from kaguan.words.patterns import Pattern, linear
 from kaguan.words.reasons import Reason
 from kaguan.words.secret_names import is_secret
 from tests.support.growth import FAR_APART, ONE_STEP, SIZES, hostile, repeated, superlinear
 from tests.support.source_patterns import METHODS, SourcePattern, compile_sites, source_patterns
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from kaguan.words.patterns import Pattern
 
 
 def masking() -> list[SourcePattern]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from string import Formatter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 import kaguan
 from kaguan.words.reasons import Reason, ReasonError, catalogue, told
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SOURCES = Path(kaguan.__file__).parents[1]
 DOMAINS = sorted(path.parent.name for path in (SOURCES / "kaguan").glob("*/reasons.toml"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 from pydantic import BaseModel, SecretStr
@@ -10,9 +10,6 @@ from pydantic import BaseModel, SecretStr
 from kaguan.config import Settings
 from kaguan.config.explaining import hides
 from kaguan.words.secret_names import is_secret
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def leaves(model: type[BaseModel], *above: str) -> Iterator[tuple[tuple[str, ...], object]]:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Self
+from types import TracebackType
+from typing import Any, Self
 
 from aiohttp import web
 
 from kaguan.words.errors import Code, DomainError
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 CANCEL_GRACE = 0.3  # 秒：psycopg 取消语句最多等这么久；对面成了黑洞就不再等，连接作废
 TICK = 0.05  # 秒：时限至多晚到这么久

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable
+from typing import TypeAlias
 
 import structlog
 from aiohttp import web
@@ -15,9 +16,6 @@ from api.http.translation import Translated, translate
 from kaguan.database.pool import waits_for_standby
 from kaguan.telemetry.spans import record_error
 from kaguan.words.errors import Code, DomainError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 log = structlog.get_logger(__name__)
 

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from api.http import probing
-from api.http.context import context_of
+from api.http.context import Context, context_of
 from api.http.guard import GUARD
 from api.http.keys import SETTINGS
 from api.http.middleware import cors, tracing
@@ -19,14 +20,7 @@ from api.http.middleware.deadline import DEADLINE, DEADLINES, Deadlines
 from api.http.middleware.errors import answer_to
 from api.http.proxies import CLIENT_ADDRESS
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from aiohttp.typedefs import Handler
-
-    from api.http.context import Context
-
-    Inner = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Inner = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @web.middleware

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-from aiohttp import HttpVersion11
+from aiohttp import HttpVersion11, web
 from opentelemetry import trace
 from opentelemetry.context import attach
 from opentelemetry.sdk.trace import ReadableSpan
@@ -17,19 +17,13 @@ from opentelemetry.trace import Span, SpanKind
 
 from api.http import probing
 from api.http.access import METHODS
+from api.http.context import Context
 from kaguan.logging.masking import mask
 from kaguan.telemetry.exposition import METRICS_PATH
 from kaguan.telemetry.propagation import context_from
 from kaguan.telemetry.sampling import KEPT
 from kaguan.telemetry.spans import ERROR_TYPE, HTTP_METHOD, HTTP_STATUS, record_error
 from kaguan.telemetry.unsampled import Spans, Unsampled
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from aiohttp import web
-
-    from api.http.context import Context
 
 # 探测与抓取每几秒一次，不值一条跟踪
 QUIET = probing.PATHS | {METRICS_PATH}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,11 +12,9 @@ from kaguan.dev.simulator.control_center import ControlCenter
 from kaguan.dev.simulator.faults import Faults
 from kaguan.dev.simulator.onelink import OneLink
 from kaguan.dev.simulator.population import Override, iccid_at
+from kaguan.dev.simulator.world import World
 from kaguan.sims.iccid import normalise
 from kaguan.sims.vocabulary import Carrier
-
-if TYPE_CHECKING:
-    from kaguan.dev.simulator.world import World
 
 MAX_LISTED = 1_000
 

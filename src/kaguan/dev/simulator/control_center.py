@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from kaguan.carriers.control_center import DEVICES, PAGE_SIZE
 from kaguan.dev.simulator.faults import Drift
-from kaguan.dev.simulator.world import drifted
+from kaguan.dev.simulator.world import World, drifted
 from kaguan.sims.vocabulary import Carrier
 from kaguan.words.units import KIB
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from kaguan.dev.simulator.world import World
 
 ME = Carrier.CONTROL_CENTER
 

@@ -6,17 +6,15 @@ import asyncio
 import json
 import random
 from collections import Counter, deque
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from kaguan.carriers.onelink import BUSY, TOO_FREQUENT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 

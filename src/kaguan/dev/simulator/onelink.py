@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from datetime import date
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
 
 from aiohttp import web
 
 from kaguan.carriers.onelink import BAD_ARGUMENT, CARD_NOT_FOUND, MAX_BATCH, OK, TOKEN_EXPIRED
 from kaguan.dev.simulator.faults import Drift
-from kaguan.dev.simulator.world import drifted
+from kaguan.dev.simulator.world import World, drifted
 from kaguan.sims.vocabulary import Carrier
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from kaguan.dev.simulator.world import World
 
 ME = Carrier.ONELINK
 BAD_CREDENTIALS = "11003"

@@ -7,17 +7,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 from kaguan.sims.iccid import ISSUERS, Issuer, normalise, with_check_digit
 from kaguan.sims.vocabulary import Carrier
 from kaguan.words.units import DAY
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DEFAULT_CARDS = 100_000
 DEFAULT_SEED = 20_261

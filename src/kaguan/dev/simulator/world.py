@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from kaguan.config.model import Carriers
 from kaguan.dev.simulator.faults import Drift, Faults, Gate
 from kaguan.dev.simulator.population import CYCLE, Population, Usage
 from kaguan.sims.iccid import normalise
 from kaguan.sims.vocabulary import Carrier
 from kaguan.words.zones import BUSINESS_ZONE
-
-if TYPE_CHECKING:
-    from kaguan.config.model import Carriers
 
 UNKNOWN_RAW = {Carrier.ONELINK: "99", Carrier.CONTROL_CENTER: "QUANTUM_READY"}
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import aiohttp_jinja2
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from jinja2 import ChoiceLoader, PackageLoader, StrictUndefined
 
 from kaguan.dev.traceview import ingest, jaeger_api, pages
 from kaguan.dev.traceview.keys import STORE, ZONE
-from kaguan.dev.traceview.store import TraceStore
+from kaguan.dev.traceview.store import Limits, TraceStore
 from kaguan.flow.probes import LOOPBACK
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
-
-    from aiohttp.typedefs import Handler
-
-    from kaguan.dev.traceview.store import Limits
 
 STOP_TIMEOUT = 1.0  # 秒；等在途应答
 LOCAL_NAMES = frozenset({LOOPBACK, "localhost", "[::1]"})

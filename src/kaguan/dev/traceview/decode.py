@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from sys import intern
-from typing import TYPE_CHECKING
 
 import orjson
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # 库没有类型信息
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from kaguan.dev.traceview.store import LINK_OVERHEAD, SPAN_OVERHEAD, StoredSpan
 from kaguan.telemetry.spans import MESSAGE_ID
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 Value = str | bool | int | float | bytes
 

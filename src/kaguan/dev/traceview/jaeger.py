@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
-from kaguan.dev.traceview.decode import SERVICE_NAME, details
+from kaguan.dev.traceview.decode import SERVICE_NAME, Details, Value, details
+from kaguan.dev.traceview.store import StoredSpan, Trace
 from kaguan.dev.traceview.tags import span_tags, text_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from kaguan.dev.traceview.decode import Details, Value
-    from kaguan.dev.traceview.store import StoredSpan, Trace
 
 MICROSECOND = 1_000  # 纳秒
 SAMPLED = 1

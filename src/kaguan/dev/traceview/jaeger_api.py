@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import orjson
 from aiohttp import web
@@ -13,9 +13,6 @@ from kaguan.dev.traceview.jaeger import MICROSECOND, answer, refusal, trace_json
 from kaguan.dev.traceview.keys import STORE
 from kaguan.dev.traceview.search import Criteria, full_id, search
 from kaguan.words.units import HOUR, MINUTE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 DEFAULT_LIMIT = 20  # 与 Jaeger 相同
 UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": MINUTE * 10**9, "h": HOUR * 10**9}

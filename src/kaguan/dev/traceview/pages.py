@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp_jinja2
 from aiohttp import web
 from jinja2 import pass_context
+from jinja2.runtime import Context
 
 from kaguan.dev.traceview import texts
 from kaguan.dev.traceview.decode import details
@@ -18,11 +20,6 @@ from kaguan.dev.traceview.search import Criteria, full_id, search
 from kaguan.dev.traceview.tags import text_of
 from kaguan.telemetry.waterfall import lay_out
 from kaguan.words.zones import written
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from jinja2.runtime import Context
 
 SHOWN = 50  # 列表一页
 MAX_ROWS = 2_000  # 一页至多这么多行

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from kaguan.dev.traceview.decode import details
+from kaguan.dev.traceview.store import StoredSpan, Trace, TraceStore
 from kaguan.dev.traceview.tags import SYNTHESIZED, span_tags, text_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from kaguan.dev.traceview.store import StoredSpan, Trace, TraceStore
 
 MAX_RESULTS = 1_000
 ID_DIGITS = 32

@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from kaguan.words.units import MIB
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 SPAN_OVERHEAD = 512  # 字节；一个跨度在内容之外的对象与索引
 LINK_OVERHEAD = 150  # 字节；每条链接解出来的跟踪号、任务号与它们的位置

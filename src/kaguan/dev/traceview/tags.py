@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
 
-from kaguan.dev.traceview.decode import Kind
-
-if TYPE_CHECKING:
-    from kaguan.dev.traceview.decode import Details, Value
+from kaguan.dev.traceview.decode import Details, Kind, Value
 
 SYNTHESIZED = frozenset({"span.kind", "error", "otel.status_code", "otel.status_description", "otel.scope.name"})
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from kaguan.words.language import LANGUAGES, preferred_language
 from kaguan.words.units import YEAR
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 COOKIE = "kaguan_language"  # 与控制台同一个：cookie 不分端口，在那里选过的这里也算数
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
+from uuid import UUID
 
 import orjson
 import structlog
 import uuid_utils.compat as uuid7_source
+from opentelemetry.trace import SpanContext
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
@@ -19,25 +22,16 @@ from psycopg.types.json import Json
 from pydantic_core import to_json
 
 from kaguan.database.group_commit import Gathering, GroupCommit
-from kaguan.database.pool import AfterCommit, PooledConnection, at_once
+from kaguan.database.pool import AfterCommit, Connection, Pool, PooledConnection, at_once
 from kaguan.database.sql import load
 from kaguan.flow.time_slice import TimeSlice
 from kaguan.logging.naming import named
 from kaguan.outbox.order import ordering
+from kaguan.outbox.task_type import Payload, TaskType
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.telemetry.propagation import traceparent_of
 from kaguan.telemetry.spans import accept_span, creation_context
 from kaguan.words.errors import Code, DomainError, FieldError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-    from uuid import UUID
-
-    from opentelemetry.trace import SpanContext
-
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.task_type import Payload, TaskType
 
 log = structlog.get_logger(__name__)
 

@@ -6,20 +6,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import structlog
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from kaguan.flow.background import in_background
 from kaguan.flow.backoff import RECONNECT, jitter
 from kaguan.queues.keys import DOORBELL
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from redis.asyncio import Redis
 
 log = structlog.get_logger(__name__)
 

@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
 from psycopg.types.json import Jsonb
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
+from kaguan.outbox.deliver.deliveries import Due
+from kaguan.telemetry.metrics import Metrics
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection
-    from kaguan.outbox.deliver.deliveries import Due
-    from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

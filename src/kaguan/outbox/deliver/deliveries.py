@@ -6,21 +6,26 @@ import asyncio
 import copy
 import math
 from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 from uuid import UUID, uuid4
 
 import orjson
 from psycopg.rows import args_row
 from pydantic import BaseModel, Field
+from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, NoScriptError
+from saq.job import Job, Status
 from saq.queue.redis import RedisQueue
+from saq.types import QueueInfo
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.logging.masking import mask
 from kaguan.logging.saq_lines import QuietJob
@@ -28,16 +33,6 @@ from kaguan.outbox.deliver.scan_throttle import NEGLIGIBLE, THRIFT, UNHURRIED
 from kaguan.outbox.vocabulary import HIGHEST, START, Priority, PriorityRank
 from kaguan.queues.believing import UNREADABLE, Count, Moment, Word, believed, refused
 from kaguan.queues.keys import SAQ_JOB, SAQ_WORKER, delivery_key
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
-    from datetime import datetime
-
-    from redis.asyncio import Redis
-    from saq.job import Job, Status
-    from saq.types import QueueInfo
-
-    from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.outbox.deliver"
 

@@ -8,36 +8,29 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import structlog
 from pydantic import TypeAdapter
+from redis.asyncio import Redis
 
+from kaguan.config.model import Relay
 from kaguan.database.group_commit import Gathering
+from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
 from kaguan.logging.naming import named
 from kaguan.outbox.deliver import in_redis
 from kaguan.outbox.deliver.aside import UnknownSince, defer, set_aside
-from kaguan.outbox.deliver.deliveries import Line, enqueue_many, fetch, pack
+from kaguan.outbox.deliver.deliveries import Delivery, Due, KaguanQueue, Line, enqueue_many, fetch, pack
+from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.queues.believing import Moment, believed
 from kaguan.queues.keys import PACE, pace_key
-from kaguan.telemetry.metrics import observe
+from kaguan.telemetry.metrics import Metrics, observe
 from kaguan.telemetry.spans import send_span
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from redis.asyncio import Redis
-
-    from kaguan.config.model import Relay
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.deliver.deliveries import Delivery, Due, KaguanQueue
-    from kaguan.outbox.task_type import TaskTypes
-    from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

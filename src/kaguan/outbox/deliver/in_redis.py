@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 from uuid import UUID
 
+from kaguan.outbox.deliver.deliveries import KaguanQueue
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.keys import delivery_key
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from kaguan.outbox.deliver.deliveries import KaguanQueue
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import structlog
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from redis.asyncio import Redis
 
 from kaguan.flow.background import in_background
 from kaguan.flow.backoff import about

@@ -6,12 +6,9 @@ import math
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import TracebackType
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from kaguan.database.pool import Connection
+from kaguan.database.pool import Connection
 
 THRIFT = 50.0  # 合一秒一遍；一遍要半秒的，半分钟一遍
 NEGLIGIBLE = 0.02  # 秒：再快，也当它花了这么久

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from psycopg.rows import class_row
 
-from kaguan.database.pool import Connection
+from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
 from kaguan.outbox.order import ordering
+from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.vocabulary import PriorityRank, TaskStatus
 from kaguan.outbox.work import waiting
-
-if TYPE_CHECKING:
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.task_type import TaskTypes
-    from kaguan.telemetry.metrics import Metrics
+from kaguan.telemetry.metrics import Metrics
 
 PACKAGE = "kaguan.outbox.operate"
 

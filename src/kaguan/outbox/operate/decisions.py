@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
 from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb
 
-from kaguan.database.pool import at_once
+from kaguan.database.pool import AfterCommit, Connection, at_once
 from kaguan.database.sql import load
 from kaguan.outbox.operate import replay
 from kaguan.outbox.order import ordering
@@ -16,11 +16,6 @@ from kaguan.outbox.recover import gate
 from kaguan.outbox.vocabulary import RETRYABLE, TaskStatus
 from kaguan.words.errors import Code, refused
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from kaguan.database.pool import AfterCommit, Connection
 
 PACKAGE = "kaguan.outbox.operate"
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 from psycopg.rows import dict_row
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.outbox.operate.record import PACKAGE, TaskRecord
 from kaguan.outbox.vocabulary import TaskStatus
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection
 
 DEAD = (TaskStatus.FAILED, TaskStatus.UNCERTAIN)  # 另有按类型的索引
 PAGE_SCAN = 20_000  # 没有索引的条件至多在这么多行里找

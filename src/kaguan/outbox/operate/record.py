@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 from psycopg.rows import class_row
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.outbox.operate"
 EVENT_LIMIT = 500

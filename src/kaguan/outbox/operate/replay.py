@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
@@ -12,16 +13,10 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from pydantic import AfterValidator, AwareDatetime, Field
 
-from kaguan.database.pool import at_once
+from kaguan.database.pool import AfterCommit, Connection, at_once
 from kaguan.database.sql import load
 from kaguan.outbox.recover import gate
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, RETRYABLE, Priority, TaskStatus, id_floor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from kaguan.database.pool import AfterCommit, Connection
-
 
 PACKAGE = "kaguan.outbox.operate"
 

@@ -6,22 +6,17 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import structlog
 from psycopg.sql import SQL, Identifier
 
-from kaguan.database.pool import Connection
+from kaguan.config.model import Tasks
+from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import vanished
 from kaguan.outbox.vocabulary import START
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from kaguan.config.model import Tasks
-    from kaguan.database.pool import Pool
 
 PACKAGE = "kaguan.outbox.operate"
 

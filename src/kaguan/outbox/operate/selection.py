@@ -8,19 +8,15 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from kaguan.outbox.operate.replay import REPLAY_LIMIT, Replay, Selection
-from kaguan.words.errors import Code, refused
+from kaguan.outbox.operate.replay import REPLAY_LIMIT, Preview, Replay, Selection
+from kaguan.words.errors import Code, DomainError, refused
 from kaguan.words.reasons import Reason, told
-
-if TYPE_CHECKING:
-    from kaguan.outbox.operate.replay import Preview
-    from kaguan.words.errors import DomainError
 
 HEAD_LIMIT = 8 * 1024  # 字节；条件的 JSON
 ENTRY = 20  # 字节：任务号 16，投递号 4（大端）

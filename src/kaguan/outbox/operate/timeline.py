@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
+from kaguan.outbox.operate.record import EventRecord, TaskRecord
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import trace_id_of
 from kaguan.words.reasons import told
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
-    from kaguan.outbox.operate.record import EventRecord, TaskRecord
-
 
 LAST_WORDS = frozenset({TaskEventKind.ATTEMPT_FAILED, TaskEventKind.PARKED})
 SETTLEMENT = timedelta(seconds=1)  # 同一条语句里的两个时刻不会差得更多

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 from psycopg.rows import class_row
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import FINAL, TaskStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection
 
 INTERVAL = 0.5  # 秒；进度至多每秒写一次，看得更勤没有用
 SETTLED = FINAL | {TaskStatus.UNCERTAIN}  # 不明的在等人，等下去也不会变

@@ -6,16 +6,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.outbox.order"
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
 
+from kaguan.database.pool import Pool
 from kaguan.outbox.order import ordering
 from kaguan.outbox.vocabulary import FIRST_ID
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from kaguan.database.pool import Pool
 
 log = structlog.get_logger(__name__)
 

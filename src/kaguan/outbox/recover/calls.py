@@ -6,23 +6,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from uuid import UUID
 
+from redis.asyncio import Redis
+
+from kaguan.config.model import Tasks
+from kaguan.database.connecting import Connection
 from kaguan.database.seal import Seal, Sealing
 from kaguan.outbox.vocabulary import HIGHEST
 from kaguan.queues import keys
 from kaguan.queues.believing import refused
 from kaguan.queues.foreign import NOTED, evaluated
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis.asyncio import Redis
-
-    from kaguan.config.model import Tasks
-    from kaguan.database.connecting import Connection
 
 PAGE = 1_000
 # 钟是 Redis 的。删去了什么也记下：核对时才知道记着的全不全。一次往返，一条命令

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import structlog
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from kaguan.database.pool import Pool
 from kaguan.outbox.deliver import in_redis
+from kaguan.outbox.deliver.deliveries import KaguanQueue
 from kaguan.outbox.recover import gate, store
+from kaguan.outbox.recover.history import HistoryCheck
 from kaguan.outbox.recover.redrive import names_of
 from kaguan.outbox.recover.store import Seen
-from kaguan.outbox.vocabulary import START
+from kaguan.outbox.vocabulary import START, Priority
 from kaguan.queues import keys
 from kaguan.queues.believing import refused
 from kaguan.queues.foreign import evaluated
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from redis.asyncio import Redis
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.deliver.deliveries import KaguanQueue
-    from kaguan.outbox.recover.history import HistoryCheck
-    from kaguan.outbox.vocabulary import Priority
-    from kaguan.telemetry.metrics import Metrics
+from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

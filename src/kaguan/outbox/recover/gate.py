@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from kaguan.database.pool import Connection
 from kaguan.database.seal import Seal
 from kaguan.database.sql import load
 from kaguan.outbox.deliver.scan_throttle import UNHURRIED
 from kaguan.outbox.recover.store import Judged
 from kaguan.queues import keys
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.outbox.recover"
 SKEW = timedelta(seconds=10)  # 各台机器的钟至多差这么多

@@ -6,33 +6,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
+from redis.asyncio import Redis
 
+from kaguan.database.pool import Pool
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import gate, store
-from kaguan.outbox.recover.gate import SKEW, Mark
+from kaguan.outbox.recover.calls import Calls
+from kaguan.outbox.recover.gate import SKEW, Mark, Recorded, Server
 from kaguan.outbox.recover.redrive import names_of
+from kaguan.outbox.recover.vanished import Vanishing
+from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.vocabulary import FIRST_ID, TaskStatus
 from kaguan.queues import keys
 from kaguan.queues.believing import refused
 from kaguan.queues.foreign import replace_foreign
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from redis.asyncio import Redis
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.recover.calls import Calls
-    from kaguan.outbox.recover.gate import Recorded, Server
-    from kaguan.outbox.recover.vanished import Vanishing
-    from kaguan.outbox.task_type import TaskTypes
-    from kaguan.telemetry.metrics import Metrics
+from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

@@ -6,29 +6,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
+from redis.asyncio import Redis
+from saq.job import Job
 from saq.queue.redis import ID_PREFIX
 
+from kaguan.database.pool import Pool
 from kaguan.database.sql import load
 from kaguan.outbox.deliver import in_redis
-from kaguan.outbox.deliver.deliveries import REQUEST_IDS
+from kaguan.outbox.deliver.deliveries import REQUEST_IDS, KaguanQueue
 from kaguan.outbox.recover import store
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
-
-    from redis.asyncio import Redis
-    from saq.job import Job
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.deliver.deliveries import KaguanQueue
-    from kaguan.outbox.recover.vanished import Vanishing
-    from kaguan.outbox.vocabulary import Priority
-    from kaguan.telemetry.metrics import Metrics
+from kaguan.outbox.recover.vanished import Vanishing
+from kaguan.outbox.vocabulary import Priority
+from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 import structlog
 
+from kaguan.config.model import Relay
+from kaguan.database.pool import Pool
 from kaguan.logging.naming import named
 from kaguan.outbox.deliver import in_redis
+from kaguan.outbox.deliver.deliveries import KaguanQueue
+from kaguan.outbox.deliver.in_redis import Handed
 from kaguan.outbox.deliver.scan_throttle import ScanThrottle, ThrottledScan
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import store
-from kaguan.outbox.recover.store import EVER, Seen
-from kaguan.outbox.vocabulary import FIRST_ID, START, Priority, TaskStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-    from uuid import UUID
-
-    from kaguan.config.model import Relay
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.deliver.deliveries import KaguanQueue
-    from kaguan.outbox.deliver.in_redis import Handed
-    from kaguan.outbox.recover.store import Expired, Judged
-    from kaguan.outbox.vocabulary import TaskEventKind
-    from kaguan.telemetry.metrics import Metrics
+from kaguan.outbox.recover.store import EVER, Expired, Judged, Seen
+from kaguan.outbox.vocabulary import FIRST_ID, START, Priority, TaskEventKind, TaskStatus
+from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.outbox.deliver.in_redis import Handed
 from kaguan.outbox.vocabulary import SUSPECT
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.outbox.recover"
 EVER = 1e9  # 秒：多久以前的都看

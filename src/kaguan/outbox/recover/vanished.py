@@ -8,24 +8,19 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 import structlog
 from psycopg.rows import class_row
 
 from kaguan.database.group_commit import TIMEOUT
-from kaguan.database.pool import PASSING_ERRORS
+from kaguan.database.pool import PASSING_ERRORS, Connection, Pool
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import id_floor
 from kaguan.words.units import MINUTE
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection, Pool
 
 log = structlog.get_logger(__name__)
 

@@ -9,14 +9,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from croniter import croniter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from zoneinfo import ZoneInfo
 
 PLACEHOLDER = re.compile(r"\{today(?:-(\d{1,3}))?\}")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import structlog
 from psycopg.rows import class_row
@@ -14,23 +15,15 @@ from pydantic import ValidationError
 
 from kaguan.config.loading import ConfigurationError
 from kaguan.config.schedules import Misfire, Schedule
-from kaguan.database.pool import Pool, transaction
+from kaguan.database.pool import AfterCommit, Connection, Pool, transaction
 from kaguan.database.sql import load
 from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.schedule.due import between, latest_until, next_after, render
-from kaguan.outbox.task_type import TaskTypes
+from kaguan.outbox.task_type import Payload, TaskTypes
 from kaguan.outbox.vocabulary import Priority
 from kaguan.telemetry.metrics import Metrics
 from kaguan.words.errors import Code, DomainError, refused
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from uuid import UUID
-
-    from kaguan.config.schedules import Schedule
-    from kaguan.database.pool import AfterCommit, Connection
-    from kaguan.outbox.task_type import Payload, TaskTypes
 
 log = structlog.get_logger(__name__)
 

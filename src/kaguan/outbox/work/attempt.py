@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
+from uuid import UUID
 
 from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
+from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
+from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.task_type import Payload
-from kaguan.outbox.work.fence import FencedError
+from kaguan.outbox.work.fence import Fence, FencedError, Token
+from kaguan.outbox.work.outcome import Outcome, Write
+from kaguan.outbox.work.places import Seat
 from kaguan.telemetry.propagation import current_traceparent
 from kaguan.words.reasons import Reason, ReasonError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from uuid import UUID
-
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.recover.calls import Calls
-    from kaguan.outbox.work.fence import Fence, Token
-    from kaguan.outbox.work.outcome import Outcome, Write
-    from kaguan.outbox.work.places import Seat
 
 PACKAGE = "kaguan.outbox.work"
 PROGRESS_INTERVAL = 1.0  # 秒；写得更勤只会增加死元组

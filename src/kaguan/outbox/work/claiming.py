@@ -6,33 +6,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
-from uuid import uuid4
+from typing import Any, TypeAlias
+from uuid import UUID, uuid4
 
 import structlog
 from psycopg.rows import class_row
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from kaguan.database.group_commit import TIMEOUT, GroupCommit
-from kaguan.database.pool import PASSING_ERRORS
+from kaguan.database.pool import PASSING_ERRORS, Connection, Pool
 from kaguan.database.sql import columns, load
 from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.logging.naming import attempted
 from kaguan.outbox.recover.gate import GateClosedError, gate_is_open
 from kaguan.outbox.vocabulary import SUSPECT
 from kaguan.outbox.work.fence import COLUMNS, Token
+from kaguan.outbox.work.leases import Leases
 from kaguan.queues import keys
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
-
-    from redis.asyncio import Redis
-
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.work.leases import Leases
 
 log = structlog.get_logger(__name__)
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from saq.worker import Worker
 
+from kaguan.config.model import Worker as WorkerConfig
 from kaguan.flow.background import stopped
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.intake import Intake
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from kaguan.config.model import Worker as WorkerConfig
-    from kaguan.outbox.work.execution import Execution
 
 log = structlog.get_logger(__name__)
 

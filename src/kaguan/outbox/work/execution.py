@@ -3,48 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Container, Mapping, Sequence
 from uuid import UUID
 
 import psycopg
 import structlog
+from opentelemetry.trace import Span
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 from saq.job import Job
 from structlog.contextvars import bound_contextvars
 
 from kaguan.database.group_commit import TIMEOUT
-from kaguan.database.pool import PASSING_ERRORS
+from kaguan.database.pool import PASSING_ERRORS, Pool
 from kaguan.flow.backoff import jitter
 from kaguan.logging.naming import attempted
 from kaguan.outbox.deliver.deliveries import HANDED_AT, REQUEST_IDS
 from kaguan.outbox.order import ordering
+from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.recover.gate import GateClosedError
+from kaguan.outbox.recover.vanished import Vanishing
 from kaguan.outbox.vocabulary import Priority, TaskStatus
-from kaguan.outbox.work.attempt import Attempt, CancelledByUserError, NewerPayloadError, UnfitPayloadError, UnnotedError
+from kaguan.outbox.work.attempt import (
+    Attempt,
+    CancelledByUserError,
+    Handler,
+    NewerPayloadError,
+    UnfitPayloadError,
+    UnnotedError,
+)
+from kaguan.outbox.work.claiming import Claim, Claims
 from kaguan.outbox.work.fence import Fence, FencedError
+from kaguan.outbox.work.leases import Leases
+from kaguan.outbox.work.newer import NewerPayloads
 from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Uncertain
-from kaguan.outbox.work.places import NoPlaceError, waiting_for_place
-from kaguan.outbox.work.settlement import Fenced, Settled, Unsettled, note_fenced, unexpected
-from kaguan.telemetry.metrics import observe
+from kaguan.outbox.work.places import NoPlaceError, Seat, Seats, waiting_for_place
+from kaguan.outbox.work.settlement import Fenced, Settled, Settlement, Unsettled, note_fenced, unexpected
+from kaguan.telemetry.metrics import Metrics, observe
 from kaguan.telemetry.spans import process_span, record_outcome
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping, Sequence
-
-    from opentelemetry.trace import Span
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.recover.calls import Calls
-    from kaguan.outbox.recover.vanished import Vanishing
-    from kaguan.outbox.work.attempt import Handler
-    from kaguan.outbox.work.claiming import Claim, Claims
-    from kaguan.outbox.work.leases import Leases
-    from kaguan.outbox.work.newer import NewerPayloads
-    from kaguan.outbox.work.places import Seat, Seats
-    from kaguan.outbox.work.settlement import Settlement
-    from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
+from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
 from kaguan.outbox.recover.gate import GateClosedError
 from kaguan.outbox.vocabulary import TaskStatus
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from kaguan.database.pool import Connection, Pool
 
 PACKAGE = "kaguan.outbox.work"
 COLUMNS = ("task_ids", "deliveries", "claim_ids")  # 几个令牌，一样一列

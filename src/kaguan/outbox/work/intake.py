@@ -12,25 +12,21 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import structlog
+from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
+from saq.job import Job
 
 from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.outbox.deliver.deliveries import KaguanQueue
 from kaguan.outbox.vocabulary import Priority, split_slots
 from kaguan.queues.believing import refused
 from kaguan.queues.keys import SAQ_QUEUED
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-
-    from redis.asyncio import Redis
-    from saq.job import Job
 
 log = structlog.get_logger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,10 +17,9 @@ from kaguan.flow.backoff import equal_jitter, jitter
 from kaguan.outbox.work.fence import COLUMNS, Token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-
-    from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.work.attempt import Attempt
+
+from kaguan.database.pool import Connection, Pool
 
 log = structlog.get_logger(__name__)
 

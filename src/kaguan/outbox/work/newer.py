@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from kaguan.outbox.deliver.aside import DEFER, UnknownSince
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Continue, GiveUp, Outcome
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from kaguan.outbox.work.attempt import Attempt
 
 
 @dataclass(frozen=True, slots=True)

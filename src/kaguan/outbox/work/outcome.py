@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from kaguan.database.pool import Connection
-
-if TYPE_CHECKING:
-    from kaguan.words.reasons import Reason
+from kaguan.words.reasons import Reason
 
 # 处理器自己的写入：与结算在同一事务里执行，结算被挡住则一并回滚
 Write: TypeAlias = Callable[[Connection], Awaitable[None]]

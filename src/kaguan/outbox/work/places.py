@@ -11,27 +11,22 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from kaguan.database.group_commit import TIMEOUT
-from kaguan.database.pool import PASSING_ERRORS
+from kaguan.database.pool import PASSING_ERRORS, Pool
 from kaguan.flow.backoff import about, equal_jitter
-from kaguan.outbox.vocabulary import PriorityRank
+from kaguan.outbox.task_type import TaskType
+from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.outbox.work import waiting
+from kaguan.outbox.work.intake import Slots
 from kaguan.outbox.work.outcome import Continue
 from kaguan.words.reasons import Reason, ReasonError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-
-    from kaguan.database.pool import Pool
-    from kaguan.outbox.task_type import TaskType
-    from kaguan.outbox.vocabulary import Priority
-    from kaguan.outbox.work.intake import Slots
 
 log = structlog.get_logger(__name__)
 

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from kaguan.config.model import Tasks
 from kaguan.database.group_commit import TIMEOUT, Gathering, GroupCommit
-from kaguan.database.pool import PASSING_ERRORS
+from kaguan.database.pool import PASSING_ERRORS, Connection, Pool
 from kaguan.database.sql import columns, load
 from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter, full_jitter, outage_wait
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
-from kaguan.outbox.work.fence import COLUMNS, FencedError
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.fence import COLUMNS, FencedError, Token
 from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.telemetry.propagation import current_traceparent, failed_traceparent
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from kaguan.config.model import Tasks
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.work.attempt import Attempt
-    from kaguan.outbox.work.fence import Token
 
 log = structlog.get_logger(__name__)
 

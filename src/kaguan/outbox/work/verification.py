@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import structlog
 from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import TaskEventKind
+from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.outcome import Done, Outcome, Uncertain
 from kaguan.words.reasons import Reason
-
-if TYPE_CHECKING:
-    from kaguan.outbox.work.attempt import Attempt, Handler
 
 log = structlog.get_logger(__name__)
 
