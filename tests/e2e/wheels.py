@@ -7,8 +7,10 @@ import sys
 import venv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import Distribution, distribution, distributions
+from email import message_from_bytes
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
+from zipfile import ZipFile
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -57,9 +59,16 @@ def build(source: Path, into: Path) -> Path:
     return found
 
 
-def asked(by: Distribution, extras: frozenset[str]) -> list[Requirement]:
-    """``by`` 连同它的几个附加组，在这个解释器上要的。"""
-    listed = [Requirement(line) for line in by.requires or ()]
+def declared(wheel: Path) -> list[str]:
+    """``wheel`` 声明的依赖；importlib.metadata 打开了它就不关。"""
+    with ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
+
+
+def asked(lines: list[str], extras: frozenset[str]) -> list[Requirement]:
+    """声明了 ``lines`` 的连同它的几个附加组，在这个解释器上要的。"""
+    listed = [Requirement(line) for line in lines]
     return [
         one for one in listed if one.marker is None or any(one.marker.evaluate({"extra": e}) for e in ("", *extras))
     ]
@@ -71,17 +80,16 @@ def needed(wheel: Path, extras: frozenset[str]) -> dict[str, Distribution]:
     Raises:
         PackageNotFoundError: 声明了而这里没有装。
     """
-    (itself,) = distributions(path=[str(wheel)])
     found: dict[str, Distribution] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
-    waiting = asked(itself, extras)
+    waiting = asked(declared(wheel), extras)
     while waiting:
         one = waiting.pop()
         name, wanted = canonicalize_name(one.name), frozenset(one.extras)
         if (name, wanted) not in seen:
             seen.add((name, wanted))
             found[name] = distribution(name)
-            waiting += asked(found[name], wanted)
+            waiting += asked(found[name].requires or [], wanted)
     return found
 
 

@@ -1,7 +1,7 @@
 """漏下的算在漏的那个用例头上：文件、套接字、子进程、事件循环里的任务，用例末了还开着就判它失败。
 
 作 pytest 的插件用。
-会话、模块的夹具打开的，与占着端口的，不算。平时只数描述符（几十微秒）；多了才收垃圾，看是不是真的漏了。
+会话、模块的夹具打开的，它们听着的口子接进来的，与占着端口的，不算。平时只数描述符（几十微秒）；多了才收垃圾，看是不是真的漏了。
 没有 ``/dev/fd`` 的系统上不数描述符，没有 ``/proc`` 的不数子进程。
 """
 
@@ -12,6 +12,7 @@ import gc
 import io
 import os
 import socket
+import stat
 import sys
 import warnings
 from collections.abc import Generator, Iterator
@@ -28,8 +29,6 @@ from tests.support.places import claims
 
 Open = tuple[str, int, int, int]  # 哪一种，号码，设备，节点：号码会再用，连同指着什么才认得出
 DESCRIPTORS, TASKS = Path("/dev/fd"), Path("/proc/self/task")
-# 这些文件夹还没有走干净：共用的夹具在这个进程里听着，接进来的连接不是用例漏的。漏下的不算，也不算到后面的用例头上
-UNSEEN = ("tests/deploy/", "tests/e2e/")
 CLOSING = PATIENCE / 10  # 秒；收尾的不用这么久，还没有完的是在等着什么
 RUNNER = "_function_scoped_runner"  # pytest-asyncio 每个用例的事件循环
 
@@ -50,6 +49,20 @@ def opened() -> set[Open]:
                 children = (TASKS / thread / "children").read_bytes().split()
                 found |= {("子进程", int(child), 0, 0) for child in children}
     return found
+
+
+def port_of(one: Open, *, listening: bool) -> int | None:
+    """套接字在本机的端口；不是网络的、已经关了的、``listening`` 而没有在听的，没有。"""
+    kind, number, device, node = one
+    with suppress(OSError):
+        status = os.fstat(number)
+        if kind == "描述符" and (status.st_dev, status.st_ino) == (device, node) and stat.S_ISSOCK(status.st_mode):
+            with socket.socket(fileno=os.dup(number)) as same:
+                listens = same.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                if same.family in {socket.AF_INET, socket.AF_INET6} and listens >= listening:
+                    port: int = same.getsockname()[1]
+                    return port
+    return None
 
 
 def described(one: Open) -> str:
@@ -90,9 +103,10 @@ def overheard() -> Iterator[list[str]]:
 
 @dataclass(slots=True, eq=False)
 class LeakJudge:
-    """``known`` 是先前就开着的、共用的夹具打开的，与已经说过的。"""
+    """``known`` 是先前就开着的、共用的夹具打开的，与已经说过的；``doors`` 是共用的夹具听着的端口。"""
 
     known: set[Open] = field(default_factory=set)
+    doors: set[int] = field(default_factory=set)
     tasks: list[str] = field(default_factory=list)
     failed: bool = False
 
@@ -112,7 +126,9 @@ class LeakJudge:
             return result
         before = opened()
         result = yield
-        self.known |= opened() - before
+        fresh = opened() - before
+        self.known |= fresh
+        self.doors |= {port for one in fresh if (port := port_of(one, listening=True)) is not None}
         return result
 
     def _look_at(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -128,25 +144,26 @@ class LeakJudge:
         return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)  # 在最外面：收着的日志还拿着异常，异常拿着半途的连接
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_teardown(self) -> Iterator[None]:
         self.tasks = []
         result = yield
-        if item.nodeid.startswith(UNSEEN):
-            self.known |= opened()
-            return result
         leaks = self._leaked()
         if leaks and not self.failed:
             pytest.fail("用例漏下了：\n" + "\n".join(leaks), pytrace=False)
         return result
 
     def _leaked(self) -> list[str]:
-        left, heard = opened() - self.known, list[str]()
+        left, heard = self._left(), list[str]()
         if left or self.failed:
             with overheard() as heard:
                 gc.collect()
-            left = opened() - self.known
+            left = self._left()
             self.known |= left  # 说一次
         return [*self.tasks, *heard, *map(described, sorted(left))]
+
+    def _left(self) -> set[Open]:
+        """多出来的；共用的夹具在本进程里听着的，接进来的连接不是用例漏的。"""
+        return {one for one in opened() - self.known if port_of(one, listening=False) not in self.doors}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self) -> Iterator[None]:

@@ -33,6 +33,26 @@ def test_with_a_shared_fixture(shared):
     pass
 
 
+@pytest.fixture(scope="session")
+def door():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+def come_in(door):
+    coming = socket.create_connection(door.getsockname())
+    KEPT.append(door.accept()[0])
+    return coming
+
+
+def test_what_a_shared_fixture_let_in(door):
+    come_in(door).close()
+
+
+def test_client_of_a_shared_fixture(door):
+    KEPT.append(come_in(door))
+
+
 def test_file():
     KEPT.append(open(os.devnull))
 
@@ -102,11 +122,14 @@ def teardown_module():
 
 SERVER = socket.create_server(("127.0.0.1", 0))
 """
-CULPRITS = sorted(["file", "socket", "descriptor", "process", "transport", "task", "in_a_cycle", "that_failed"])
+CULPRITS = sorted([
+    "file", "socket", "client_of_a_shared_fixture", "descriptor", "process", "transport", "task", "in_a_cycle",
+    "that_failed",
+])  # fmt: skip
 
 
 def test_each_leak_is_the_failure_of_the_test_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """七种漏法各失败在自己头上；收拾干净的、正在收尾的、用共用夹具的、归整个进程的、排在失败的后面的，都不受牵连。"""
+    """八种漏法各失败在自己头上；收拾干净的、正在收尾的、用共用夹具的、归整个进程的、排在失败的后面的，都不受牵连。"""
     monkeypatch.setenv("TEST_PATIENCE", "10")  # 漏下的任务要等它走完：不必等满
     told = report_of(tmp_path, {"test_planted.py": PLANTED}, "leaks")
     assert sorted(re.findall(r"^(?:ERROR|FAILED) .*::test_(\w+)", told, re.MULTILINE)) == CULPRITS, told
