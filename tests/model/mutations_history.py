@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.model.mutation import WORK, Mutation
 
-HISTORY = "tests/integration/history/test_history_cut.py"
-VANISHED = "tests/integration/history/test_vanished.py"
+HISTORY = "tests/integration/outbox/recover/test_history_cut.py"
+VANISHED = "tests/integration/outbox/recover/test_vanished.py"
 GATE = "{{gate_is_open}}"
 WAITS = (HISTORY + "::test_nothing_is_claimed_handed_over_or_decided_before_the_new_start_is_looked_at",)
 RELAY = "src/kaguan/outbox/recover/history.py"

@@ -19,7 +19,7 @@ from tests.model.mutation import (
 
 VERIFIED = "tests/integration/mail/test_email_verify.py"
 REDIS_FAILOVER = (
-    "tests/integration/faults/test_fault_redis.py"
+    "tests/integration/outbox/recover/test_fault_redis.py"
     "::test_a_failover_that_loses_its_tail_loses_no_task_and_repeats_no_effect"
 )
 

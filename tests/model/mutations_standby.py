@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.model.mutation import Mutation
 
 AWAY = "tests/integration/database/test_standby_away.py"
-FORMER = "tests/integration/database/test_two_primaries.py"
+FORMER = "tests/integration/outbox/recover/test_two_primaries.py"
 EMITTED = "and pg_logical_emit_message(true, 'kaguan', '') is not null"
 
 STANDBY_MUTATIONS = (

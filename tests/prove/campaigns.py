@@ -69,7 +69,7 @@ CAMPAIGNS: Final = {
         "8 min", RELIABILITY,
         f"""
         python -m pytest tests/integration/database/test_failover.py tests/integration/database/test_standby_away.py \\
-            tests/integration/database/test_two_primaries.py tests/failover/history_cuts.py \\
+            tests/integration/outbox/recover/test_two_primaries.py tests/failover/history_cuts.py \\
             tests/failover/sentinel_fleet.py tests/failover/standbys.py tests/failover/two_primaries.py \\
             tests/failover/fixed_reconnect.py
         {PROMOTED} sync
@@ -97,7 +97,7 @@ CAMPAIGNS: Final = {
         "1 h", "",
         """
         SIMULATE_EXAMPLES=${SIMULATE_EXAMPLES:-5000} python -m pytest --timeout 0 --numprocesses 2 --dist load \\
-            tests/integration/delivery/test_simulation.py -k interleaving
+            tests/integration/outbox/test_simulation.py -k interleaving
         """,
     ),
     "mutate": Campaign(
@@ -156,7 +156,7 @@ CAMPAIGNS: Final = {
         "every list on a million tasks, counted in blocks", "", "docs/evidence/QUERIES.md",
         """
         KAGUAN_LARGE_ROWS=500000 KAGUAN_WRITE_QUERIES=1 python -m pytest --timeout 0 \\
-            tests/integration/plans/test_query_plans.py -k few_blocks
+            tests/integration/database/plans/test_query_plans.py -k few_blocks
         """,
     ),
     "wheel": Campaign(

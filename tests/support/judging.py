@@ -28,7 +28,7 @@ from tests.model.spin import MODEL
 from tests.support.fault_plant import EFFECT_TABLE, EFFECTS
 
 KNOWN = Path(__file__).with_name("known_histories.txt")
-FOLDERS = ("/integration/delivery/", "/integration/faults/", "/integration/mail/", "/e2e/")
+FOLDERS = ("/integration/outbox/", "/test_fault_", "/integration/mail/", "/e2e/")
 # 真的邮件处理器记过收件人的，没记意向也是寄信的
 LETTERS: LiteralString = """
     create trigger chaos_letter after insert on tb_email_delivery

@@ -101,15 +101,15 @@ async def list_sims(call: Call[None, SimQuery]) -> Answer:
     connection = await call.unit.connection()
     found = await find(await call.unit.raw(), texts) if texts else None
     wanted = store.SimFilter(
-        query.carrier,
-        query.lifecycle_state,
-        query.msisdn,
-        query.imsi,
-        query.plan,
-        query.group,
-        query.customer,
-        query.tag,
-        None if found is None else found.ids,
+        carrier=query.carrier,
+        lifecycle_state=query.lifecycle_state,
+        msisdn=query.msisdn,
+        imsi=query.imsi,
+        plan=query.plan,
+        group=query.group,
+        customer=query.customer,
+        tag=query.tag,
+        ids=None if found is None else found.ids,
     )
     page = await store.list_sims(connection, request, wanted)
     listed = SimList.of(query, page)

@@ -15,8 +15,8 @@ from kaguan.dev.postgres import PostgresServer
 from kaguan.outbox.operate.retention import Retention
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.work.outcome import Done, Retry
-from tests.integration.plans.large_database import copy_of_template
-from tests.integration.plans.plans import Plans
+from tests.integration.database.plans.large_database import copy_of_template
+from tests.integration.database.plans.plans import Plans
 from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.servers import TEMPLATE
 from tests.support.statements import STATEMENTS

@@ -1,6 +1,6 @@
 """PostgreSQL 重启之后，一整队进程回来：重连错开，不一拥而上。
 
-Redis 的那一半在 tests/integration/faults/test_fault_fleet.py，这一半的对照在 tests/failover/fixed_reconnect.py。
+Redis 的那一半在 tests/integration/product/test_fault_fleet.py，这一半的对照在 tests/failover/fixed_reconnect.py。
 """
 
 from __future__ import annotations

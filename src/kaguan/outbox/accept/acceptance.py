@@ -32,6 +32,7 @@ from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.telemetry.propagation import traceparent_of
 from kaguan.telemetry.spans import accept_span, creation_context
 from kaguan.words.errors import Code, DomainError, FieldError
+from kaguan.words.units import MIB
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +43,8 @@ REUSED = FieldError("request_id", "已用于内容不同的任务", "already use
 SYSTEM_PRINCIPAL = "system"
 PATIENCE = 0.02  # 秒；一批写得比这更久（等锁、磁盘慢），备用道才接手，平时一条道批次更大、更省
 GATHER = 0.005  # 秒：来得再密，也至多凑这么久；提交的人在等
-RETIRE_ABOVE = 8 * 1024 * 1024  # 字节；合并受理的一批到不了这么大
-GROUP_BYTES = 4 * 1024 * 1024  # 合并提交的载荷至多共这么多：大附件不与小邮件挤在一条语句里
+RETIRE_ABOVE = 8 * MIB  # 字节；合并受理的一批到不了这么大
+GROUP_BYTES = 4 * MIB  # 合并提交的载荷至多共这么多：大附件不与小邮件挤在一条语句里
 
 
 @dataclass(frozen=True, slots=True)

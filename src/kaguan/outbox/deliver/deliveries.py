@@ -33,6 +33,7 @@ from kaguan.outbox.deliver.scan_throttle import NEGLIGIBLE, THRIFT, UNHURRIED
 from kaguan.outbox.vocabulary import HIGHEST, START, Priority, PriorityRank
 from kaguan.queues.believing import UNREADABLE, Count, Moment, Word, believed, refused
 from kaguan.queues.keys import SAQ_JOB, SAQ_WORKER, delivery_key
+from kaguan.words.units import DAY
 
 PACKAGE = "kaguan.outbox.deliver"
 
@@ -43,7 +44,7 @@ Number = Annotated[int, Field(ge=1, le=HIGHEST)]
 JOB_TTL = 60  # 秒：做完的投递在 Redis 里只留这么久，历史在 PostgreSQL
 TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己的
 MOST_CARRIED = 100  # 一次投递至多带几个任务，见配置的 ids_per_delivery
-LONGEST_TTL = 86_400  # 秒
+LONGEST_TTL = DAY  # 秒
 SECONDS = 0.5  # 一次投递里的活合计不超过这么久：取走它的 worker 忙着，别的就替不了
 LATE_COMMIT = 0.25  # 秒：写下之后这么久之内提交的，当场看得见；更晚的，从头看的那一眼才看见
 BRIEF = 0.001  # 秒：问一遍谁在等，再快也当它花了这么久

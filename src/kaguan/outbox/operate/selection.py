@@ -17,11 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 from kaguan.outbox.operate.replay import REPLAY_LIMIT, Preview, Replay, Selection
 from kaguan.words.errors import Code, DomainError, refused
 from kaguan.words.reasons import Reason, told
+from kaguan.words.units import KIB
 
-HEAD_LIMIT = 8 * 1024  # 字节；条件的 JSON
+HEAD_LIMIT = 8 * KIB  # 字节；条件的 JSON
 ENTRY = 20  # 字节：任务号 16，投递号 4（大端）
 RAW_LIMIT = HEAD_LIMIT + REPLAY_LIMIT * ENTRY
-TEXT_LIMIT = 48 * 1024  # 字符；选满时约 18 千
+TEXT_LIMIT = 48 * KIB  # 字符；选满时约 18 千
 _CRITERIA = TypeAdapter(Replay)
 
 

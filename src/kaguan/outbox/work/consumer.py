@@ -17,11 +17,12 @@ from kaguan.flow.background import stopped
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.intake import Intake
+from kaguan.words.units import DAY, MINUTE
 
 log = structlog.get_logger(__name__)
 
 # SAQ 的上游任务，单位秒；sweep 与 abort 什么也不做，别来
-TIMERS = {"schedule": 60, "worker_info": 2, "sweep": 86_400, "abort": 86_400}
+TIMERS = {"schedule": MINUTE, "worker_info": 2, "sweep": DAY, "abort": DAY}
 DEQUEUE_TIMEOUT = 1.0  # 秒：停机时正在取的最多再等这么久
 HARD_DEADLINE = 5.0  # 秒：被取消的处理器最多再拖这么久
 

@@ -18,10 +18,10 @@ from kaguan.database.paging import Position, Sort, encode_cursor
 from kaguan.dev.postgres import PostgresServer
 from kaguan.outbox.operate.listing import TaskFilter, newest
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID
-from tests.integration.plans.large_database import copy_of_template, fill, scans
-from tests.integration.plans.plans import Plans, numbered
-from tests.integration.plans.query_report import publish
-from tests.integration.plans.samples import FIRST, ICCID, TASK, sample
+from tests.integration.database.plans.large_database import copy_of_template, fill, scans
+from tests.integration.database.plans.plans import Plans, numbered
+from tests.integration.database.plans.query_report import publish
+from tests.integration.database.plans.samples import FIRST, ICCID, TASK, sample
 from tests.support.console import signed_in
 from tests.support.servers import TEMPLATE
 from tests.support.serving import Api, serving

@@ -8,7 +8,7 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.pool import Pool, open_pool
-from tests.integration.plans.plans import HOT, WORK, scanned
+from tests.integration.database.plans.plans import HOT, WORK, scanned
 from tests.support.pooler import Pooler
 
 SETTINGS = "select current_setting('plan_cache_mode'), current_setting('enable_seqscan'), current_setting('jit')"

@@ -29,9 +29,9 @@ from kaguan.orders.store import OrderFilter
 from kaguan.sims.store import SimFilter
 from kaguan.sims.vocabulary import Carrier
 from kaguan.users.store import UserFilter
-from tests.integration.plans.large_database import BIG_TABLES, copy_of_template, insert
-from tests.integration.plans.plans import Plans, numbered
-from tests.integration.plans.samples import ICCID, sample
+from tests.integration.database.plans.large_database import BIG_TABLES, copy_of_template, insert
+from tests.integration.database.plans.plans import Plans, numbered
+from tests.integration.database.plans.samples import ICCID, sample
 from tests.support.servers import TEMPLATE
 from tests.support.statements import ROOT, STATEMENTS, name_of
 

@@ -48,7 +48,7 @@ ACCESS = "令牌与会话，不在投递的路上；一条语句一次提交"
 EXCUSED = {
     "schedule.switch": "人启停计划：一条语句一次提交",
     "deliver.take_due": "只供测试内联执行",
-    "work.call_in": "只把等着名额的提前，一条语句一次提交，见 apart/test_isolation",
+    "work.call_in": "只把等着名额的提前，一条语句一次提交，见 outbox/work/test_isolation",
     "work.recall": "只把等着的提前，一条语句一次提交，见 test_email_recovery",
     "idempotency.remember": "幂等键与受理同一事务，见 test_api_idempotency",
     "recover.close_gate": "没有重启就退回去（整台的快照）才有，见 test_history_cut",

@@ -22,6 +22,7 @@ from tests.support.eventually import eventually
 from tests.support.fault_plant import Effects
 from tests.support.pipeline import Pipeline, open_pipeline
 
+pytestmark = pytest.mark.unjudged("不见了的任务没有历史")
 MAIL = EMAIL_SEND.name
 FORGET = "with forgotten as (delete from tb_outbox), dropped as (delete from tb_work) delete from tb_task"
 

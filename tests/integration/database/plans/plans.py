@@ -12,7 +12,7 @@ import psycopg
 
 from kaguan.database.pool import Connection
 from kaguan.database.sql import load
-from tests.integration.plans.large_database import blocks, rows_seen, scans
+from tests.integration.database.plans.large_database import blocks, rows_seen, scans
 
 WORK = "kaguan.outbox.work"
 CALLED_IN = {"waiting", "recall", "places", "call_in", "last_decision", "note_verified"}  # 不是每个任务都走的
