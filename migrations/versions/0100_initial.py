@@ -280,22 +280,26 @@ create table tb_sim (
 create index ix_tb_sim_carrier_id on tb_sim (carrier, id) where deleted_at is null;
 create index ix_tb_sim_created_at_id on tb_sim (created_at, id) where deleted_at is null;
 create index ix_tb_sim_customer_id on tb_sim (customer, id) where deleted_at is null and customer is not null;
-create index ix_tb_sim_eid_reversed on tb_sim (reverse(eid), id) where deleted_at is null and eid is not null;
+create index ix_tb_sim_eid_reversed on tb_sim (reverse(eid), id) include (eid)
+    where deleted_at is null and eid is not null;
 create index ix_tb_sim_group_name_id on tb_sim (group_name, id) where deleted_at is null and group_name is not null;
-create index ix_tb_sim_iccid_reversed on tb_sim (reverse(iccid), id) where deleted_at is null;
+create index ix_tb_sim_iccid_reversed on tb_sim (reverse(iccid), id) include (iccid) where deleted_at is null;
 create index ix_tb_sim_imei on tb_sim (imei, id) where deleted_at is null and imei is not null;
-create index ix_tb_sim_imei_reversed on tb_sim (reverse(imei), id) where deleted_at is null and imei is not null;
+create index ix_tb_sim_imei_reversed on tb_sim (reverse(imei), id) include (imei)
+    where deleted_at is null and imei is not null;
 create index ix_tb_sim_imsi on tb_sim (imsi, id) where deleted_at is null and imsi is not null;
-create index ix_tb_sim_imsi_reversed on tb_sim (reverse(imsi), id) where deleted_at is null and imsi is not null;
+create index ix_tb_sim_imsi_reversed on tb_sim (reverse(imsi), id) include (imsi)
+    where deleted_at is null and imsi is not null;
 create index ix_tb_sim_lifecycle_state_id on tb_sim (lifecycle_state, id) where deleted_at is null;
 create index ix_tb_sim_live_id on tb_sim (id) where deleted_at is null;
 create index ix_tb_sim_msisdn on tb_sim (msisdn, id) where deleted_at is null and msisdn is not null;
-create index ix_tb_sim_msisdn_reversed on tb_sim (reverse(msisdn), id) where deleted_at is null and msisdn is not null;
+create index ix_tb_sim_msisdn_reversed on tb_sim (reverse(msisdn), id) include (msisdn)
+    where deleted_at is null and msisdn is not null;
 create index ix_tb_sim_plan_id on tb_sim (plan, id) where deleted_at is null and plan is not null;
 create index ix_tb_sim_tags on tb_sim using gin (tags) where deleted_at is null;
 create index ix_tb_sim_updated_at_id on tb_sim (updated_at, id) where deleted_at is null;
-create unique index uq_tb_sim_eid on tb_sim (eid) where deleted_at is null and eid is not null;
-create unique index uq_tb_sim_iccid on tb_sim (iccid) where deleted_at is null;
+create unique index uq_tb_sim_eid on tb_sim (eid) include (id) where deleted_at is null and eid is not null;
+create unique index uq_tb_sim_iccid on tb_sim (iccid) include (id) where deleted_at is null;
 
 create table tb_sim_profile (
     id bigint generated always as identity,
@@ -309,7 +313,7 @@ create table tb_sim_profile (
     constraint pk_tb_sim_profile primary key (id)
 );
 create index ix_tb_sim_profile_iccid on tb_sim_profile (iccid, sim_id);
-create index ix_tb_sim_profile_iccid_reversed on tb_sim_profile (reverse(iccid), sim_id);
+create index ix_tb_sim_profile_iccid_reversed on tb_sim_profile (reverse(iccid), sim_id) include (iccid);
 create index ix_tb_sim_profile_sim_id_id on tb_sim_profile (sim_id, id);
 
 create table tb_sim_task (

@@ -17,6 +17,7 @@ from tests.e2e.traffic import business, redis_forgets, script
 from tests.support.places import temporary_place
 from tests.support.smtp_server import smtp_server
 
+CARD = "89860012345678901238"
 SETTINGS = {
     "KAGUAN_WORKER__LEASE": "3",
     "KAGUAN_RELAY__BACKSTOP_AGE": "5",
@@ -51,6 +52,8 @@ class Site:
         """控制台的每一页，各挑内容最多的样子。"""
         return {
             "overview": "/",
+            "sims": "/console/sims",
+            "sim": f"/console/sims/{CARD}",
             "tasks": "/console/tasks",
             "task": f"/console/tasks/{self.task('uncertain')}",
             "dead-letters": "/console/dead-letters?preview=1&status=failed#replay",
@@ -70,10 +73,36 @@ async def running_site() -> AsyncIterator[Site]:
                 tasks = await business(stack, smtp)
                 await redis_forgets(stack)
                 await vanish(stack)
+                await card(stack)
                 async with tab(browser, stack.url) as page:
                     await log_in(page, stack.token)
                     state = await page.context.storage_state()
                 yield Site(stack, browser, state, tasks)
+
+
+async def card(stack: RunningStack) -> None:
+    """一张什么都有的卡：标签、这个月的用量、状态变更、换下的 profile。"""
+    async with await psycopg.AsyncConnection.connect(stack.env["KAGUAN_DATABASE__URL"], autocommit=True) as connection:
+        for statement in (
+            (
+                "insert into tb_sim (iccid, carrier, luhn_valid, msisdn, plan, tags, lifecycle_state)"
+                " values (%(iccid)s, 'onelink', true, '1064712345678', '30M', '{fleet}', 'active')"
+            ),
+            (
+                "insert into tb_sim_usage (iccid, day, carrier, data_bytes)"
+                " select %(iccid)s, day::date, 'onelink', 1000000 * extract(day from day)"
+                " from generate_series(now() - interval '40 days', now(), interval '1 day') as day"
+            ),
+            (
+                "insert into tb_sim_event (iccid, old_state, new_state, source)"
+                " values (%(iccid)s, 'inventory', 'active', 'onelink')"
+            ),
+            (
+                "insert into tb_sim_profile (sim_id, iccid, carrier, since)"
+                " select id, '89860012345678901246', carrier, created_at from tb_sim where iccid = %(iccid)s"
+            ),
+        ):
+            await connection.execute(statement, {"iccid": CARD})
 
 
 async def vanish(stack: RunningStack) -> None:

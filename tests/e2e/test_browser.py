@@ -13,7 +13,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.e2e.browser import PHONE, barriers, overflow, shoot, tab, untranslated
-from tests.e2e.site import Site, log_in, running_site
+from tests.e2e.site import CARD, Site, log_in, running_site
 from tests.e2e.stack import kaguan
 from tests.e2e.traffic import REFUSED, busy, mail
 
@@ -85,6 +85,20 @@ async def test_tasks_are_found_by_filters_and_by_id(site: Site) -> None:
         await page.keyboard.type(wanted)
         await page.keyboard.press("Enter")
         await expect(page.get_by_test_id("status").locator("[data-status=uncertain]")).to_be_visible()
+
+
+async def test_a_card_is_found_on_a_phone_by_the_end_of_its_number_and_refreshed(site: Site) -> None:
+    async with site.open(viewport=PHONE) as page:
+        await page.goto("/console/sims")
+        await page.keyboard.press("/")
+        await page.keyboard.type(f"{CARD[-8:]}, 999999")
+        await page.get_by_test_id("filter-apply").click()
+        await expect(page.get_by_test_id("missing")).to_contain_text("999999")
+        await page.get_by_test_id("sims").get_by_role("link", name=CARD).click()
+        await expect(page.get_by_test_id("profiles")).to_be_visible()
+        await page.get_by_test_id("refresh").click()
+        await expect(page.get_by_test_id("notice")).to_be_visible()
+        await expect(page.get_by_test_id("sim-tasks").locator("[data-status=succeeded]")).to_be_visible()
 
 
 async def test_a_task_shows_its_timeline_and_its_trace_and_leads_to_the_trace_view(site: Site) -> None:
@@ -161,7 +175,9 @@ async def test_the_saq_dashboard_opens_with_the_same_login(site: Site) -> None:
 
 
 async def test_a_reader_sees_everything_and_is_offered_nothing_to_press(site: Site) -> None:
-    made = kaguan("token", "create", "--name", "reader", "--scopes", "ops:read", "--json", data=site.stack.data)
+    made = kaguan(
+        "token", "create", "--name", "reader", "--scopes", "ops:read,sims:read", "--json", data=site.stack.data
+    )
     token = json.loads(made.stdout)["token"]
     async with site.open(state=None) as page:
         await log_in(page, token)

@@ -14,7 +14,7 @@ from api.console.texts import Translator
 from api.http.context import context_of
 from api.http.keys import SERVICES, Services
 from kaguan.sessions.service import SignedIn
-from kaguan.tokens.service import OPERATE
+from kaguan.tokens.service import OPERATE, SIMS_READ
 from kaguan.words.language import LANGUAGES
 
 THEMES = ("auto", "light", "dark")
@@ -53,6 +53,10 @@ class ConsoleRequest:
     @property
     def may_act(self) -> bool:
         return self.session is not None and self.session.principal.may(OPERATE)
+
+    @property
+    def may_see_cards(self) -> bool:
+        return self.may_act or (self.session is not None and self.session.principal.may(SIMS_READ))
 
     def render(self, template: str, status: int = 200, **context: Any) -> web.Response:
         """整页或片段；提示只显示一次。"""

@@ -61,6 +61,17 @@ class Formatter:
             return f"{value:,}"
         return f"≥ {cap:,}" if value == cap else f"≈ {value:,}"
 
+    def data(self, value: int | None) -> str:
+        """用量：``12.3 MiB``。"""
+        if value is None:
+            return "–"
+        amount, unit = float(value), "B"
+        for larger in ("KiB", "MiB", "GiB", "TiB"):
+            if amount < 1024:  # noqa: PLR2004 二进制的单位
+                break
+            amount, unit = amount / 1024, larger
+        return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
+
     def rate(self, value: float, *, capped: bool = False) -> str:
         """每秒个数。"""
         text = f"{value:,.1f}" if value < WHOLE else f"{value:,.0f}"

@@ -10,7 +10,7 @@ import aiohttp_jinja2
 from aiohttp import web
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from api.console import assets, audit, dead_letters, login, outbox, overview, schedules, task, tasks, vanished
+from api.console import assets, audit, cards, dead_letters, login, outbox, overview, schedules, task, tasks, vanished
 from api.console.attempts import ATTEMPTS, REFUSALS, LoginAttempts, RefusalNotes
 from api.console.browser import HOME, LOGIN, LOGOUT
 from api.console.serve import action, fragment, page
@@ -19,7 +19,15 @@ from api.console.traces import TRACES, Traces
 from api.console.verdicts import VERDICTS
 from api.http.keys import SERVICES
 from api.http.limits import Counter
-from kaguan.audit.actions import OUTBOX_REDRIVE, SCHEDULE_DISABLE, SCHEDULE_ENABLE, TASK_CANCEL, TASK_REPLAY, TASK_RETRY
+from kaguan.audit.actions import (
+    OUTBOX_REDRIVE,
+    SCHEDULE_DISABLE,
+    SCHEDULE_ENABLE,
+    SIM_REFRESH,
+    TASK_CANCEL,
+    TASK_REPLAY,
+    TASK_RETRY,
+)
 
 CONSOLE = "/console"
 
@@ -66,6 +74,10 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{CONSOLE}/live/tasks/{{task_id}}/trace", fragment(task.live_trace)),
         web.post(f"{tasks.PATH}/{{task_id}}/cancel", action(TASK_CANCEL, task.cancel)),
         web.post(f"{tasks.PATH}/{{task_id}}/retry", action(TASK_RETRY, task.retry)),
+        web.get(cards.PATH, page(cards.card_list)),
+        web.get(f"{cards.PATH}/{{iccid}}", page(cards.card_page)),
+        web.get(f"{CONSOLE}/live/sims/{{iccid}}", fragment(cards.live_card)),
+        web.post(f"{cards.PATH}/{{iccid}}/refresh", action(SIM_REFRESH, cards.refresh_card)),
         web.get(dead_letters.PATH, page(dead_letters.dead_letters)),
         web.post(f"{dead_letters.PATH}/replay", action(TASK_REPLAY, dead_letters.run_replay)),
         web.get(vanished.PATH, page(vanished.vanished_tasks)),

@@ -254,10 +254,11 @@ async def list_sim_events(call: Call[None, SimEventQuery]) -> Answer:
 )
 async def refresh_sim(call: Call[None, None]) -> Answer:
     services, after_commit = call.services, call.unit.after_commit
-    sim = await service.get_sim(await call.unit.connection(), call.text("iccid"))
     attempts, count = services.settings.tasks.max_retries + 1, services.metrics.count_accepted
-    accepted = await refresh(await call.unit.raw(), sim, call.principal.name, attempts, after_commit, count)
-    await audited(call, SIM_REFRESH, sim.iccid, task_id=str(accepted.task_id))
+    driver, iccid = await call.unit.raw(), call.text("iccid")
+    done = await refresh(driver, iccid, call.principal.name, attempts, after_commit, count)
+    accepted = done.accepted
+    await audited(call, SIM_REFRESH, done.iccid, task_id=str(accepted.task_id))
     after_commit(services.ring)
     data = accepted_view(accepted, SIM_STATUS_SYNC.name, Priority.CRITICAL)
     return Answer(data, headers={"Location": f"{PATH}/{accepted.task_id}", "Retry-After": "1"})

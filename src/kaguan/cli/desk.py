@@ -83,11 +83,10 @@ def refresh_card(iccid: str) -> UUID:
     attempts = load_settings().tasks.max_retries + 1
 
     async def work(connection: AsyncConnection) -> UUID:
-        sim = await service.get_sim(connection, iccid)
         driver = await driver_of(connection)
-        accepted = await refresh(driver, sim, actor(), attempts, at_once)
-        await audited(driver, SIM_REFRESH, sim.iccid, task_id=str(accepted.task_id))
-        return accepted.task_id
+        done = await refresh(driver, iccid, actor(), attempts, at_once)
+        await audited(driver, SIM_REFRESH, done.iccid, task_id=str(done.accepted.task_id))
+        return done.accepted.task_id
 
     return _with_entities(work)
 

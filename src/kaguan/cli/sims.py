@@ -67,7 +67,10 @@ def list_sims(  # noqa: PLR0913, PLR0917 一个参数一个选项
     """卡，新登记的在前。"""
     from kaguan.cli import desk  # noqa: PLC0415 见其模块说明
 
-    listed = desk.list_cards(desk.Wanted(find_text, carrier, state, plan, group, tag, customer), limit)
+    wanted = desk.Wanted(
+        text=find_text, carrier=carrier, state=state, plan=plan, group=group, tag=tag, customer=customer
+    )
+    listed = desk.list_cards(wanted, limit)
     if as_json:
         print_json(listed.cards)
         return

@@ -37,6 +37,17 @@ def _present(column: str) -> TextClause:
     return text(f"deleted_at is null and {column} is not null")
 
 
+def _reversed(number: str, where: TextClause) -> Index:
+    """找结尾的：倒过来排。号码自己也带着，才不必到表里去看，够数就停得下来。"""
+    return Index(
+        f"ix_tb_sim_{number}_reversed",
+        text(f"reverse({number})"),
+        "id",
+        postgresql_include=[number],
+        postgresql_where=where,
+    )
+
+
 class Sim(EntityColumns, Base):
     """一张卡。ICCID 是 profile 的，会换（见 :class:`SimProfile`）；EID 是芯片的，IMEI 是设备的，不随它换。"""
 
@@ -53,8 +64,8 @@ class Sim(EntityColumns, Base):
             name="lifecycle_state",
         ),
         CheckConstraint("session_state is null or session_state in ('online', 'offline', 'unknown')", name="session"),
-        Index(ICCID_UNIQUE, "iccid", unique=True, postgresql_where=NOT_DELETED),
-        Index(EID_UNIQUE, "eid", unique=True, postgresql_where=_present("eid")),
+        Index(ICCID_UNIQUE, "iccid", unique=True, postgresql_include=["id"], postgresql_where=NOT_DELETED),
+        Index(EID_UNIQUE, "eid", unique=True, postgresql_include=["id"], postgresql_where=_present("eid")),
         Index("ix_tb_sim_carrier_id", "carrier", "id", postgresql_where=NOT_DELETED),
         Index("ix_tb_sim_lifecycle_state_id", "lifecycle_state", "id", postgresql_where=NOT_DELETED),
         Index("ix_tb_sim_live_id", "id", postgresql_where=NOT_DELETED),
@@ -63,11 +74,8 @@ class Sim(EntityColumns, Base):
         Index("ix_tb_sim_msisdn", "msisdn", "id", postgresql_where=_present("msisdn")),
         Index("ix_tb_sim_imsi", "imsi", "id", postgresql_where=_present("imsi")),
         Index("ix_tb_sim_imei", "imei", "id", postgresql_where=_present("imei")),
-        Index("ix_tb_sim_iccid_reversed", text("reverse(iccid)"), "id", postgresql_where=NOT_DELETED),
-        Index("ix_tb_sim_eid_reversed", text("reverse(eid)"), "id", postgresql_where=_present("eid")),
-        Index("ix_tb_sim_msisdn_reversed", text("reverse(msisdn)"), "id", postgresql_where=_present("msisdn")),
-        Index("ix_tb_sim_imsi_reversed", text("reverse(imsi)"), "id", postgresql_where=_present("imsi")),
-        Index("ix_tb_sim_imei_reversed", text("reverse(imei)"), "id", postgresql_where=_present("imei")),
+        _reversed("iccid", NOT_DELETED),
+        *(_reversed(number, _present(number)) for number in ("eid", "msisdn", "imsi", "imei")),
         Index("ix_tb_sim_plan_id", "plan", "id", postgresql_where=_present("plan")),
         Index("ix_tb_sim_group_name_id", "group_name", "id", postgresql_where=_present("group_name")),
         Index("ix_tb_sim_tags", "tags", postgresql_using="gin", postgresql_where=NOT_DELETED),
@@ -105,7 +113,7 @@ class SimProfile(Base):
     __table_args__ = (
         Index("ix_tb_sim_profile_sim_id_id", "sim_id", "id"),
         Index("ix_tb_sim_profile_iccid", "iccid", "sim_id"),
-        Index("ix_tb_sim_profile_iccid_reversed", text("reverse(iccid)"), "sim_id"),
+        Index("ix_tb_sim_profile_iccid_reversed", text("reverse(iccid)"), "sim_id", postgresql_include=["iccid"]),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

@@ -32,6 +32,7 @@ PAGES = [
     "/console/vanished",
     "/console/schedules",
     "/console/outbox",
+    "/console/sims",
     "/console/audit",
 ]
 HOSTILE = "<script>alert(1)</script>"

@@ -16,6 +16,7 @@ from api.console.texts import catalogue
 from kaguan.config.schedules import Misfire
 from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskStatus
 from kaguan.product.task_types import NAMES
+from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
 from kaguan.verdict.model import Level
 from kaguan.words.language import LANGUAGES
 
@@ -34,7 +35,7 @@ VOCABULARY = {
     "action": [name.replace(".", "_") for name in ACTIONS],
     "outcome": ["ok", "refused", "failed"],
     "verdict": [str(level) for level in Level if level is not Level.UNKNOWN],
-    "nav": ["overview", "tasks", "dead", "schedules", "outbox", "audit"],
+    "nav": ["overview", "sims", "tasks", "dead", "schedules", "outbox", "audit"],
     "dead": ["note_failed", "note_uncertain"],
     "error": ["database"],
     "notice": [
@@ -48,7 +49,13 @@ VOCABULARY = {
         "redriven_more",
         "schedule_enabled",
         "schedule_disabled",
+        "refreshing",
     ],
+    "sim": ["carrier", "state", "plan", "group", "tag", "customer"],
+    "lifecycle": list(LifecycleState),
+    "session": list(SessionState),
+    "suspended": list(SuspendReason),
+    "carrier": list(Carrier),
     "trend": ["accepted", "succeeded", "failed"],
     "filter": ["status", "type", "queue"],
 }
