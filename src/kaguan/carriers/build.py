@@ -9,13 +9,12 @@ import aiohttp
 from redis.asyncio import Redis
 
 from kaguan.carriers import control_center, onelink
-from kaguan.carriers.control_center import ControlCenterGateway
-from kaguan.carriers.gateway import Capabilities, CarrierGateway
+from kaguan.carriers.dialect import C, Dialect
+from kaguan.carriers.gateway import CarrierGateway
 from kaguan.carriers.guarded import BreakerChanged, GuardedTransport, Observe
 from kaguan.carriers.interim import bounded_connector
 from kaguan.carriers.limiter import SharedLimits
-from kaguan.carriers.onelink import OneLinkGateway
-from kaguan.config.model import Carriers, ControlCenter, OneLink
+from kaguan.config.model import Carriers
 from kaguan.sims.vocabulary import Carrier
 
 LEASE_MARGIN = 5.0  # 秒；并发租约比请求时限长这么多，容得下等速率的工夫
@@ -35,10 +34,13 @@ async def open_gateways(
     """
     async with aiohttp.ClientSession(connector=bounded_connector(), cookie_jar=aiohttp.DummyCookieJar()) as session:
 
-        def transport(carrier: Carrier, part: OneLink | ControlCenter, limits: Capabilities) -> GuardedTransport:
-            shared = SharedLimits(carrier, limits, part.timeout + LEASE_MARGIN, redis)
+        def opened(dialect: Dialect[C]) -> CarrierGateway | None:
+            part = dialect.part(config)
+            if not part.base_url:
+                return None
+            shared = SharedLimits(dialect.carrier, dialect.capabilities(part), part.timeout + LEASE_MARGIN, redis)
             channel = GuardedTransport(
-                carrier=carrier,
+                carrier=dialect.carrier,
                 session=session,
                 base_url=part.base_url,
                 timeout=part.timeout,
@@ -48,15 +50,7 @@ async def open_gateways(
             )
             if breaker_changed is not None:
                 channel.watch_breaker(breaker_changed)
-            return channel
+            return dialect.gateway(part, channel)
 
-        gateways: dict[Carrier, CarrierGateway] = {}
-        if config.onelink.base_url:
-            limits = onelink.capabilities(config.onelink)
-            channel = transport(Carrier.ONELINK, config.onelink, limits)
-            gateways[Carrier.ONELINK] = OneLinkGateway(config.onelink, channel)
-        if config.control_center.base_url:
-            limits = control_center.capabilities(config.control_center)
-            channel = transport(Carrier.CONTROL_CENTER, config.control_center, limits)
-            gateways[Carrier.CONTROL_CENTER] = ControlCenterGateway(config.control_center, channel)
-        yield gateways
+        found = (opened(onelink.DIALECT), opened(control_center.DIALECT))
+        yield {gateway.carrier: gateway for gateway in found if gateway is not None}

@@ -21,6 +21,7 @@ import aiohttp
 from pydantic import Field, ValidationError
 
 from kaguan.carriers import states
+from kaguan.carriers.dialect import Dialect
 from kaguan.carriers.gateway import (
     Capabilities,
     CardFailed,
@@ -217,3 +218,6 @@ def _info(iccid: str, record: dict[str, Any]) -> CardInfo:
 def _usage(iccid: str, record: dict[str, Any]) -> DayUsage:
     usage = _Usage.model_validate(record)
     return DayUsage(iccid, usage.dataUsage, usage.smsUsage, usage.revision)
+
+
+DIALECT = Dialect(Carrier.CONTROL_CENTER, lambda config: config.control_center, capabilities, ControlCenterGateway)

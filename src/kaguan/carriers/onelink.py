@@ -26,6 +26,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, ValidationError
 
 from kaguan.carriers import states
+from kaguan.carriers.dialect import Dialect
 from kaguan.carriers.gateway import (
     Capabilities,
     CardFailed,
@@ -244,3 +245,6 @@ def _info(iccid: str, record: dict[str, Any]) -> CardInfo:
 def _usage(iccid: str, record: dict[str, Any]) -> DayUsage:
     usage = _Usage.model_validate(record)
     return DayUsage(iccid, int(usage.dataAmount * KIB), usage.smsAmount, usage.revision)
+
+
+DIALECT = Dialect(Carrier.ONELINK, lambda config: config.onelink, capabilities, OneLinkGateway)

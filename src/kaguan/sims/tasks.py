@@ -54,7 +54,8 @@ PUSHES = 8  # 一个 worker 里同时至多推几个：业务方慢的时候，�
 
 
 def _places(carriers: Carriers) -> dict[str, int]:
-    return {Carrier.ONELINK: carriers.onelink.tasks, Carrier.CONTROL_CENTER: carriers.control_center.tasks}
+    # 配置里各家的那一组与它同名
+    return {carrier: getattr(carriers, carrier).tasks for carrier in Carrier}
 
 
 DATA_SYNC = TaskType(

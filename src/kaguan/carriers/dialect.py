@@ -1,0 +1,24 @@
+"""一家运营商的方言：叫什么、配置的哪一组、接口有什么限制、怎么问。一家一个对象，写在自己的文件里。"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from kaguan.carriers.gateway import Capabilities, CarrierGateway
+from kaguan.carriers.guarded import GuardedTransport
+from kaguan.config.model import Carriers, ControlCenter, OneLink
+from kaguan.sims.vocabulary import Carrier
+
+C = TypeVar("C", OneLink, ControlCenter)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect(Generic[C]):
+    """``part`` 是它那一组配置；没有地址的那一家不用。"""
+
+    carrier: Carrier
+    part: Callable[[Carriers], C]
+    capabilities: Callable[[C], Capabilities]
+    gateway: Callable[[C, GuardedTransport], CarrierGateway]
