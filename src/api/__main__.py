@@ -23,12 +23,12 @@ from kaguan.database.pool import open_pool
 from kaguan.flow.background import in_background
 from kaguan.logging.access import access_lines
 from kaguan.outbox.accept.doorbell import Doorbell
+from kaguan.outbox.metrics import Metrics
 from kaguan.presence.beat import Presence
 from kaguan.product.process import run_process, spare_the_collector
 from kaguan.product.task_types import NAMES, check_settings
 from kaguan.queues.client import open_redis
 from kaguan.telemetry.exposition import serve_metrics
-from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 from kaguan.words.units import KIB
 

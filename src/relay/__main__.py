@@ -15,6 +15,7 @@ from kaguan.database.standbys import StandbyMetrics
 from kaguan.idempotency import store as idempotency
 from kaguan.mail.recall import Recall
 from kaguan.mail.waiting import INTERVAL, WaitingMetrics
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.relay import Loop, Relay
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.presence.beat import Presence
@@ -22,7 +23,6 @@ from kaguan.product.process import run_process, spare_the_collector
 from kaguan.product.task_types import check_settings, task_types
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.telemetry.exposition import serve_metrics
-from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 
 

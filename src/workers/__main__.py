@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from kaguan.config import Process, Settings
 from kaguan.database.pool import open_pool
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.vocabulary import split_slots
 from kaguan.outbox.work.attempt import Handler
@@ -21,7 +22,6 @@ from kaguan.product.process import run_process, spare_the_collector
 from kaguan.product.task_types import check_settings, task_types
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.telemetry.exposition import serve_metrics
-from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 from workers.registry import open_handlers
 

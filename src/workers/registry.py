@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 from kaguan.config import Settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.notices.task import TASK_NOTIFY
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work.attempt import Handler
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC
-from kaguan.telemetry.metrics import Metrics
 from workers.email.handler import open_email
 from workers.event.handler import open_event
 from workers.event.notice import open_notice

@@ -13,9 +13,10 @@ from kaguan.breakers.breaker import BreakerStatus
 from kaguan.carriers.build import open_gateways
 from kaguan.carriers.gateway import CarrierGateway
 from kaguan.config import Settings
+from kaguan.outbox.metrics import Metrics
 from kaguan.sims.events import ChangeEvents
 from kaguan.sims.vocabulary import Carrier
-from kaguan.telemetry.metrics import Metrics, observe
+from kaguan.telemetry.metrics import observe
 from workers.metrics import BREAKER_STATES, OutsideMetrics
 from workers.statuses import StatusRecorder
 

@@ -23,12 +23,12 @@ from redis.asyncio import Redis
 import kaguan.outbox.work.attempt as attempt_module
 from kaguan.config import Process, Settings
 from kaguan.database.sql import load
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work import settlement
 from kaguan.outbox.work.attempt import Handler
 from kaguan.product.process import run_process
 from kaguan.sims.tasks import SIM_STATUS_SYNC
-from kaguan.telemetry.metrics import Metrics
 from tests.chaos.ledger import MIXED, LedgerHandler
 from tests.chaos.mutated import types_of
 from workers.__main__ import OpenHandlers, serve

@@ -34,10 +34,10 @@ from kaguan.config.model import Carriers
 from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.faults import Faults
+from kaguan.outbox import spans
 from kaguan.queues.keys import lease_key
 from kaguan.sims.cards import CardStatus
 from kaguan.sims.vocabulary import Carrier
-from kaguan.telemetry import spans
 from tests.support.carrier_world import Simulated, gateways_of, simulating
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.tracing import Tracing

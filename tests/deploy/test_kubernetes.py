@@ -13,9 +13,9 @@ import yaml
 from api.routes import ROUTES
 from kaguan.cli.doctor import DEFAULT_PORTS
 from kaguan.config.relay_host import IMPLICIT_TLS_PORT
+from kaguan.outbox.metrics import Metrics
 from kaguan.product.process import STOP_DEADLINE
 from kaguan.telemetry.exposition import LIVE_PATH
-from kaguan.telemetry.metrics import Metrics
 from tests.deploy import keda
 from tests.deploy.shipping import DEPLOY, GIVEN, HANDBOOK, KEPT, LIVE, METRICS, READY, USER, unknown
 from tests.support.eventually import PATIENCE

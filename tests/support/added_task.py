@@ -19,12 +19,12 @@ from api.console.texts import Translator
 from kaguan.config import Settings, load_settings
 from kaguan.database.pool import open_pool
 from kaguan.outbox.accept.acceptance import Submission, accept_one
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.relay import Relay
 from kaguan.outbox.task_type import Payload, TaskType
 from kaguan.outbox.worker import Worker
 from kaguan.product.task_types import task_types
 from kaguan.queues.client import open_redis
-from kaguan.telemetry.metrics import Metrics
 from kaguan.words.zones import BUSINESS_ZONE
 from tests.simulation import drive
 from tests.simulation.clock import VirtualLoop

@@ -7,7 +7,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from api.http.metrics import HttpMetrics
 from kaguan.database.standbys import StandbyMetrics
 from kaguan.mail.waiting import WaitingMetrics
-from kaguan.telemetry.metrics import Declaring, Metrics
+from kaguan.outbox.metrics import Metrics
+from kaguan.telemetry.metrics import Declaring
 from kaguan.telemetry.monitor import ProcessMetrics
 from workers.email.metrics import MailMetrics
 from workers.metrics import OutsideMetrics

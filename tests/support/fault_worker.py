@@ -15,12 +15,12 @@ from typing import Any
 from redis.asyncio import Redis
 
 from kaguan.config import Process, Settings
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.outcome import Outcome
 from kaguan.product.process import run_process
 from kaguan.product.task_types import task_types
-from kaguan.telemetry.metrics import Metrics
 from tests.support.fault_plant import Effects
 from workers.__main__ import serve
 

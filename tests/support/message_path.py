@@ -24,6 +24,9 @@ from types import CodeType, FrameType
 ROOT = Path(__file__).parents[2] / "src"
 EDGES = (
     "kaguan/telemetry/",
+    "kaguan/outbox/spans.py",
+    "kaguan/outbox/naming.py",
+    "kaguan/outbox/metrics.py",
     "kaguan/logging/",
     "kaguan/database/pool.py",
     "kaguan/database/checked_pool.py",

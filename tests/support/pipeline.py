@@ -20,6 +20,7 @@ from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.deliver.deliveries import KaguanQueue, build_queues
 from kaguan.outbox.deliver.forward import Forwarder
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.operate.record import TaskRecord, find
 from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.recover.epoch import EpochRedrive
@@ -34,7 +35,6 @@ from kaguan.outbox.work.verification import Verified, VerifiedOutcome
 from kaguan.outbox.worker import Worker
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
-from kaguan.telemetry.metrics import Metrics
 
 MAX_ATTEMPTS = 6
 

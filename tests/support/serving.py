@@ -22,8 +22,8 @@ from kaguan.config import Settings
 from kaguan.database.engine import engine_on
 from kaguan.database.pool import Pool, open_pool
 from kaguan.logging.access import access_lines
+from kaguan.outbox.metrics import Metrics
 from kaguan.queues.client import build_client
-from kaguan.telemetry.metrics import Metrics
 from kaguan.tokens import service as tokens
 from kaguan.tokens.service import SCOPES
 

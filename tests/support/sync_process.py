@@ -12,13 +12,13 @@ from uuid import UUID
 from kaguan.config import Settings, load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence, Token
 from kaguan.outbox.work.outcome import Done
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
-from kaguan.telemetry.metrics import Metrics
 from tests.support.carrier_world import rows
 from workers.registry import open_handlers
 

@@ -14,7 +14,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from kaguan.telemetry.spans import MESSAGE_ID
+from kaguan.outbox.spans import MESSAGE_ID
 from kaguan.telemetry.waterfall import Waterfall, lay_out
 from kaguan.words.units import MIB
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.http.metrics import HttpMetrics
 from kaguan.config import Settings
 from kaguan.database.pool import Pool
-from kaguan.telemetry.metrics import Metrics
+from kaguan.outbox.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from kaguan.outbox.deliver.deliveries import Line, build_queues
 from kaguan.outbox.deliver.forward import Forwarder
 from kaguan.outbox.deliver.scan_throttle import THRIFT, ScanThrottle
 from kaguan.outbox.loop import run
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.operate.backlog import BacklogGauges
 from kaguan.outbox.operate.retention import Expiry, Retention
 from kaguan.outbox.order.release import OrderingRelease
@@ -33,7 +34,6 @@ from kaguan.outbox.recover.redrive import TAKEN_PATIENCE, LeaseRedrive, OrphanRe
 from kaguan.outbox.recover.vanished import Vanishing
 from kaguan.outbox.schedule.service import Schedules
 from kaguan.outbox.task_type import TaskType, TaskTypes
-from kaguan.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)

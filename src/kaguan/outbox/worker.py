@@ -16,6 +16,7 @@ from kaguan.database.pool import Pool
 from kaguan.flow.background import in_background
 from kaguan.outbox.accept.doorbell import Doorbell
 from kaguan.outbox.deliver.pace import Pace
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.recover.vanished import Vanishing
 from kaguan.outbox.task_type import TaskType, TaskTypes, Unknown
@@ -30,7 +31,6 @@ from kaguan.outbox.work.places import CallingIn, Gates, Seats
 from kaguan.outbox.work.settlement import Settlement
 from kaguan.outbox.work.verification import Verified
 from kaguan.presence.beat import process_name
-from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

@@ -1,36 +1,22 @@
-"""消息路径上的跨度：名字与属性只在这里声明一次。
+"""跨度：名字与属性的写法，对外调用的跨度。协议自己的见 :mod:`kaguan.outbox.spans`。
 
-依 OpenTelemetry 语义约定 1.44「Messaging spans」：create → PRODUCER，批量 send → CLIENT 并链接每条消息的创建上下文，
-process → CONSUMER。跨度名里的目的地是任务类型（低基数），``messaging.destination.name`` 是 SAQ 的队列名。
 异常只记类型，不记消息与堆栈：它们可能带着个人信息，详情在日志里按 task_id 找。
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
-from itertools import islice
 from types import TracebackType
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from kaguan.telemetry.propagation import context_from, link_from, sampled_trace_of
-from kaguan.telemetry.sampling import KEPT
 from kaguan.telemetry.unsampled import Spans
 
-SYSTEM = "saq"
-MESSAGING_SYSTEM = "messaging.system"
-OPERATION_NAME = "messaging.operation.name"
-OPERATION_TYPE = "messaging.operation.type"
-DESTINATION_NAME = "messaging.destination.name"
-MESSAGE_ID = "messaging.message.id"
-BATCH_COUNT = "messaging.batch.message_count"
 ERROR_TYPE = "error.type"
 SERVER_ADDRESS = "server.address"
 SERVER_PORT = "server.port"
@@ -38,105 +24,10 @@ HTTP_PORT, HTTPS_PORT = 80, 443
 HTTP_METHOD = "http.request.method"
 HTTP_STATUS = "http.response.status_code"
 DB_SYSTEM, DB_OPERATION, DB_COLLECTION = "db.system.name", "db.operation.name", "db.collection.name"
-BATCH_SIZE = "db.operation.batch.size"
-ACCEPT = "INSERT tb_task"
-ACCEPT_ATTRIBUTES: Mapping[str, AttributeValue] = {
-    DB_SYSTEM: "postgresql",
-    DB_OPERATION: "INSERT",
-    DB_COLLECTION: "tb_task",
-}
-TASK_TYPE = "kaguan.task.type"
-TASK_ATTEMPT = "kaguan.task.attempt"
-TASK_OUTCOME = "kaguan.task.outcome"
-FENCED = "fenced"
 
 SEND_LINKS = 5_000  # relay 一批配得到的上限；提供者的链接上限也照它（SDK 的只有 128）
 
-_spans = Spans("kaguan")
-
-
-def creation_context(type: str, task_id: UUID | str, queue: str) -> SpanContext:  # noqa: A002 与列同名
-    """受理：记下一条消息的创建（父级是当前的 HTTP 跨度），返回它的创建上下文。
-
-    创建是一瞬间的事，写库另有跨度。没被采样的跟踪不另起跨度，HTTP 跨度的号就是创建上下文。
-    """
-    identity = trace.get_current_span().get_span_context()
-    if not identity.is_valid or identity.trace_flags.sampled:
-        attributes = {**_messaging("create", type, queue), MESSAGE_ID: str(task_id)}
-        span = _spans.start(f"create {type}", None, SpanKind.PRODUCER, attributes)
-        span.end()
-        return span.get_span_context()
-    return identity
-
-
-def accept_span(creations: Sequence[SpanContext]) -> AbstractContextManager[object]:
-    """合并写入：一批受理的那条语句一个跨度，接在第一条被采样的消息之下，链接其余的；一条也没有采样就没有跨度。
-
-    它不设为当前跨度，否则语句自己还要再开一个。
-
-    Args:
-        creations: 这一批每条消息的创建上下文；链接的多少由合并写入的上限管着。
-    """
-    sampled = [creation for creation in creations if _is_sampled(creation)]
-    if not sampled:
-        return nullcontext()
-    parent = trace.set_span_in_context(NonRecordingSpan(sampled[0]), Context())
-    links = [Link(creation) for creation in sampled[1:]]
-    attributes = {**ACCEPT_ATTRIBUTES, BATCH_SIZE: len(creations)}
-    return _Active(ACCEPT, SpanKind.CLIENT, attributes, parent, links, current=False)
-
-
-def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> AbstractContextManager[Span]:
-    """投递：一批消息一个跨度，自成一根，链接到每条被采样的消息的创建上下文；有一条就跟着采样。只在批次非空时开。
-
-    Args:
-        traceparents: 每条消息的创建上下文。
-        queues: 各队列在这一批里的条数。
-    """
-    attributes: dict[str, AttributeValue] = {
-        MESSAGING_SYSTEM: SYSTEM,
-        OPERATION_NAME: "send",
-        OPERATION_TYPE: "send",
-        BATCH_COUNT: sum(queues.values()),
-    }
-    destination = next(iter(queues)) if len(queues) == 1 else ""
-    if destination:
-        attributes[DESTINATION_NAME] = destination
-    else:
-        attributes |= {f"kaguan.queue.{queue}.message_count": count for queue, count in queues.items()}
-    sampled = filter(sampled_trace_of, islice(traceparents, SEND_LINKS))
-    links = [link for link in map(link_from, sampled) if link is not None]
-    return _Active(f"send {destination}".rstrip(), SpanKind.CLIENT, attributes, Context(), links)
-
-
-def process_span(
-    type: str,  # noqa: A002 与列同名
-    task_id: UUID | str,
-    queue: str,
-    attempt: int,
-    traceparent: str | None,
-    *,
-    delivery: int = 1,
-) -> AbstractContextManager[Span]:
-    """处理：头一次投递是创建上下文的子跨度；之后各是新的根，链接回创建上下文，且一律采样。
-
-    隔几小时的重试、重放与重投（它们的尝试数可能仍是 1）不该拉长原来那条跟踪。
-    """
-    attributes = {**_messaging("process", type, queue), MESSAGE_ID: str(task_id), TASK_ATTEMPT: attempt}
-    if delivery > 1 or attempt > 1:
-        attributes[KEPT] = "retry" if attempt > 1 else "redelivery"
-        link = link_from(traceparent)
-        return _Active(f"process {type}", SpanKind.CONSUMER, attributes, Context(), [] if link is None else [link])
-    return _Active(f"process {type}", SpanKind.CONSUMER, attributes, context_from(traceparent))
-
-
-def record_outcome(span: Span, outcome: str, error: str | None = None) -> None:
-    """在 process 跨度上写下结局；``error`` 是低基数的错误种类，给了它跨度即为失败。被隔离的不算失败，但留下。"""
-    span.set_attribute(TASK_OUTCOME, outcome)
-    if outcome == FENCED:
-        span.set_attribute(KEPT, FENCED)
-    if error is not None:
-        record_error(span, error)
+SPANS = Spans("kaguan")
 
 
 def record_error(span: Span, error: str) -> None:
@@ -158,25 +49,10 @@ def client_span(name: str, attributes: Mapping[str, AttributeValue]) -> Abstract
     没被采样的也开：它失败了要送出去（见 :mod:`kaguan.telemetry.sampling`），比起一次网络往返几微秒不算什么。
     """
     parent = trace.get_current_span()
-    return _Active(name, SpanKind.CLIENT, attributes) if parent.is_recording() else nullcontext(parent)
+    return ActiveSpan(name, SpanKind.CLIENT, attributes) if parent.is_recording() else nullcontext(parent)
 
 
-@lru_cache(maxsize=64)
-def _messaging(operation: str, task_type: str, queue: str) -> Mapping[str, AttributeValue]:
-    return {
-        MESSAGING_SYSTEM: SYSTEM,
-        OPERATION_NAME: operation,
-        OPERATION_TYPE: operation,
-        DESTINATION_NAME: queue,
-        TASK_TYPE: task_type,
-    }
-
-
-def _is_sampled(context: SpanContext) -> bool:
-    return bool(context.trace_flags & TraceFlags.SAMPLED)
-
-
-class _Active:
+class ActiveSpan:
     """开一个跨度并设为当前。与 ``start_as_current_span`` 同义，但省下两层生成器（热路径），且异常只记类型。
 
     SDK 的那个把异常的消息与堆栈也记进跨度。
@@ -201,7 +77,7 @@ class _Active:
         self._current = current
 
     def __enter__(self) -> Span:
-        self._span = _spans.start(*self._arguments)
+        self._span = SPANS.start(*self._arguments)
         if self._current:
             self._token = attach(trace.set_span_in_context(self._span))
         return self._span

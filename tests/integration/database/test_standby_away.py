@@ -14,7 +14,7 @@ from kaguan.cli.standbys import examine_standbys
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.database.standbys import StandbyMetrics
-from kaguan.telemetry.metrics import Metrics
+from kaguan.outbox.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, own_directory, relaying

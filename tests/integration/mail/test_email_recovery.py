@@ -21,13 +21,13 @@ from kaguan.dev.ports import free_port
 from kaguan.mail.recall import FIRST_ROOM, NEAR, Recall
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.mail.waiting import WaitingMetrics
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
 from kaguan.outbox.work.attempt import Handler
-from kaguan.telemetry.metrics import Metrics
 from kaguan.words.reasons import Reason
 from tests.support.eventually import eventually
 from tests.support.mail_tasks import SENDER, config_for

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from kaguan.dev.ports import free_port
 from kaguan.mail.message import Envelope, build
-from kaguan.telemetry.spans import process_span
+from kaguan.outbox.spans import process_span
 from tests.support.eventually import eventually
 from tests.support.mail_tasks import SENDER, STALLED, client_tls, config_for, mail_to, server_tls, throttled_mailer
 from tests.support.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server

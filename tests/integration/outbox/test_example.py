@@ -21,10 +21,10 @@ from kaguan.config import Settings
 from kaguan.config.model import Database
 from kaguan.database.pool import Pool, open_connection
 from kaguan.outbox import Effect, Payload, Relay, Submission, TaskType, Worker, accept_one
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.schema import TABLES, install
 from kaguan.outbox.testing import Recorder
 from kaguan.queues.client import open_redis
-from kaguan.telemetry.metrics import Metrics
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 

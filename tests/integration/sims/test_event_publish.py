@@ -22,6 +22,8 @@ from kaguan.config.webhooks import Webhooks
 from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
+from kaguan.outbox import spans
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
 from kaguan.outbox.work.attempt import Attempt
@@ -31,8 +33,6 @@ from kaguan.queues.client import open_redis
 from kaguan.sims.events import ChangeEvents
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, DataSyncPayload, EventPayload, SimStatusPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
-from kaguan.telemetry import spans
-from kaguan.telemetry.metrics import Metrics
 from kaguan.words.reasons import Reason
 from tests.support.carrier_world import gateways_of, next_delivery, register, rows, simulating
 from tests.support.running_task import running_task

@@ -12,6 +12,7 @@ from kaguan.config import Settings, load_settings
 from kaguan.config.schedules import Schedule
 from kaguan.database.pool import Pool
 from kaguan.dev.simulator import iccid_at
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.schedule.due import latest_until
 from kaguan.outbox.schedule.service import Schedules
 from kaguan.outbox.task_type import TaskTypes
@@ -21,7 +22,6 @@ from kaguan.outbox.work.outcome import Outcome
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.sims.tasks import DATA_SYNC
 from kaguan.sims.vocabulary import Carrier
-from kaguan.telemetry.metrics import Metrics
 from tests.support.carrier_world import Simulated, gateways_of, register, rows, simulating
 from workers.sync.handler import DataSync
 

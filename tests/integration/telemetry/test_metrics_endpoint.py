@@ -19,9 +19,9 @@ from kaguan.config.model import Logging
 from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.logging.setup import APP_LOG, configure_logging
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.vocabulary import Priority
 from kaguan.telemetry.exposition import serve_metrics
-from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor, worst_lag
 from kaguan.telemetry.pools import database_figures
 from tests.support.eventually import PATIENCE, eventually

@@ -26,7 +26,7 @@ from kaguan.config.model import Logging, Telemetry
 from kaguan.logging.setup import configure_logging
 from kaguan.telemetry.propagation import traceparent_of
 from kaguan.telemetry.setup import configure_telemetry, spans_dropped
-from kaguan.telemetry.spans import creation_context, process_span, record_outcome
+from kaguan.outbox.spans import creation_context, process_span, record_outcome
 
 spans, ratio = int(sys.argv[1]), float(sys.argv[2])
 sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

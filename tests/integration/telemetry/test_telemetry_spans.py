@@ -17,9 +17,10 @@ from kaguan.config.model import Relay
 from kaguan.database.engine import engine_on
 from kaguan.database.observed import summary
 from kaguan.database.pool import Pool
-from kaguan.telemetry import spans
+from kaguan.outbox import spans
 from kaguan.telemetry.propagation import context_from, current_traceparent, link_from, traceparent_of
 from kaguan.telemetry.sampling import KEPT
+from kaguan.telemetry.spans import SEND_LINKS, client_span, record_error
 from tests.support.tracing import only
 
 UNSAMPLED = SpanContext(1, 2, is_remote=False)
@@ -82,7 +83,7 @@ def test_a_task_without_a_trace_starts_one(exported: InMemorySpanExporter) -> No
 
 def test_a_batch_is_one_root_linked_to_every_message(exported: InMemorySpanExporter) -> None:
     creation, traceparent = created(exported)
-    with spans.client_span("outer", {}), spans.send_span([traceparent, None, "garbage"], {"critical": 2, "low": 1}):
+    with client_span("outer", {}), spans.send_span([traceparent, None, "garbage"], {"critical": 2, "low": 1}):
         pass
     sent = only(exported, "send")
     assert (sent.kind, sent.parent) == (SpanKind.CLIENT, None)
@@ -97,7 +98,7 @@ def test_a_batch_is_one_root_linked_to_every_message(exported: InMemorySpanExpor
 def test_every_message_of_the_largest_batch_is_linked_and_no_more(exported: InMemorySpanExporter) -> None:
     """SDK 缺省每个跨度只留 128 条链接。"""
     traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    largest = Relay(batch_size=spans.SEND_LINKS).batch_size
+    largest = Relay(batch_size=SEND_LINKS).batch_size
     with pytest.raises(ValidationError):
         Relay(batch_size=largest + 1)
     with spans.send_span([traceparent] * (largest + 1), {"low": largest + 1}):
@@ -125,9 +126,9 @@ async def test_a_failed_call_is_sent_and_statements_are_not_in_an_unsampled_trac
             await connection.execute("select 1")
             with pytest.raises(psycopg.errors.DivisionByZero):
                 await connection.execute("select 1 / 0")
-            with spans.client_span("webhook post", {}) as call:
-                spans.record_error(call, "502")
-            with spans.client_span("webhook post", {}):
+            with client_span("webhook post", {}) as call:
+                record_error(call, "502")
+            with client_span("webhook post", {}):
                 pass
     (failed,) = faults.get_finished_spans()
     assert dict(failed.attributes or {}) == {"error.type": "502", KEPT: "error"}

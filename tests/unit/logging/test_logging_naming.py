@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 from kaguan.config.model import Relay
-from kaguan.logging.naming import LISTED, named
+from kaguan.outbox.naming import LISTED, named
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"

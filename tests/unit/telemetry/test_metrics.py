@@ -11,10 +11,11 @@ from prometheus_client import Histogram, Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
+from kaguan.outbox.metrics import REDRIVE_CAUSES, Metrics
 from kaguan.product.task_types import NAMES
 from kaguan.sims.vocabulary import Carrier
 from kaguan.telemetry.exposition import render
-from kaguan.telemetry.metrics import REDRIVE_CAUSES, Metrics, observe
+from kaguan.telemetry.metrics import observe
 from tests.support.declared_metrics import collectors, everywhere
 from tests.support.repository import ROOT
 from workers.metrics import OutsideMetrics

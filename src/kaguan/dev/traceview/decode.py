@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from kaguan.dev.traceview.store import LINK_OVERHEAD, SPAN_OVERHEAD, StoredSpan
-from kaguan.telemetry.spans import MESSAGE_ID
+from kaguan.outbox.spans import MESSAGE_ID
 
 Value = str | bool | int | float | bytes
 

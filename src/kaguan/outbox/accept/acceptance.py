@@ -25,12 +25,12 @@ from kaguan.database.group_commit import Gathering, GroupCommit
 from kaguan.database.pool import AfterCommit, Connection, Pool, PooledConnection, at_once
 from kaguan.database.sql import load
 from kaguan.flow.time_slice import TimeSlice
-from kaguan.logging.naming import named
+from kaguan.outbox.naming import named
 from kaguan.outbox.order import ordering
+from kaguan.outbox.spans import accept_span, creation_context
 from kaguan.outbox.task_type import Payload, TaskType
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.telemetry.propagation import traceparent_of
-from kaguan.telemetry.spans import accept_span, creation_context
 from kaguan.words.errors import Code, DomainError, FieldError
 from kaguan.words.units import MIB
 

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.outbox.deliver.deliveries import Due
-from kaguan.telemetry.metrics import Metrics
+from kaguan.outbox.metrics import Metrics
 from kaguan.words.reasons import Reason
 
 log = structlog.get_logger(__name__)

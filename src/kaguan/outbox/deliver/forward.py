@@ -21,16 +21,17 @@ from kaguan.config.model import Relay
 from kaguan.database.group_commit import Gathering
 from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
-from kaguan.logging.naming import named
 from kaguan.outbox.deliver import in_redis
 from kaguan.outbox.deliver.aside import UnknownSince, defer, set_aside
 from kaguan.outbox.deliver.deliveries import Delivery, Due, KaguanQueue, Line, enqueue_many, fetch, pack
+from kaguan.outbox.metrics import Metrics
+from kaguan.outbox.naming import named
+from kaguan.outbox.spans import send_span
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.queues.believing import Moment, believed
 from kaguan.queues.keys import PACE, pace_key
-from kaguan.telemetry.metrics import Metrics, observe
-from kaguan.telemetry.spans import send_span
+from kaguan.telemetry.metrics import observe
 
 log = structlog.get_logger(__name__)
 

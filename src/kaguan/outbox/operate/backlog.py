@@ -8,11 +8,11 @@ from psycopg.rows import class_row
 
 from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.order import ordering
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.vocabulary import PriorityRank, TaskStatus
 from kaguan.outbox.work import waiting
-from kaguan.telemetry.metrics import Metrics
 
 PACKAGE = "kaguan.outbox.operate"
 

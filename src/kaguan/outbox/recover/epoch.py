@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from kaguan.database.pool import Pool
 from kaguan.outbox.deliver import in_redis
 from kaguan.outbox.deliver.deliveries import KaguanQueue
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.recover import gate, store
 from kaguan.outbox.recover.history import HistoryCheck
 from kaguan.outbox.recover.redrive import names_of
@@ -22,7 +23,6 @@ from kaguan.outbox.vocabulary import START, Priority
 from kaguan.queues import keys
 from kaguan.queues.believing import refused
 from kaguan.queues.foreign import evaluated
-from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

@@ -15,6 +15,7 @@ import structlog
 from redis.asyncio import Redis
 
 from kaguan.database.pool import Pool
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import gate, store
 from kaguan.outbox.recover.calls import Calls
@@ -26,7 +27,6 @@ from kaguan.outbox.vocabulary import FIRST_ID, TaskStatus
 from kaguan.queues import keys
 from kaguan.queues.believing import refused
 from kaguan.queues.foreign import replace_foreign
-from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

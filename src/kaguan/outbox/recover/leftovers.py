@@ -19,10 +19,10 @@ from kaguan.database.pool import Pool
 from kaguan.database.sql import load
 from kaguan.outbox.deliver import in_redis
 from kaguan.outbox.deliver.deliveries import REQUEST_IDS, KaguanQueue
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.recover import store
 from kaguan.outbox.recover.vanished import Vanishing
 from kaguan.outbox.vocabulary import Priority
-from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

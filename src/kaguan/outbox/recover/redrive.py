@@ -15,16 +15,16 @@ import structlog
 
 from kaguan.config.model import Relay
 from kaguan.database.pool import Pool
-from kaguan.logging.naming import named
 from kaguan.outbox.deliver import in_redis
 from kaguan.outbox.deliver.deliveries import KaguanQueue
 from kaguan.outbox.deliver.in_redis import Handed
 from kaguan.outbox.deliver.scan_throttle import ScanThrottle, ThrottledScan
+from kaguan.outbox.metrics import Metrics
+from kaguan.outbox.naming import named
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import store
 from kaguan.outbox.recover.store import EVER, Expired, Judged, Seen
 from kaguan.outbox.vocabulary import FIRST_ID, START, Priority, TaskEventKind, TaskStatus
-from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

@@ -18,10 +18,10 @@ from kaguan.config.schedules import Misfire, Schedule
 from kaguan.database.pool import AfterCommit, Connection, Pool, transaction
 from kaguan.database.sql import load
 from kaguan.outbox.accept.acceptance import Submission, accept_many
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.schedule.due import between, latest_until, next_after, render
 from kaguan.outbox.task_type import Payload, TaskTypes
 from kaguan.outbox.vocabulary import Priority
-from kaguan.telemetry.metrics import Metrics
 from kaguan.words.errors import Code, DomainError, refused
 from kaguan.words.reasons import Reason
 

@@ -21,7 +21,7 @@ from kaguan.database.group_commit import TIMEOUT, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS, Connection, Pool
 from kaguan.database.sql import columns, load
 from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
-from kaguan.logging.naming import attempted
+from kaguan.outbox.naming import attempted
 from kaguan.outbox.recover.gate import GateClosedError, gate_is_open
 from kaguan.outbox.vocabulary import SUSPECT
 from kaguan.outbox.work.fence import COLUMNS, Token

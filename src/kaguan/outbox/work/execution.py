@@ -17,12 +17,14 @@ from structlog.contextvars import bound_contextvars
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS, Pool
 from kaguan.flow.backoff import jitter
-from kaguan.logging.naming import attempted
 from kaguan.outbox.deliver.deliveries import HANDED_AT, REQUEST_IDS
+from kaguan.outbox.metrics import Metrics
+from kaguan.outbox.naming import attempted
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.recover.gate import GateClosedError
 from kaguan.outbox.recover.vanished import Vanishing
+from kaguan.outbox.spans import process_span, record_outcome
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.work.attempt import (
     Attempt,
@@ -39,8 +41,7 @@ from kaguan.outbox.work.newer import NewerPayloads
 from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Uncertain
 from kaguan.outbox.work.places import NoPlaceError, Seat, Seats, waiting_for_place
 from kaguan.outbox.work.settlement import Fenced, Settled, Settlement, Unsettled, note_fenced, unexpected
-from kaguan.telemetry.metrics import Metrics, observe
-from kaguan.telemetry.spans import process_span, record_outcome
+from kaguan.telemetry.metrics import observe
 from kaguan.words.reasons import Reason
 
 log = structlog.get_logger(__name__)

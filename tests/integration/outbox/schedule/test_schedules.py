@@ -15,12 +15,12 @@ import structlog
 from kaguan.config import Settings, load_settings
 from kaguan.config.schedules import Misfire, Schedule
 from kaguan.database.pool import Pool, at_once
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.schedule import service
 from kaguan.outbox.schedule.due import latest_until, next_after
 from kaguan.outbox.schedule.service import Schedules
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.product.task_types import TASK_TYPES
-from kaguan.telemetry.metrics import Metrics
 from kaguan.words.errors import Code, DomainError
 from relay.__main__ import main
 from tests.support.eventually import eventually
