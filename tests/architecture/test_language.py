@@ -6,7 +6,10 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from operator import attrgetter
 
 from tests.support.repository import ROOT, texts, tracked
 
@@ -21,6 +24,7 @@ COMMENTS = {
     ".css": re.compile(r"/\*(.*?)\*/", re.DOTALL),
     ".html": re.compile(r"\{#(.*?)#\}", re.DOTALL),
 }
+ROLE = re.compile(r":(?:func|class|mod|data|attr|meth|exc):`((?:kaguan|api|relay|workers)\.[\w.]+)`")
 LOGGERS = {"log", "logger", "_log", "structlog.get_logger()"}
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
@@ -93,3 +97,36 @@ def test_comments_of_other_languages_are_chinese_too() -> None:
         for comment in pattern.findall((ROOT / name).read_text("utf-8"))
     ]
     assert [(name, comment) for name, comment in written if is_foreign(comment)] == []
+
+
+def unknown_names(sources: Mapping[str, str]) -> list[str]:
+    """说到的名字（:func:`…`、:class:`…`、:mod:`…`）里没有的。"""
+    named = ((name, role) for name, text in sources.items() for role in ROLE.findall(text))
+    return [f"{name}: {role}" for name, role in named if not _is_there(role)]
+
+
+def _is_there(name: str) -> bool:
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        module = ".".join(parts[:length])
+        if _importable(module):
+            try:
+                attrgetter(".".join(parts[length:]) or "__name__")(import_module(module))
+            except AttributeError:
+                return False
+            return True
+    return False
+
+
+def _importable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def test_every_name_that_a_docstring_points_at_exists() -> None:
+    assert unknown_names({"a.py": "见 :mod:`kaguan.words` 与 :func:`kaguan.words.errors.nothing`"}) == [
+        "a.py: kaguan.words.errors.nothing"
+    ]
+    assert unknown_names(texts("src")) == []

@@ -38,7 +38,9 @@ def refuse_outside_transaction(connection: Connection) -> None:
 
 
 async def cancel(connection: Connection, task_id: UUID, actor: str, after_commit: AfterCommit = at_once) -> TaskStatus:
-    """取消任务，放行同键的下一个；提交之后应按门铃。``after_commit`` 见 :func:`kaguan.outbox.acceptance.accept`。
+    """取消任务，放行同键的下一个；提交之后应按门铃。
+
+    ``after_commit`` 见 :func:`kaguan.outbox.accept.acceptance.accept_one`。
 
     先锁住，取消的语句才看得见等锁的工夫里写下的（再试一次的发件箱行）。
     返回之后的状态：正在运行的仍是 running，处理器会在安全点停下；先前的外部调用下落不明的是 uncertain。
