@@ -3,45 +3,44 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from kaguan.cli import configuration, migrations, outbox, processes, schedules, sims, tasks, tokens
-from kaguan.cli.doctor import doctor
-from kaguan.cli.failure import explain
-from kaguan.cli.printing import echo
-from kaguan.config.model import Logging
-from kaguan.logging.setup import configure_logging
+from kaguan.cli.tree import HELP, Root
+from kaguan.cli.wording import say
 from kaguan.product.exit_codes import ExitCode
-from kaguan.words.printable import LINES
-
-EPILOG = f"退出码：{'；'.join(f'{code} {code.meaning}' for code in ExitCode)}。"
+from kaguan.words.printable import LINES, printable
 
 app = typer.Typer(
     name="kaguan",
-    help="卡管：物联网卡管理后端。应答 2xx 的工作一定做完。",
-    epilog=EPILOG,
+    cls=Root,
+    context_settings=HELP,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-processes.register(app)
-app.add_typer(migrations.app, name="migrate")
-app.add_typer(tokens.app, name="token")
-app.add_typer(tasks.app, name="task")
-app.add_typer(sims.app, name="sim")
-app.add_typer(outbox.app, name="outbox")
-app.add_typer(schedules.app, name="schedule")
-app.command(name="doctor")(doctor)
-app.add_typer(configuration.app, name="config")
+
+
+def _tell_version(asked: bool) -> None:  # noqa: FBT001 typer 按位置给
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415 少有人问，别的命令不必付
+
+        typer.echo(f"kaguan {version('kaguan')}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="version")]
+
+
+@app.callback()
+def root(*, version: Version = False) -> None:
+    """根上的选项。"""
 
 
 def main() -> None:
     """入口。结果在标准输出；日志（警告以上）与错误在标准错误，``--json`` 的输出因此总能被程序读。"""
-    with configure_logging(Logging(level="WARNING", format="console"), "cli"):
-        code = _run()
-    sys.exit(code)
+    sys.exit(_run())
 
 
 def _run() -> int:
@@ -52,13 +51,19 @@ def _run() -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)  # 哪条命令用错了，就指给它的帮助
         command = "kaguan" if context is None else context.command_path
-        echo(f"用法有误：{error.format_message()}；请看 `{command} --help`", LINES, err=True)
+        _complain(say("usage", error=error.format_message(), command=command))
         return ExitCode.USAGE
     except Exception as error:  # 命令行的边缘：认得的译成一行，不认得的原样抛出
+        from kaguan.cli.failure import explain  # noqa: PLC0415 出了错才用得着
+
         failure = explain(error)
         if failure is None:
             raise
         message, code = failure
-        echo(message, LINES, err=True)
+        _complain(message)
         return code
     return int(result or 0)
+
+
+def _complain(message: str) -> None:
+    typer.echo(printable(message, LINES), err=True)

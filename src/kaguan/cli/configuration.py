@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import typer
 from pydantic import BaseModel, SecretStr
 
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json
+from kaguan.cli.tree import group
+from kaguan.cli.wording import joined, say
 from kaguan.config import load_settings
 from kaguan.config.production import WORKER_SECRETS
 from kaguan.product.task_types import check_settings
 
-app = typer.Typer(help="配置。", no_args_is_help=True)
+app = group("config")
 MASK = "********"
 
 
 @app.callback()
-def group() -> None:
-    """配置。"""
+def config() -> None:
+    """只有一条命令，也成一组。"""
 
 
 @app.command()
 def show(*, as_json: AsJson = False) -> None:
-    """全部键与当前值；密钥只说有没有，没有的由用它的进程启动时要。"""
     settings = load_settings()
     check_settings(settings)
     values = dict(flatten(settings, "KAGUAN_"))
@@ -34,7 +34,7 @@ def show(*, as_json: AsJson = False) -> None:
         print_facts(values)
         absent = [key for key in WORKER_SECRETS if not values[key]]
         if settings.env.is_hardened and absent:
-            echo(f"这里没有给 {'、'.join(absent)}：只有 worker 要（运营商的，用哪一家才要哪一家的），别的进程不必有")
+            echo(say("absent", keys=joined(absent)))
 
 
 def flatten(group: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:

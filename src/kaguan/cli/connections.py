@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from kaguan.cli.finding import Finding
 from kaguan.cli.session import open_connection
+from kaguan.cli.wording import joined, say
 from kaguan.config import Settings
 from kaguan.config.model import Database
 from kaguan.database import connecting
@@ -20,7 +21,6 @@ from kaguan.presence.census import take_census
 from kaguan.queues.client import open_redis
 from kaguan.verdict.judging import QUIET
 
-LISTENING, BUDGET = "监听", "连接数"
 HEARD_TIMEOUT = 2.0  # 秒
 TRIES = 3  # 次次都要听见：PgBouncer 的事务池百次里有一两次不收回服务器连接，碰巧听得见
 COMMANDS = 10  # 留给人、迁移、备份：命令一条，迁移与 pg_basebackup 各两条
@@ -54,11 +54,11 @@ class Room:
 
 async def examine_listening(settings: Settings) -> Finding | None:
     """在听的地方听，从平常的连接按一下；没有数据库可问就不说。"""
-    config = settings.database.listening
+    config, part = settings.database.listening, say("listening")
     if not settings.database.url.get_secret_value():
         return None
     if config is None:
-        return Finding(LISTENING, ok=True, detail="KAGUAN_DATABASE__LISTEN_URL 是 off：不听，吊销的令牌至多晚半秒失效")
+        return Finding(part, ok=True, detail=say("listening_off"))
     try:
         heard = True
         for _ in range(TRIES):
@@ -66,13 +66,11 @@ async def examine_listening(settings: Settings) -> Finding | None:
     except psycopg.Error as error:
         if config is settings.database:
             return None  # PostgreSQL 那一项已经说了
-        reason, advice = str(error).splitlines()[0], "请检查 KAGUAN_DATABASE__LISTEN_URL"
-        return Finding(LISTENING, ok=False, detail=reason, advice=advice)
+        reason, advice = str(error).splitlines()[0], say("check", key="KAGUAN_DATABASE__LISTEN_URL")
+        return Finding(part, ok=False, detail=reason, advice=advice)
     if heard:
-        return Finding(LISTENING, ok=True, detail="听得见通知")
-    advice = "把 KAGUAN_DATABASE__LISTEN_URL 设为直连的地址，或设为 off"
-    detail = "听不见通知：多半经了事务模式的连接池，吊销的令牌至多晚半秒失效"
-    return Finding(LISTENING, ok=True, detail=detail, advice=advice, attention=True)
+        return Finding(part, ok=True, detail=say("hears"))
+    return Finding(part, ok=True, detail=say("deaf"), advice=say("listen_directly"), attention=True)
 
 
 async def _hears(settings: Settings, config: Database) -> bool:
@@ -129,20 +127,20 @@ def at_most(config: Database, role: str, *, pooled: bool = False) -> int:
 def _compare(settings: Settings, processes: Counter[str], room: Room, *, pooled: bool) -> Finding:
     each = {role: at_most(settings.database, role, pooled=pooled) for role in processes}
     wanted = sum(count * each[role] for role, count in processes.items()) + COMMANDS
-    parts = "、".join(f"{role} {count} × {each[role]}" for role, count in processes.items())
-    detail = f"至多开 {wanted} 条（{parts}，命令、迁移、备份 {COMMANDS}）"
+    parts = joined([f"{role} {count} × {each[role]}" for role, count in processes.items()])
+    part, detail = say("budget"), say("at_most", wanted=wanted, parts=parts, commands=COMMANDS)
     if pooled:
-        detail = f"{detail}，都经连接池"
+        detail += say("pooled")
         if wanted <= POOLER_CLIENTS:
-            return Finding(BUDGET, ok=True, detail=detail)
-        advice = f"连接池的 max_client_conn（PgBouncer 出厂 {POOLER_CLIENTS}）应 ≥ {wanted}"
-        return Finding(BUDGET, ok=True, detail=detail, advice=advice, attention=True)
-    detail = f"{detail}，服务器许 {room.allowed} 条，别的程序占着 {room.others} 条"
+            return Finding(part, ok=True, detail=detail)
+        advice = say("raise_pooler", factory=POOLER_CLIENTS, wanted=wanted)
+        return Finding(part, ok=True, detail=detail, advice=advice, attention=True)
+    detail += say("room", allowed=room.allowed, others=room.others)
     spare = room.allowed - room.others
     if wanted <= spare:
-        return Finding(BUDGET, ok=True, detail=detail)
+        return Finding(part, ok=True, detail=detail)
     fixed = wanted - processes.total() * settings.database.pool_max
     fits = (spare - fixed) // processes.total()
-    fewer = f"把 KAGUAN_DATABASE__POOL_MAX 降到 {fits}，或" if fits > 0 else ""
-    advice = f"{fewer}把 max_connections（或角色、库的上限）加 {wanted - spare}，或在前面放 PgBouncer"
-    return Finding(BUDGET, ok=True, detail=detail, advice=advice, attention=True)
+    fewer = say("fewer", fits=fits) if fits > 0 else ""
+    advice = say("raise_server", fewer=fewer, more=wanted - spare)
+    return Finding(part, ok=True, detail=detail, advice=advice, attention=True)

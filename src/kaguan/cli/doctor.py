@@ -16,7 +16,9 @@ from kaguan.cli.finding import Finding
 from kaguan.cli.printing import AsJson, echo, print_json
 from kaguan.cli.session import open_connection
 from kaguan.cli.standbys import examine_standbys
-from kaguan.cli.symptoms import LEVELS, Symptom, examine_pipeline
+from kaguan.cli.symptoms import Symptom, examine_pipeline
+from kaguan.cli.tree import group
+from kaguan.cli.wording import joined, say
 from kaguan.config import Settings, load_settings
 from kaguan.config.addresses import split_address
 from kaguan.config.production import CONTROL_CENTER_KEY, ONELINK_PASSWORD, SMTP_URL
@@ -37,27 +39,27 @@ MINIMUM_POSTGRES = 150_000  # server_version_num：15
 POSTGRES, REDIS = "PostgreSQL", "Redis"
 DEPENDENCIES = {POSTGRES: ConcernCode.DATABASE, REDIS: ConcernCode.REDIS}  # 检查的与判断里的是同一个
 DEFAULT_PORTS = {"http": 80, "https": 443}
-START_HINT = "请先运行 kaguan up，或给出"
 SMTP_ADVICE = {
-    Step.CONNECT: "请检查 KAGUAN_SMTP__URL 的主机与端口、邮件服务器与防火墙",
-    Step.TLS: "证书由自己的 CA 签发的，把 CA 写进 KAGUAN_SMTP__CA_FILE；"
-    "否则请检查证书的主机名与期限、KAGUAN_SMTP__URL 的协议（smtp:// 或 smtps://）与 KAGUAN_SMTP__STARTTLS",
-    Step.GREETING: "请检查 KAGUAN_SMTP__URL 的端口与协议（smtp:// 或 smtps://）、邮件服务器是否许可本机",
-    Step.LOGIN: "请检查 KAGUAN_SMTP__URL 里的用户与密码（特殊字符要百分号编码）",
+    Step.CONNECT: "smtp_connect",
+    Step.TLS: "smtp_tls",
+    Step.GREETING: "smtp_greeting",
+    Step.LOGIN: "smtp_login",
 }
 
+app = group("doctor")
 
+
+@app.command()
 def doctor(*, as_json: AsJson = False) -> None:
-    """检查每个依赖与此刻的情形并说清怎么办；有不正常的退出码为 3，要留意的不算。"""
     settings = load_settings()
     findings, symptoms = asyncio.run(_examine_all(settings))
     if as_json:
         print_json([asdict(finding) for finding in findings] + [asdict(symptom) for symptom in symptoms])
     else:
         for finding in findings:
-            echo(f"{LEVELS[finding.level]}  {finding.said}")
+            echo(f"{say(finding.level)}  {finding.said}")
         for symptom in symptoms:
-            echo(f"{LEVELS[symptom.level]}  {symptom.said}")
+            echo(f"{say(symptom.level)}  {symptom.said}")
     if not (all(finding.ok for finding in findings) and all(symptom.ok for symptom in symptoms)):
         raise typer.Exit(ExitCode.DEPENDENCY)
 
@@ -88,14 +90,16 @@ async def _examine(settings: Settings) -> list[Finding]:
             carriers.control_center.api_key,
         ),
     ]
-    configuration = Finding("配置", ok=True, detail=f"环境 {settings.env}，数据目录 {settings.data_dir}")
+    configuration = Finding(
+        say("configuration"), ok=True, detail=say("place", env=settings.env, directory=settings.data_dir)
+    )
     return [configuration, *(finding for finding in await asyncio.gather(*checks) if finding is not None)]
 
 
 async def _postgres(settings: Settings) -> Finding:
     part = POSTGRES
     if not settings.database.url.get_secret_value():
-        return Finding(part, ok=False, detail="没有地址", advice=f"{START_HINT} KAGUAN_DATABASE__URL")
+        return Finding(part, ok=False, detail=say("no_address"), advice=say("start", key="KAGUAN_DATABASE__URL"))
     from kaguan.database import migrate  # noqa: PLC0415 见其模块说明
 
     try:
@@ -105,18 +109,16 @@ async def _postgres(settings: Settings) -> Finding:
         found = migrate.status(settings.database.url.get_secret_value())
     except psycopg.Error as error:
         reason = str(error).splitlines()[0]
-        return Finding(part, ok=False, detail=reason, advice="请检查服务器是否在运行、KAGUAN_DATABASE__URL 是否正确")
+        return Finding(part, ok=False, detail=reason, advice=say("are_running", key="KAGUAN_DATABASE__URL"))
     if version < MINIMUM_POSTGRES:
-        return Finding(part, ok=False, detail=f"版本 {version}", advice="需要 PostgreSQL 15 或更新")
-    detail = f"版本 {version // 10_000}，迁移在 {found.current}"
+        return Finding(part, ok=False, detail=say("version", version=version), advice=say("newer_postgres"))
+    detail = say("postgres", version=version // 10_000, revision=found.current)
     if not found.up_to_date:
-        forward = f"代码要求 {found.head}：请运行 kaguan migrate up"
+        forward = say("migrate", head=found.head)
         advice = migrate.START_ANEW if migrate.is_unreleased(found.current) else forward
         return Finding(part, ok=False, detail=detail, advice=advice)
     if abs(skew) > MAX_SKEW:
-        return Finding(
-            part, ok=False, detail=f"{detail}，与本机的时钟差 {abs(skew):.0f} 秒", advice="请在两边都开时钟同步"
-        )
+        return Finding(part, ok=False, detail=detail + say("skew", seconds=abs(skew)), advice=say("synchronise"))
     return Finding(part, ok=True, detail=detail)
 
 
@@ -132,8 +134,8 @@ async def _durability(settings: Settings) -> Finding | None:
         return None
     if not unsafe:
         return None
-    advice = "请改为 on：停电、崩溃会丢已答复的提交，丢了也看不出（只有开发用的库可以不管）"
-    return Finding("落盘", ok=True, detail=f"{'、'.join(unsafe)} 是 off", advice=advice, attention=True)
+    detail = say("is_off", names=joined(unsafe))
+    return Finding(say("durability"), ok=True, detail=detail, advice=say("flush"), attention=True)
 
 
 async def _tokens(settings: Settings) -> Finding | None:
@@ -148,14 +150,14 @@ async def _tokens(settings: Settings) -> Finding | None:
     taken = sorted({row.name for row in rows if row.revoked_at is None and row.name in RESERVED})
     if not taken:
         return None
-    advice = "这是系统自己的名义，持有者占得住定时计划的请求号与有序键：请吊销，换个名字再发"
-    return Finding("令牌", ok=False, detail=f"有效的令牌叫 {'、'.join(taken)}", advice=advice)
+    detail = say("token_named", names=joined(taken))
+    return Finding(say("tokens"), ok=False, detail=detail, advice=say("revoke_it"))
 
 
 async def _redis(settings: Settings) -> Finding:
     part = REDIS
     if not settings.redis.url.get_secret_value():
-        return Finding(part, ok=False, detail="没有地址", advice=f"{START_HINT} KAGUAN_REDIS__URL")
+        return Finding(part, ok=False, detail=say("no_address"), advice=say("start", key="KAGUAN_REDIS__URL"))
     client = build_client(settings.redis)
     try:
         server = await client.info("server")
@@ -163,22 +165,23 @@ async def _redis(settings: Settings) -> Finding:
         strangers = await foreign(client)
     except RedisError as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return Finding(part, ok=False, detail=reason, advice="请检查服务器是否在运行、KAGUAN_REDIS__URL 是否正确")
+        return Finding(part, ok=False, detail=reason, advice=say("are_running", key="KAGUAN_REDIS__URL"))
     finally:
         await client.aclose()
     policy = memory.get("maxmemory_policy")
-    detail = f"版本 {server.get('valkey_version') or server.get('redis_version')}，maxmemory-policy {policy}"
+    version = server.get("valkey_version") or server.get("redis_version")
+    detail = say("redis", version=version, policy=policy)
     if policy != EVICTION_POLICY:
-        return Finding(part, ok=False, detail=detail, advice=f"请设为 {EVICTION_POLICY}：淘汰键等于丢掉投递")
+        return Finding(part, ok=False, detail=detail, advice=say("evicts", policy=EVICTION_POLICY))
     if strangers:
-        advice = "别的程序写过：请各用各的库号，或用 ACL 隔开；relay、worker 碰到就换成自己的，当作丢过数据"
-        return Finding(part, ok=False, detail=f"{detail}，{'、'.join(strangers)} 不是我们的类型", advice=advice)
+        detail += say("strange", keys=joined(strangers))
+        return Finding(part, ok=False, detail=detail, advice=say("strangers"))
     return Finding(part, ok=True, detail=detail)
 
 
 def _elsewhere(part: str, key: str) -> Finding:
     """生产里只有 worker 有的秘密；少了它，worker 自己不启动。"""
-    return Finding(part, ok=True, detail=f"这里没有给 {key}，只有 worker 要它；不查，到 worker 那里查")
+    return Finding(part, ok=True, detail=say("elsewhere", key=key))
 
 
 async def _smtp(settings: Settings) -> Finding:
@@ -187,34 +190,36 @@ async def _smtp(settings: Settings) -> Finding:
     if not url:
         if settings.env.is_hardened:
             return _elsewhere(part, SMTP_URL)
-        return Finding(part, ok=False, detail="没有地址", advice=f"{START_HINT} {SMTP_URL}")
+        return Finding(part, ok=False, detail=say("no_address"), advice=say("start", key=SMTP_URL))
     try:
         relay, helo = parse_relay_host(url), helo_name(config.sender)
     except (ValueError, UnsendableError) as error:
-        return Finding(part, ok=False, detail=str(error), advice="请改正配置")
+        return Finding(part, ok=False, detail=str(error), advice=say("mend"))
     try:
         link = await open_link(relay, config, trust(config), helo)
     except UnreachableError as error:
-        code = f"（{error.code}）" if error.code else ""
-        return Finding(part, ok=False, detail=f"{relay.name} {error}{code}", advice=SMTP_ADVICE[error.step])
-    encryption = link.tls_version or "未加密"
+        code = f" ({error.code})" if error.code else ""
+        return Finding(part, ok=False, detail=f"{relay.name} {error}{code}", advice=say(SMTP_ADVICE[error.step]))
+    encryption = link.tls_version or say("unencrypted")
     await link.close()
-    login = "不登录" if relay.username is None else "登录成功"
-    return Finding(part, ok=True, detail=f"{relay.name}，{encryption}，{login}")
+    login = say("no_login" if relay.username is None else "logged_in")
+    return Finding(part, ok=True, detail=joined([relay.name, encryption, login]))
 
 
 async def _carrier(settings: Settings, name: str, secret_key: str, url: str, secret: SecretStr) -> Finding:
     """没有地址就是没有用这一家，不算异常；worker 也是这样认的（``carriers.build``）。"""
-    part, key = f"运营商 {name}", f"KAGUAN_CARRIERS__{name.upper()}__BASE_URL"
+    part, key = say("carrier", name=name), f"KAGUAN_CARRIERS__{name.upper()}__BASE_URL"
     if url and settings.env.is_hardened and not secret.get_secret_value():
         return _elsewhere(part, secret_key)
     if not url:
-        return Finding(part, ok=True, detail=f"没有配置（{key} 是空的），不查")
+        return Finding(part, ok=True, detail=say("unused", key=key))
     try:
         parts = split_address(url)
     except ValueError as error:
-        return Finding(part, ok=False, detail=str(error), advice=f"请改正 {key}")
+        return Finding(part, ok=False, detail=str(error), advice=say("mend_key", key=key))
     host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
     if await is_listening(port, host):
         return Finding(part, ok=True, detail=f"{host}:{port}")
-    return Finding(part, ok=False, detail=f"{host}:{port} 连不上", advice=f"请检查 {key} 与网络")
+    return Finding(
+        part, ok=False, detail=say("unreachable", host=host, port=port), advice=say("check_network", key=key)
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 from redis.exceptions import RedisError
 
-from kaguan.cli.printing import reader_language
+from kaguan.cli.wording import reader_language, say
 from kaguan.config import ConfigurationError
 from kaguan.database.pool import DatabaseUnavailableError
 from kaguan.product.exit_codes import ExitCode
@@ -35,23 +35,20 @@ def explain(error: Exception) -> tuple[str, ExitCode] | None:
 
 
 def _refusal(error: DomainError, language: str) -> str:
-    colon, comma = (": ", "; ") if language == "en" else ("：", "；")
     told = [item.render(language) for item in error.fields]
-    return comma.join(f"{item['field']}{colon}{item['reason']}" for item in told) or error.text(language)
+    return say("then").join(say("field", **item) for item in told) or error.text(language)
 
 
 def _explain_dependency(error: Exception) -> tuple[str, ExitCode] | None:
     match error:
         case psycopg.OperationalError() | DatabaseUnavailableError():
-            advice = "请检查 KAGUAN_DATABASE__URL，或先运行 kaguan up"
-            return f"PostgreSQL 不可用：{_first_line(error)}；{advice}", ExitCode.DEPENDENCY
+            return say("postgres_away", reason=_first_line(error)), ExitCode.DEPENDENCY
         case psycopg.errors.UndefinedTable():
-            return "数据库还没有迁移；请运行 kaguan migrate up", ExitCode.FAILURE
+            return say("not_migrated"), ExitCode.FAILURE
         case psycopg.errors.UndefinedColumn():
-            return "数据库的版本与程序不合；请运行 kaguan migrate status 看差在哪里", ExitCode.FAILURE
+            return say("other_version"), ExitCode.FAILURE
         case RedisError() | QueueUnavailableError():
-            advice = "请检查 KAGUAN_REDIS__URL，或先运行 kaguan up"
-            return f"Redis 不可用：{_first_line(error)}；{advice}", ExitCode.DEPENDENCY
+            return say("redis_away", reason=_first_line(error)), ExitCode.DEPENDENCY
         case _:
             return None
 

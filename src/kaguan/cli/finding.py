@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kaguan.cli.wording import say
 from kaguan.verdict.model import Level
 
 
@@ -25,4 +26,5 @@ class Finding:
 
     @property
     def said(self) -> str:
-        return f"{self.part}：{self.detail}{f'；{self.advice}' if self.advice else ''}"
+        told = say("field", field=self.part, reason=self.detail)
+        return say("then").join([told, self.advice] if self.advice else [told])

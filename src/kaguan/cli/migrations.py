@@ -12,6 +12,8 @@ from kaguan.audit.command_line import audited
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, print_facts, print_json
 from kaguan.cli.session import database_url, with_database
+from kaguan.cli.tree import group
+from kaguan.cli.wording import say
 from kaguan.config import load_settings
 from kaguan.database.pool import Connection
 from kaguan.product.exit_codes import ExitCode
@@ -19,26 +21,23 @@ from kaguan.product.exit_codes import ExitCode
 if TYPE_CHECKING:
     from kaguan.database.migrate import Status
 
-app = typer.Typer(help="数据库迁移（Alembic）。", no_args_is_help=True)
+app = group("migrate")
 
-Revision = Annotated[str, typer.Argument(help="版本号；head 最新，-1 上一版，base 空库")]
+Revision = Annotated[str, typer.Argument(help="revision")]
 
 
 @app.command()
 def up(revision: Revision = "head", *, as_json: AsJson = False) -> None:
-    """升级。"""
     _change("upgrade", revision, as_json=as_json)
 
 
 @app.command()
 def down(revision: Revision, *, as_json: AsJson = False) -> None:
-    """降级；会丢掉那之后加的表与列。"""
     _change("downgrade", revision, as_json=as_json)
 
 
 @app.command()
 def status(*, as_json: AsJson = False) -> None:
-    """库里的版本与代码要求的版本；不一致时退出码为 1。"""
     from kaguan.database import migrate  # noqa: PLC0415 见其模块说明
 
     url = database_url(load_settings())
@@ -55,11 +54,11 @@ def _change(direction: Literal["upgrade", "downgrade"], revision: str, *, as_jso
     try:
         (migrate.upgrade if direction == "upgrade" else migrate.downgrade)(url, revision)
     except migrate.UnknownRevisionError as error:
-        raise CommandError(f"没有版本 {revision}：{error}；`kaguan migrate status` 看在哪", ExitCode.USAGE) from None
+        raise CommandError(say("no_revision", revision=revision, error=error), ExitCode.USAGE) from None
     except migrate.UnreleasedError as error:
         raise CommandError(str(error)) from None
     except migrate.BusyError as error:
-        raise CommandError(f"{error}；做完之后再来") from None
+        raise CommandError(say("come_back", error=error)) from None
     found = migrate.status(url)
     if found.current != before:
         with suppress(UndefinedTable, UndefinedColumn):  # 退到了还没有审计的版本，或它还没有这些列
@@ -76,5 +75,5 @@ def _report(found: Status, *, as_json: bool) -> bool:
     if as_json:
         print_json(facts)
     else:
-        print_facts({"库里的版本": found.current, "代码的版本": found.head, "一致": found.up_to_date})
+        print_facts({say(name): value for name, value in facts.items()})
     return found.up_to_date

@@ -14,9 +14,10 @@ import typer
 from kaguan.audit.actions import TASK_REPLAY
 from kaguan.audit.command_line import actor, audited
 from kaguan.cli.failure import CommandError
-from kaguan.cli.printing import AsJson, echo, print_json, print_table, reader_language
+from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.progress import following
 from kaguan.cli.session import with_database
+from kaguan.cli.wording import reader_language, say
 from kaguan.config import load_settings
 from kaguan.database.pool import Connection, transaction
 from kaguan.outbox.operate import replay as replaying
@@ -32,10 +33,10 @@ from kaguan.words.units import HOUR
 
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 MOST = 100_000  # 一次至多重放几个；分批做
-PREVIEWED = {"task_id": "任务", "type": "类型", "last_error": "原因", "finished_at": "结束"}
+PREVIEWED = ("task_id", "type", "last_error", "finished_at")
 
-Wait = Annotated[bool, typer.Option("--wait", help="等到有结局；失败则退出码 1")]
-Timeout = Annotated[float, typer.Option("--timeout", min=1, help="至多等几秒")]
+Wait = Annotated[bool, typer.Option("--wait", help="wait")]
+Timeout = Annotated[float, typer.Option("--timeout", min=1, help="timeout")]
 PATIENCE = float(HOUR)
 
 
@@ -53,10 +54,10 @@ def wait_for(task_ids: Sequence[UUID], seconds: float, *, as_json: bool) -> list
     try:
         found = with_database(work, atomic=False)
     except TimeoutError:
-        raise CommandError(f"{seconds:g} 秒之后还没有结局；任务仍在进行，`kaguan task watch` 可以接着看") from None
+        raise CommandError(say("still_going", seconds=seconds)) from None
     missing = set(task_ids) - {task.id for task in found}
     if missing:
-        raise CommandError(f"没有任务 {min(missing)}")
+        raise CommandError(say("no_task", task=min(missing)))
     return found
 
 
@@ -66,46 +67,44 @@ def report(found: Sequence[Watched], *, as_json: bool) -> None:
         print_json([{"task_id": task.id, "type": task.type, "status": task.status} for task in found])
     else:
         for task in found:
-            echo(f"任务 {task.id} 现在是 {task.status}")
+            echo(say("now", task=task.id, status=task.status))
     if any(task.status != TaskStatus.SUCCEEDED for task in found):
         raise typer.Exit(ExitCode.FAILURE)
 
 
 def watch_tasks(
-    task_ids: Annotated[list[UUID], typer.Argument(help="任务号，可给几个")],
+    task_ids: Annotated[list[UUID], typer.Argument(help="task_ids")],
     seconds: Timeout = PATIENCE,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """看着任务做，直到有结局。"""
     report(wait_for(task_ids, seconds, as_json=as_json), as_json=as_json)
 
 
 def replay(  # noqa: PLR0913 一个参数一个选项
-    status: Annotated[TaskStatus, typer.Option(help="failed 或 uncertain")] = TaskStatus.FAILED,
-    task_type: Annotated[TypeName | None, typer.Option("--type", help="类型")] = None,
+    status: Annotated[TaskStatus, typer.Option(help="replayable")] = TaskStatus.FAILED,
+    task_type: Annotated[TypeName | None, typer.Option("--type", help="type")] = None,
     *,
-    queue: Annotated[Priority | None, typer.Option(help="队列")] = None,
-    error: Annotated[str | None, typer.Option(help="错误原因里的一段字，或其中任一个代号")] = None,
-    reason: Annotated[str | None, typer.Option(help="整个错误原因（空白归一、前 200 字）；空串即没有原因的")] = None,
+    queue: Annotated[Priority | None, typer.Option(help="queue")] = None,
+    error: Annotated[str | None, typer.Option(help="error")] = None,
+    reason: Annotated[str | None, typer.Option(help="reason")] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(formats=MOMENTS, metavar="时刻", help="受理不早于，如 2026-01-31；KAGUAN_TIME_ZONE 的"),
+        typer.Option(formats=MOMENTS, metavar="moment", help="since"),
     ] = None,
-    until: Annotated[datetime | None, typer.Option(formats=MOMENTS, metavar="时刻", help="受理早于")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=MOST, help="至多几个")] = 100,
-    rate: Annotated[float, typer.Option(min=0.1, max=REPLAY_RATE_LIMIT, help="每秒至多几个")] = 50.0,
+    until: Annotated[datetime | None, typer.Option(formats=MOMENTS, metavar="moment", help="until")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="limit")] = 100,
+    rate: Annotated[float, typer.Option(min=0.1, max=REPLAY_RATE_LIMIT, help="rate")] = 50.0,
     seconds: Timeout = PATIENCE,
-    run: Annotated[bool, typer.Option("--run", "--yes", help="不问，真做；不给就先看会选中谁")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="只看，不问做不做")] = False,
+    run: Annotated[bool, typer.Option("--run", "--yes", help="run")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="dry_run")] = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
-    """按条件重放：先看会选中谁；在终端里接着问，答是就只重放看到的那些。不在终端里的加 --run 真做。"""
     if status not in RETRYABLE:
-        raise CommandError(f"{status} 状态的任务不能重放：允许 failed、uncertain", ExitCode.USAGE)
+        raise CommandError(say("not_replayable", status=status), ExitCode.USAGE)
     if run and dry_run:
-        raise CommandError("--run 与 --dry-run 只能给一个", ExitCode.USAGE)
+        raise CommandError(say("run_or_dry_run"), ExitCode.USAGE)
     wanted = replaying.Replay(
         status=status,
         type=task_type,
@@ -122,7 +121,7 @@ def replay(  # noqa: PLR0913 一个参数一个选项
         selected = _preview(wanted, as_json=as_json)
         if dry_run or as_json or not selected.shown or not (sys.stdin.isatty() and sys.stdout.isatty()):
             return
-        if not typer.confirm(f"重放这 {len(selected.shown)} 个？"):
+        if not typer.confirm(say("replay_these", count=len(selected.shown))):
             return
 
     done = with_database(partial(_run, wanted, selected), atomic=False)
@@ -151,8 +150,8 @@ def _done(done: replaying.Replayed, seconds: float, *, wait: bool, as_json: bool
             {"dry_run": False, "replayed": len(done.task_ids), "skipped": done.skipped, "last_due": done.last_due}
         )
     else:
-        skipped = f"；另有 {done.skipped} 个没有重放：已不是看到时的样子，或正被别人处理" if done.skipped else ""
-        echo(f"已重放 {len(done.task_ids)} 个任务{skipped}")
+        said = "replayed_some" if done.skipped else "replayed"
+        echo(say(said, count=len(done.task_ids), skipped=done.skipped))
 
 
 def _preview(wanted: replaying.Replay, *, as_json: bool) -> Selection:
@@ -162,14 +161,12 @@ def _preview(wanted: replaying.Replay, *, as_json: bool) -> Selection:
         return found.selection
     language = reader_language()
     reasons = [row | {"last_error": Reason.of(row["last_error"] or {}).text(language)} for row in found.matched]
-    print_table(PREVIEWED, reasons, "没有符合条件的任务")
+    print_table("replay", PREVIEWED, reasons)
     if found.matched:
-        listed = f"，以上列了 {len(found.matched)} 个" if found.total > len(found.matched) else ""
-        matching = f"超过 {MOST}" if found.matching > MOST else str(found.matching)
-        more = (
-            f"（符合条件的不止这些：有 {matching} 个，被 --limit 截在最老的 {found.total} 个）" if found.limited else ""
-        )
-        echo(f"会重放 {found.total} 个{more}{listed}；加 --run 真做")
+        matching = say("more_than", count=MOST) if found.matching > MOST else str(found.matching)
+        more = say("limited", matching=matching, total=found.total) if found.limited else ""
+        shown = say("shown", count=len(found.matched)) if found.total > len(found.matched) else ""
+        echo(say("would_replay", total=found.total, more=more, shown=shown))
     return found.selection
 
 

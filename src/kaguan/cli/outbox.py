@@ -11,23 +11,23 @@ from kaguan.audit.actions import OUTBOX_REDRIVE
 from kaguan.audit.command_line import audited
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
+from kaguan.cli.tree import group
+from kaguan.cli.wording import say
 from kaguan.database.pool import Connection
 from kaguan.outbox.operate import backlog
 from kaguan.outbox.recover import store
 from kaguan.outbox.vocabulary import PriorityRank
 
-app = typer.Typer(help="发件箱：待交付与重投。", no_args_is_help=True)
+app = group("outbox")
 
 COUNT_CAP = 1_000_000  # 数到这里为止：不在大表上数到底
 PAGE = 1_000
 CAUSE = "operator"
-COLUMNS = {"queue": "队列", "waiting": "待交付", "oldest_due_seconds": "最老的已等（秒）"}
+COLUMNS = ("queue", "waiting", "oldest_due_seconds")
 
 
 @app.command()
 def status(*, as_json: AsJson = False) -> None:
-    """每个队列还有多少待交付、最老的等了多久、搁置了多少。"""
-
     async def work(connection: Connection) -> dict[str, Any]:
         queues = [
             {
@@ -43,18 +43,16 @@ def status(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     else:
-        print_table(COLUMNS, found["queues"], "没有队列")
-        echo(f"搁置 {found['parked']} 行")
+        print_table("outbox", COLUMNS, found["queues"])
+        echo(say("parked", count=found["parked"]))
 
 
 @app.command()
 def redrive(
-    older: Annotated[float, typer.Option("--older-than", min=0, help="只动交出超过这么多秒的")] = 0.0,
+    older: Annotated[float, typer.Option("--older-than", min=0, help="older_than")] = 0.0,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """把已交出、还没有开始的任务全部重投（投递号加一，旧的投递作废，不会做两遍）。"""
-
     async def work(connection: Connection) -> int:
         cursor = await connection.execute("select clock_timestamp()")
         row = await cursor.fetchone()
@@ -74,4 +72,4 @@ def redrive(
     if as_json:
         print_json({"redriven": count})
     else:
-        echo(f"已重投 {count} 个任务")
+        echo(say("redriven", count=count))

@@ -11,16 +11,12 @@ from zoneinfo import ZoneInfo
 import orjson
 import typer
 
+from kaguan.cli.wording import catalogue, reader_language, say
 from kaguan.config import load_settings
 from kaguan.words.printable import LINES, printable
 from kaguan.words.zones import written
 
-AsJson = Annotated[bool, typer.Option("--json", help="输出 JSON")]
-
-
-def reader_language() -> str:
-    """原因与拒绝用哪种语言说。一条命令读一次配置，别一行一次。"""
-    return load_settings().language
+AsJson = Annotated[bool, typer.Option("--json", help="json")]
 
 
 def echo(text: str, kept: str = "", *, err: bool = False) -> None:
@@ -34,19 +30,20 @@ def print_json(value: object) -> None:
     echo(orjson.dumps(value, default=str, option=options).decode(), LINES)
 
 
-def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], empty: str) -> None:
-    """``columns`` 是键到表头；没有行就只说 ``empty``。"""
+def print_table(name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """``name`` 这张表的表头在目录里；没有行就只说没有。"""
+    texts = catalogue(reader_language())["table"][name]
     if not rows:
-        echo(empty)
+        echo(texts["none"])
         return
     zone = load_settings().zone
-    lines = [list(columns.values()), *([_cell(row.get(key), zone) for key in columns] for row in rows)]
+    lines = [[texts[key] for key in columns], *([_cell(row.get(key), zone) for key in columns] for row in rows)]
     widths = [max(_width(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
         cells = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
         echo("  ".join(cells).rstrip())
     if any(isinstance(row.get(key), datetime) for row in rows for key in columns):
-        echo(f"时间为 {zone.key}")
+        echo(say("zone", zone=zone.key))
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -64,7 +61,7 @@ def _cell(value: object, zone: ZoneInfo) -> str:
         case datetime():
             return written(value, zone)
         case bool():
-            return "是" if value else "否"
+            return say("yes") if value else say("no")
         case dict() | list():
             return orjson.dumps(value, default=str).decode()
         case float():

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kaguan.cli.tree import group
 from kaguan.config import Process, load_settings
 from kaguan.config.shipped import process_environment
 
@@ -15,23 +16,19 @@ PROCESSES = "KAGUAN_API__PROCESSES"
 # kaguan 不许导入前三个包，生产的命令又不许碰 kaguan.dev，所以换成它们的进程
 MODULES = {"api": "api", "relay": "relay", "worker": "workers", "up": "kaguan.dev.up"}
 
-
-def register(app: typer.Typer) -> None:
-    """把本文件的命令挂到 ``app``。"""
-    for command in (up, api, relay, worker, openapi):
-        app.command()(command)
+app = group("processes")
 
 
+@app.command()
 def up() -> None:
-    """在本机带起整套：PostgreSQL、Valkey、API、relay、worker、邮件收件端、运营商模拟器、跟踪查看器。"""
     load_settings(process=Process.WORKER)  # 配置有误，在这里就说；worker 要的最多
     _become("up")
 
 
+@app.command()
 def api(
-    processes: Annotated[int | None, typer.Option(min=1, max=64, help="进程数（KAGUAN_API__PROCESSES）")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, max=64, help="processes")] = None,
 ) -> None:
-    """HTTP 服务。"""
     if processes is not None:
         for spelling in [key for key in os.environ if key.upper() == PROCESSES]:
             del os.environ[spelling]  # 小写的也作数，不能与下面的打架
@@ -39,18 +36,18 @@ def api(
     _become("api")
 
 
+@app.command()
 def relay() -> None:
-    """把发件箱交给队列，并重投丢了的。"""
     _become("relay")
 
 
+@app.command()
 def worker() -> None:
-    """执行任务。"""
     _become("worker")
 
 
+@app.command()
 def openapi() -> None:
-    """打印 OpenAPI 3.1 文档（YAML，由 api 包生成）。"""
     _become_module("api.describe")
 
 

@@ -9,19 +9,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from kaguan.cli.wording import say
 from kaguan.outbox.operate.watching import Watched
 from kaguan.outbox.vocabulary import TaskStatus
-
-NAMES = {
-    TaskStatus.PENDING: "等待交付",
-    TaskStatus.QUEUED: "排队",
-    TaskStatus.RUNNING: "运行中",
-    TaskStatus.RETRYING: "等待重试",
-    TaskStatus.SUCCEEDED: "完成",
-    TaskStatus.FAILED: "失败",
-    TaskStatus.CANCELLED: "已取消",
-    TaskStatus.UNCERTAIN: "结局不明",
-}
 
 
 @contextmanager
@@ -50,12 +40,17 @@ def describe(tasks: list[Watched]) -> tuple[str, int, int | None, str]:
     if len(tasks) != 1:
         settled = sum(task.settled for task in tasks)
         failed = sum(task.status != TaskStatus.SUCCEEDED for task in tasks if task.settled)
-        return "任务", settled, len(tasks), f"{settled}/{len(tasks)}" + (f"，{failed} 个没做成" if failed else "")
+        return (
+            say("tasks"),
+            settled,
+            len(tasks),
+            f"{settled}/{len(tasks)}" + (say("undone", count=failed) if failed else ""),
+        )
     (task,) = tasks
     progress = task.progress or {}
     done, total = progress.get("done") or 0, progress.get("total")
     figures = f"{done}/{total}" if total else f"{done}"
     if total is None and progress.get("parts_total"):  # 总数不知道，份数知道
         done, total = progress["parts_done"], progress["parts_total"]
-        figures += f" 条，{done}/{total} 份"
-    return f"{task.type} {NAMES[TaskStatus(task.status)]}", done, total, figures
+        figures += say("parts", done=done, total=total)
+    return f"{task.type} {say(TaskStatus(task.status))}", done, total, figures

@@ -11,6 +11,7 @@ import psycopg
 from redis.exceptions import RedisError
 
 from kaguan.cli.failure import CommandError
+from kaguan.cli.wording import say
 from kaguan.config import Settings, load_settings
 from kaguan.database import connecting
 from kaguan.database.pool import Connection
@@ -32,10 +33,7 @@ def database_url(settings: Settings) -> str:
     """
     url = settings.database.url.get_secret_value()
     if not url:
-        raise CommandError(
-            "没有数据库地址；请先运行 kaguan up（用同一个 KAGUAN_DATA_DIR），或给出 KAGUAN_DATABASE__URL",
-            ExitCode.USAGE,
-        )
+        raise CommandError(say("no_database"), ExitCode.USAGE)
     return url
 
 
@@ -50,7 +48,7 @@ async def open_connection(settings: Settings) -> AsyncIterator[Connection]:
     async with await connecting.open_connection(settings.database, "cli") as connection:
         newest = await _newest(settings, connection) if connecting.has_several_hosts(url) else None
         if connecting.is_former(connection.history, newest):
-            raise CommandError("连上的是切换之前的主库，各进程跟的是更新的；先隔离它", ExitCode.DEPENDENCY)
+            raise CommandError(say("former_primary"), ExitCode.DEPENDENCY)
         yield connection
 
 

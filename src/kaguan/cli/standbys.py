@@ -6,13 +6,12 @@ import psycopg
 
 from kaguan.cli.finding import Finding
 from kaguan.cli.session import open_connection
+from kaguan.cli.wording import say
 from kaguan.config import Settings
 from kaguan.database.standbys import Standbys, ask_standbys
 
-PART = "备库"
 PATIENCE = 1.0  # 秒：在的备库用不了这么久
 WEAK = {"off", "local"}  # synchronous_commit 的这两种不等备库
-ADVICE = "请看备库与它的复制；它回不来，改空 synchronous_standby_names（从此提交不等它）再重载配置"
 
 
 async def examine_standbys(settings: Settings) -> Finding | None:
@@ -27,20 +26,19 @@ async def examine_standbys(settings: Settings) -> Finding | None:
 
 
 def _judged(standbys: Standbys) -> Finding:
+    part = say("standbys")
     if not standbys.names:
-        detail = "提交不等备库（synchronous_standby_names 是空的）：提升一个异步的备库，它没收到的就没有了"
-        return Finding(PART, ok=True, detail=detail)
+        return Finding(part, ok=True, detail=say("no_standby"))
     if standbys.level in WEAK:
-        detail = f"配了同步备库，而 synchronous_commit 是 {standbys.level}：提交不等它"
-        return Finding(PART, ok=True, detail=detail, advice="请改为 on", attention=True)
+        detail = say("standby_ignored", level=standbys.level)
+        return Finding(part, ok=True, detail=detail, advice=say("set_on"), attention=True)
     if standbys.longest > PATIENCE:
-        detail = f"提交在等同步备库 {standbys.names}，最久的等了 {standbys.longest:.0f} 秒：受理答 2002"
-        return Finding(PART, ok=False, detail=detail, advice=ADVICE)
+        detail = say("standby_waited_for", names=standbys.names, seconds=standbys.longest)
+        return Finding(part, ok=False, detail=detail, advice=say("see_standby"))
     if standbys.are_away:
         seen = standbys.attached + standbys.unseen
-        detail = f"同步备库 {standbys.names} 要 {standbys.wanted} 个，连着的只有 {seen} 个：提交要等它，受理会答 2002"
-        return Finding(PART, ok=False, detail=detail, advice=ADVICE)
+        detail = say("standby_away", names=standbys.names, wanted=standbys.wanted, seen=seen)
+        return Finding(part, ok=False, detail=detail, advice=say("see_standby"))
     if standbys.are_unknown:
-        detail = f"提交等同步备库 {standbys.names}；连着的是不是它，这个角色看不见（给它 pg_read_all_stats 就看得见）"
-        return Finding(PART, ok=True, detail=detail)
-    return Finding(PART, ok=True, detail=f"提交等同步备库 {standbys.names}，答应过的它都有")
+        return Finding(part, ok=True, detail=say("standby_unseen", names=standbys.names))
+    return Finding(part, ok=True, detail=say("standby_follows", names=standbys.names))

@@ -8,14 +8,12 @@ from datetime import datetime
 from functools import partial
 
 from kaguan.cli.session import open_connection
+from kaguan.cli.wording import say
 from kaguan.config import Settings
 from kaguan.queues.client import open_redis
 from kaguan.verdict import service
 from kaguan.verdict.model import Concern, Level, Parameters
 from kaguan.verdict.wording import Wording
-
-PART = "流水线"
-LEVELS = {Level.OK: "正常", Level.WARN: "留意", Level.BAD: "异常"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +32,9 @@ class Symptom:
 
     @property
     def said(self) -> str:
-        since = f"（自 {self.since:%H:%M:%S}）" if self.since else ""
-        return f"{self.part}：{self.detail}{since}{f'；{self.advice}' if self.advice else ''}"
+        since = say("since", since=self.since) if self.since else ""
+        told = say("field", field=self.part, reason=f"{self.detail}{since}")
+        return say("then").join([told, self.advice] if self.advice else [told])
 
 
 async def examine_pipeline(settings: Settings, told: Collection[str]) -> list[Symptom]:
@@ -45,14 +44,14 @@ async def examine_pipeline(settings: Settings, told: Collection[str]) -> list[Sy
     async with open_redis(settings.redis) as redis:
         _, verdict = await service.take(partial(open_connection, settings), redis, settings)
     if verdict.level is Level.OK:
-        return [Symptom(PART, ok=True, detail="一切正常", advice="", level=Level.OK)]
+        return [Symptom(say("pipeline"), ok=True, detail=say("all_well"), advice="", level=Level.OK)]
     return [_symptom(concern, settings) for concern in verdict.concerns if concern.code not in told]
 
 
 def _symptom(concern: Concern, settings: Settings) -> Symptom:
     wording = Wording(settings.language)
     return Symptom(
-        PART,
+        say("pipeline"),
         ok=concern.level is not Level.BAD,
         detail=wording.text(concern),
         advice=wording.advice(concern),

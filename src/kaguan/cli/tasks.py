@@ -11,8 +11,10 @@ import typer
 
 from kaguan.audit.command_line import actor, audited
 from kaguan.cli.operating import PATIENCE, Timeout, Wait, replay, report, wait_for, watch_tasks
-from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table, reader_language
+from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table
 from kaguan.cli.session import with_database
+from kaguan.cli.tree import group
+from kaguan.cli.wording import reader_language, say
 from kaguan.config import load_settings
 from kaguan.database.pool import AfterCommit, Connection, transaction
 from kaguan.outbox.operate import decisions
@@ -27,41 +29,26 @@ from kaguan.words.errors import not_found
 from kaguan.words.reasons import told
 from kaguan.words.zones import written
 
-app = typer.Typer(help="任务。", no_args_is_help=True)
+app = group("task")
 
-COLUMNS = {
-    "id": "任务",
-    "type": "类型",
-    "queue": "队列",
-    "status": "状态",
-    "attempts": "尝试",
-    "created_at": "受理",
-    "finished_at": "结束",
-}
+COLUMNS = ("id", "type", "queue", "status", "attempts", "created_at", "finished_at")
 
-LOST = {
-    "task_id": "任务",
-    "type": "类型",
-    "request_id": "请求号",
-    "delivery": "投递",
-    "first_seen": "发现",
-}
+LOST = ("task_id", "type", "request_id", "delivery", "first_seen")
 
-TaskId = Annotated[UUID, typer.Argument(help="任务号")]
+TaskId = Annotated[UUID, typer.Argument(help="task_id")]
 
 
 @app.command(name="list")
 def list_tasks(
-    status: Annotated[TaskStatus | None, typer.Option(help="状态")] = None,
-    task_type: Annotated[TypeName | None, typer.Option("--type", help="类型")] = None,
-    queue: Annotated[Priority | None, typer.Option(help="队列")] = None,
-    request_id: Annotated[str | None, typer.Option(help="提交时的 request_id")] = None,
-    ordering_key: Annotated[str | None, typer.Option(help="有序键")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="至多几个")] = 20,
+    status: Annotated[TaskStatus | None, typer.Option(help="status")] = None,
+    task_type: Annotated[TypeName | None, typer.Option("--type", help="type")] = None,
+    queue: Annotated[Priority | None, typer.Option(help="queue")] = None,
+    request_id: Annotated[str | None, typer.Option(help="request_id")] = None,
+    ordering_key: Annotated[str | None, typer.Option(help="ordering_key")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="limit")] = 20,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """最近的任务，新的在前。"""
     where = TaskFilter(
         since=FIRST_ID,
         before=LAST_ID,
@@ -77,13 +64,12 @@ def list_tasks(
         print_json([_public(task, language) for task in tasks])
     else:
         rows = [asdict(task) | {"attempts": f"{task.attempt}/{task.max_attempts}"} for task in tasks]
-        keyed = {"ordering_key": "有序键"} if any(task.ordering_key for task in tasks) else {}
-        print_table(COLUMNS | keyed, rows, "没有符合条件的任务")
+        keyed = ("ordering_key",) if any(task.ordering_key for task in tasks) else ()
+        print_table("task", COLUMNS + keyed, rows)
 
 
 @app.command()
 def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
-    """一个任务与它的时间线。"""
     language = reader_language()
 
     async def work(connection: Connection) -> dict[str, Any]:
@@ -101,7 +87,7 @@ def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
     stages = found.pop("timeline")
     print_facts({name: value for name, value in found.items() if value is not None})
     zone = load_settings().zone
-    echo(f"时间线（{zone.key}）")
+    echo(say("timeline", zone=zone.key))
     for stage in stages:
         detail = {name: value for name, value in stage.items() if name not in {"stage", "at"} and value is not None}
         print_facts({f"  {written(stage['at'], zone, milliseconds=True)}": f"{stage['stage']} {detail or ''}"})
@@ -109,17 +95,16 @@ def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
 
 @app.command(name="vanished")
 def list_vanished(
-    after: Annotated[UUID | None, typer.Option(help="接着这个任务号往前看")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="至多几个")] = 100,
+    after: Annotated[UUID | None, typer.Option(help="after")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="limit")] = 100,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """不见了的任务，新的在前：Redis 还记得投递或外部调用，PostgreSQL 却丢了受理的那一笔。"""
     rows = [asdict(one) for one in with_database(lambda connection: vanished.page(connection, limit, after)).rows]
     if as_json:
         print_json(rows)
     else:
-        print_table(LOST, rows, "没有不见了的任务")
+        print_table("vanished", LOST, rows)
 
 
 app.command(name="watch")(watch_tasks)
@@ -128,13 +113,11 @@ app.command(name="replay")(replay)
 
 @app.command()
 def retry(task_id: TaskId, seconds: Timeout = PATIENCE, *, wait: Wait = False, as_json: AsJson = False) -> None:
-    """重来一个失败或结局不明的任务。"""
     _act(decisions.retry, task_id, seconds, as_json=as_json, wait=wait)
 
 
 @app.command()
 def cancel(task_id: TaskId, *, as_json: AsJson = False) -> None:
-    """取消；正在运行的会在安全点停下。"""
     _act(decisions.cancel, task_id, as_json=as_json)
 
 
@@ -159,7 +142,7 @@ def _act(
     elif as_json:
         print_json({"task_id": task_id, "status": status})
     else:
-        echo(f"任务 {task_id} 现在是 {status}")
+        echo(say("now", task=task_id, status=status))
 
 
 def _place(place: Place | None, language: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,23 @@ def test_refusals_are_told_in_the_readers_language(
     assert run("task", "show", str(unknown)) == (1, "", absent.format(unknown))
     assert run("task", "cancel", str(task_id))[0] == 0
     assert run("task", "cancel", str(task_id)) == (1, "", ended)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "task list", "task show {}", "task vanished", "task replay", "task cancel {}", "outbox status",
+        "outbox redrive", "sim list", "schedule list", "token list", "migrate status", "doctor",
+    ],
+)  # fmt: skip
+def test_a_command_speaks_english_alone_to_who_reads_it(
+    run: Invocation, task_id: UUID, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("KAGUAN_LANGUAGE", "en")
+    code, out, err = run(*command.format(task_id).split())
+    assert (code, err) == (3 if command == "doctor" else 0, "")  # 没有邮件服务器
+    assert out
+    assert not re.search(r"[\u4e00-\u9fff\uff00-\uffef]", out)
 
 
 def test_redrive_puts_handed_over_tasks_back_into_the_outbox(

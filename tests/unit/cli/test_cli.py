@@ -21,9 +21,11 @@ COMMANDS = (
     ("token",), ("token", "create"), ("token", "list"), ("token", "revoke"),
     ("task",), ("task", "list"), ("task", "show"), ("task", "retry"), ("task", "cancel"),
     ("task", "replay"), ("task", "watch"), ("task", "vanished"), ("schedule",), ("schedule", "list"),
+    ("schedule", "enable"), ("schedule", "disable"), ("sim",), ("sim", "list"), ("sim", "show"), ("sim", "events"),
+    ("sim", "refresh"),
     ("outbox",), ("outbox", "status"), ("outbox", "redrive"), ("config",), ("config", "show"),
 )  # fmt: skip
-SCREEN = 24  # 行
+SCREEN = 30  # 行
 
 
 @pytest.fixture
@@ -159,7 +161,7 @@ def test_api_passes_the_number_of_processes_on(run: Invocation, monkeypatch: pyt
 def test_nothing_printed_moves_the_terminal_and_json_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
     said = "\x1b]0;title\x07\n\x9b31m\u202e卡管"
     echo(f"Redis：{said}")
-    print_table({"name": "名"}, [{"name": said}], "没有")
+    print_table("token", ["name"], [{"name": said}])
     print_facts({"名": said})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4

@@ -1,0 +1,122 @@
+"""命令的树：一条命令用到才导入它的模块；帮助的文字从目录里来，代码里只写键。"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+from typer.main import get_command
+
+from kaguan.cli.wording import catalogue, help_language
+from kaguan.product.exit_codes import ExitCode
+
+MODULES = {
+    "up": "processes",
+    "api": "processes",
+    "relay": "processes",
+    "worker": "processes",
+    "openapi": "processes",
+    "migrate": "migrations",
+    "token": "tokens",
+    "task": "tasks",
+    "sim": "sims",
+    "outbox": "outbox",
+    "schedule": "schedules",
+    "doctor": "doctor",
+    "config": "configuration",
+}
+HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+OWN = {"install_completion", "show_completion", "version"}  # 根上的选项，前两个是 typer 的：键就是名字
+
+
+def group(name: str) -> typer.Typer:
+    """一组命令。"""
+    return typer.Typer(
+        name=name,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+
+
+class Lazy(MutableMapping[str, Any]):
+    """命令名到命令，取的时候才导入。"""
+
+    def __init__(self) -> None:
+        self._places = dict(MODULES)
+
+    def __getitem__(self, name: str) -> Any:
+        found: Any = get_command(import_module(f"kaguan.cli.{self._places[name]}").app)
+        if found.name != name:
+            found = found.commands[name]
+        explain(found, f"kaguan {name}")
+        return found
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        raise TypeError(name)
+
+    def __delitem__(self, name: str) -> None:
+        del self._places[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+class Root(TyperGroup):
+    """``kaguan`` 本身。列出命令（帮助、补全）只用名字与一行说明，一个模块也不导入。"""
+
+    def __init__(self, **attributes: Any) -> None:
+        language = help_language()
+        codes = catalogue(language)["line"]["then"].join(f"{code} {code.told(language)}" for code in ExitCode)
+        attributes["epilog"] = catalogue(language)["command"]["epilog"].format(codes=codes)
+        super().__init__(**attributes)
+        self.commands = Lazy()
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        explain(self, "kaguan")
+        super().format_help(ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        self._index().format_commands(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        explain(self, "kaguan")
+        index = self._index()
+        return index.shell_complete(typer.Context(index, info_name=ctx.info_name, **HELP), incomplete)
+
+    def invoke(self, ctx: Any) -> Any:
+        from kaguan.config.model import Logging  # noqa: PLC0415 要做事才配日志；帮助不必付
+        from kaguan.logging.setup import configure_logging  # noqa: PLC0415 同上
+
+        with configure_logging(Logging(level="WARNING", format="console"), "cli"):
+            return super().invoke(ctx)
+
+    def _index(self) -> TyperGroup:
+        texts = catalogue(help_language())["command"]
+        names: dict[str, Any] = {name: TyperCommand(name, help=texts[f"kaguan {name}"]) for name in MODULES}
+        return TyperGroup(name=self.name, commands=names, params=self.params, rich_markup_mode=None)
+
+
+def explain(command: Any, path: str) -> None:
+    """把一条命令与它下面的说明换成读者的语言；``help`` 里写的是目录的键，空格之后的填进那一句。"""
+    texts = catalogue(help_language())
+    command.help = texts["command"][path]
+    for parameter in command.params:
+        if isinstance(parameter, TyperOption | TyperArgument) and parameter.help:
+            key, _, filled = (parameter.name if parameter.name in OWN else parameter.help).partition(" ")
+            parameter.help = texts["option"][key].format(filled)
+            if parameter.metavar is not None:
+                parameter.metavar = texts["option"].get(parameter.metavar, parameter.metavar)
+    asking = command.get_help_option(typer.Context(command, **HELP))
+    if asking is not None:
+        asking.help = texts["option"]["help"]
+    if not isinstance(command, Root):
+        for name, child in getattr(command, "commands", {}).items():
+            explain(child, f"{path} {name}")

@@ -1,0 +1,54 @@
+"""命令行自己的话：两种语言各一份 ``locales/*.toml``，键两边相同（由测试核对）；说的时候按读者的语言挑。"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from kaguan.words.language import LANGUAGES
+
+VARIABLE = "KAGUAN_LANGUAGE"
+DEFAULT = "zh"
+
+
+@cache
+def catalogue(language: str) -> Mapping[str, Mapping[str, Any]]:
+    """``command``、``option`` 两节是帮助，``line`` 是命令印出的话，``table`` 是各表的表头。"""
+    return tomllib.loads((files("kaguan.cli") / "locales" / f"{language}.toml").read_text("utf-8"))
+
+
+def help_language() -> str:
+    """帮助的语言：只看环境变量，不为一页帮助读配置文件。"""
+    given = {value for key, value in os.environ.items() if key.upper() == VARIABLE}
+    return next((language for language in LANGUAGES if language in given), DEFAULT)
+
+
+def reader_language() -> str:
+    """命令印出的话、原因与拒绝的语言：照配置。"""
+    return _configured(frozenset(os.environ.items()))
+
+
+def say(name: str, /, **values: object) -> str:
+    """``line`` 里的一句，填上 ``values``。"""
+    text: str = catalogue(reader_language())["line"][name]
+    return text.format(**values)
+
+
+def joined(items: Iterable[str]) -> str:
+    """几样并列。"""
+    return say("and").join(items)
+
+
+@cache
+def _configured(given: frozenset[tuple[str, str]]) -> str:
+    """一份环境读一次配置；配置有误就照环境变量说它有误。"""
+    from kaguan.config import ConfigurationError, load_settings  # noqa: PLC0415 帮助用不着，不为它付导入的时间
+
+    try:
+        return load_settings(dict(given)).language
+    except ConfigurationError:
+        return help_language()

@@ -1,0 +1,74 @@
+"""命令行的起头：版本、补全，与一条命令只导入它用得着的。"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = (sys.executable, "-c", "from kaguan.cli.app import main; main()")
+# 结束时说导入了哪些；main 以 SystemExit 结束
+LIST_AT_EXIT = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
+LISTING = (sys.executable, "-c", f"{LIST_AT_EXIT}; from kaguan.cli.app import main; main()")
+HEAVY = {"psycopg", "redis", "pydantic", "structlog", "opentelemetry", "sqlalchemy", "saq", "rich", "aiohttp", "jinja2"}
+BASH = """
+eval "$(_KAGUAN_COMPLETE=source_bash kaguan)"
+COMP_WORDS=(kaguan task vani) COMP_CWORD=2
+_kaguan_completion kaguan
+echo "completed: ${COMPREPLY[*]}"
+"""
+
+
+def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | environ)
+
+
+def test_the_version_is_one_line() -> None:
+    assert run(*PROGRAM, "--version").stdout == "kaguan 0.3.0\n"
+
+
+def test_bash_completes_a_word_with_the_script_it_is_given(tmp_path: Path) -> None:
+    program = tmp_path / "kaguan"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(PROGRAM)} "$@"\n', "utf-8")
+    program.chmod(0o755)
+    out = run("bash", "-c", BASH, PATH=f"{tmp_path}:{os.environ['PATH']}").stdout
+    assert out.splitlines()[-1] == "completed: vanished"
+
+
+@pytest.mark.parametrize(
+    ("shell", "asking"),
+    [
+        ("bash", {"COMP_WORDS": "kaguan sche", "COMP_CWORD": "1"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "kaguan sche"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "kaguan sche", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_every_shell_gets_its_script_and_the_words_that_fit(shell: str, asking: dict[str, str]) -> None:
+    script = run(*PROGRAM, _KAGUAN_COMPLETE=f"source_{shell}").stdout
+    assert f"_KAGUAN_COMPLETE=complete_{shell}" in script
+    completed = run(*PROGRAM, _KAGUAN_COMPLETE=f"complete_{shell}", KAGUAN_LANGUAGE="en", **asking).stdout
+    assert "schedule" in completed
+    assert "outbox" not in completed
+    assert shell == "bash" or "Schedules." in completed
+
+
+@pytest.mark.parametrize("asked", [("--help",), ("-h",), ("--version",)])
+def test_help_and_version_import_nothing_heavy(asked: tuple[str, ...]) -> None:
+    imported = {name.partition(".")[0] for name in run(*LISTING, *asked).stderr.split()}
+    assert "typer" in imported
+    assert not HEAVY & imported
+
+
+def test_listing_tasks_does_not_import_what_other_commands_need() -> None:
+    environ = {"KAGUAN_DATABASE__URL": "postgresql://u:x@127.0.0.1:1/x"}
+    found = subprocess.run(
+        (*LISTING, "task", "list"), capture_output=True, text=True, check=False, env=os.environ | environ
+    )
+    imported = set(found.stderr.split())
+    assert found.returncode == 3
+    assert "kaguan.cli.tasks" in imported
+    assert not imported & {"sqlalchemy", "alembic", "aiosmtplib", "kaguan.cli.doctor", "kaguan.cli.sims"}
