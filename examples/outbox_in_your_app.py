@@ -3,19 +3,17 @@
 import asyncio
 import os
 
-from pydantic import SecretStr
-
-from kaguan import outbox
-from kaguan.outbox import Attempt, Connection, Done, Doorbell, Effect, Payload, Relay, Submission, TaskType, Worker
+from kaguan.outbox import Attempt, Connection, Done, Outbox, Payload, watch
 
 
 class Receipt(Payload):
     order_id: int
 
 
-RECEIPT = TaskType("receipt:write", Receipt, Effect.REPEATABLE)
+shop = Outbox("shop", database=os.environ["DATABASE_URL"], redis=os.environ["REDIS_URL"])
 
 
+@shop.task("receipt:write", Receipt, max_attempts=5)
 async def write_receipt(attempt: Attempt) -> Done:
     order_id = attempt.read(Receipt).order_id
 
@@ -26,27 +24,15 @@ async def write_receipt(attempt: Attempt) -> Done:
 
 
 async def main() -> None:
-    stop = asyncio.Event()
-    database, broker = (SecretStr(os.environ[name]) for name in ("DATABASE_URL", "REDIS_URL"))
-    async with (
-        outbox.open_pool(outbox.Database(url=database), "shop") as pool,
-        outbox.open_redis(outbox.Redis(url=broker), 40) as redis,
-        Doorbell(redis).ringing() as bell,  # wakes the relay, which would look once a second
-    ):
-        async with pool.connection() as connection:
-            await outbox.install(connection)
-            await connection.execute("create table if not exists shop_order (id int primary key)")
-            await connection.execute("create table if not exists receipt (order_id int)")
-            async with outbox.transaction(connection) as after_commit:  # both rows, or neither; then the bell
-                await connection.execute("insert into shop_order values (1) on conflict do nothing")
-                order = Submission(RECEIPT, Receipt(order_id=1), request_id="order 1")  # asked again: the first answer
-                accepted = await outbox.accept_one(connection, order, max_attempts=5, after_commit=after_commit)
-                after_commit(bell.ring)
-        async with asyncio.TaskGroup() as group, pool.connection() as connection:
-            group.create_task(Relay(pool, redis, [RECEIPT]).run(stop))
-            group.create_task(Worker(pool, redis, {RECEIPT: write_receipt}).run(stop))
-            await outbox.watch(connection, [accepted.task_id], 60, print)  # yours runs on: stop when you are asked to
-            stop.set()
+    async with shop.running():  # relay and worker beside this; elsewhere: running(worker=False), opened()
+        await shop.install()
+        async with shop.transaction() as tx:  # both rows, or neither; then the relay is woken
+            await tx.execute("create table if not exists shop_order (id int primary key)")
+            await tx.execute("create table if not exists receipt (order_id int)")
+            await tx.execute("insert into shop_order values (1) on conflict do nothing")
+            accepted = await write_receipt.accept(tx, Receipt(order_id=1), request_id="order 1")  # again: the first
+        async with shop.pool.connection() as connection:
+            await watch(connection, [accepted.task_id], 60, print)
 
 
 asyncio.run(main())

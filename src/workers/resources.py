@@ -62,5 +62,5 @@ async def open_resources(settings: Settings, redis: Redis, metrics: Metrics) -> 
         gateways = await stack.enter_async_context(
             open_gateways(settings.carriers, redis, carrier_called, carrier_breaker_changed)
         )
-        events = ChangeEvents(settings.tasks.max_retries + 1, metrics.count_accepted) if settings.webhooks.url else None
+        events = ChangeEvents(settings.tasks.max_attempts, metrics.count_accepted) if settings.webhooks.url else None
         yield Resources(settings, redis, metrics, gateways, StatusRecorder(events, unknown_codes), breaker_changed)

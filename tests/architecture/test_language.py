@@ -26,6 +26,7 @@ COMMENTS = {
 }
 ROLE = re.compile(r":(?:func|class|mod|data|attr|meth|exc):`((?:kaguan|api|relay|workers)\.[\w.]+)`")
 LOGGERS = {"log", "logger", "_log", "structlog.get_logger()"}
+ENGLISH = {"src/kaguan/outbox/front.py"}  # 库的用户看的
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
@@ -83,8 +84,8 @@ def test_code_units_and_names_of_standards_are_no_words() -> None:
 
 def test_comments_docstrings_and_logs_are_chinese_and_names_are_ascii() -> None:
     checks = (foreign_words, foreign_events, foreign_names)
-    found = [line for name, text in texts("src").items() for check in checks for line in check(name, text)]
-    assert found == []
+    ours = {name: text for name, text in texts("src").items() if name not in ENGLISH}
+    assert [line for name, text in ours.items() for check in checks for line in check(name, text)] == []
 
 
 def test_comments_of_other_languages_are_chinese_too() -> None:

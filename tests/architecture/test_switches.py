@@ -16,6 +16,8 @@ FORWARDERS = {"partial", "to_thread"}  # 头一个参数才是要叫的
 ELSEWHERE = {
     "Execution.__call__ deliveries": "SAQ 照队列里的参数来叫",
     "Formatter.rate capped": "模板来叫",
+    "Outbox.handles resend": "给应用用",
+    "Outbox.task resend": "给应用用",
     "drain skip_waits": "给应用自己的测试用",
 }
 

@@ -113,7 +113,7 @@ async def live_card(console: ConsoleRequest) -> web.Response:
 
 async def refresh_card(submission: FormSubmission) -> ActionResult:
     services = submission.console.services
-    attempts, count = services.settings.tasks.max_retries + 1, services.metrics.count_accepted
+    attempts, count = services.settings.tasks.max_attempts, services.metrics.count_accepted
     done = await refresh(
         submission.connection, submission.path["iccid"], submission.actor, attempts, submission.after_commit, count
     )

@@ -254,7 +254,7 @@ async def list_sim_events(call: Call[None, SimEventQuery]) -> Answer:
 )
 async def refresh_sim(call: Call[None, None]) -> Answer:
     services, after_commit = call.services, call.unit.after_commit
-    attempts, count = services.settings.tasks.max_retries + 1, services.metrics.count_accepted
+    attempts, count = services.settings.tasks.max_attempts, services.metrics.count_accepted
     driver, iccid = await call.unit.raw(), call.text("iccid")
     done = await refresh(driver, iccid, call.principal.name, attempts, after_commit, count)
     accepted = done.accepted

@@ -73,7 +73,7 @@ async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
         raise _all_refused(outcomes)
     services = call.services
     staged, told = await stage(submissions), await stage(list(notices.values()))  # 还没占着连接
-    attempts, count = services.settings.tasks.max_retries + 1, services.metrics.count_accepted
+    attempts, count = services.settings.tasks.max_attempts, services.metrics.count_accepted
     accepted = await insert(await call.unit.raw(), staged, attempts, call.unit.after_commit, count)
     # 任务没收下的，没有什么可通知的
     due = [notice for place, notice in zip(notices, told, strict=True) if not isinstance(accepted[place], DomainError)]

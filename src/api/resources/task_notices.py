@@ -18,7 +18,7 @@ async def accept_with_notice(call: Call[Any, Any], submission: Submission) -> Ac
     """
     services, connection = call.services, await call.unit.raw()
     refuse_unheard(call)
-    attempts, count = services.settings.tasks.max_retries + 1, services.metrics.count_accepted
+    attempts, count = services.settings.tasks.max_attempts, services.metrics.count_accepted
     async with connection.transaction():
         pair = with_notice(submission)
         accepted, _ = await accept_many(connection, pair, attempts, call.unit.after_commit, count)

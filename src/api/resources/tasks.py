@@ -83,7 +83,7 @@ async def submit_sim(call: Call[SimTask, None]) -> Answer:
 async def grouping(app: web.Application) -> None:
     """启动时备好：并发提交合并成一次 COMMIT。"""
     services = app[SERVICES]
-    attempts = services.settings.tasks.max_retries + 1
+    attempts = services.settings.tasks.max_attempts
     within = services.settings.api.request_timeout * WRITE_SHARE
     app[GROUPED] = GroupAccept(services.pool, attempts, services.metrics.count_accepted, within)
 
@@ -97,7 +97,7 @@ async def _submit(call: Call[Any, None], task_type: TaskType[Payload]) -> Answer
         accepted = await call.request.app[GROUPED].accept(submission)
     else:
         # 带幂等键：与首个应答同一事务，不能与别人合并
-        attempts = services.settings.tasks.max_retries + 1
+        attempts = services.settings.tasks.max_attempts
         accepted = await accept_one(
             await call.unit.raw(), submission, attempts, call.unit.after_commit, services.metrics.count_accepted
         )

@@ -125,7 +125,7 @@ async def new_user(call: Call[Any, Any], given: UserIn) -> service.NewUser:
 def mail_outbox(call: Call[Any, Any]) -> MailOutbox:
     """以调用者的名义暂存任务，邮件用请求要的语言；提交之后按门铃。"""
     call.unit.after_commit(call.services.ring)
-    attempts, count = call.services.settings.tasks.max_retries + 1, call.services.metrics.count_accepted
+    attempts, count = call.services.settings.tasks.max_attempts, call.services.metrics.count_accepted
     return MailOutbox(
         call.principal.name, attempts, call.unit.after_commit, "en" if call.language == "en" else "zh", count
     )

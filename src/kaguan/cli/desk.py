@@ -80,7 +80,7 @@ def events_of(iccid: str, limit: int) -> list[history.SimEvent]:
 
 
 def refresh_card(iccid: str) -> UUID:
-    attempts = load_settings().tasks.max_retries + 1
+    attempts = load_settings().tasks.max_attempts
 
     async def work(connection: AsyncConnection) -> UUID:
         driver = await driver_of(connection)

@@ -179,6 +179,11 @@ class Tasks(Group):
     calls_kept: int = Field(default=100_000, ge=1_000)  # 至多记着这么多个
     audit_retention_days: int = Field(default=365, ge=1)  # 没认出是谁的拒绝另有短得多的期限
 
+    @property
+    def max_attempts(self) -> int:
+        """至多尝试几次：头一次与重试。类型自己说了的，以它为准。"""
+        return self.max_retries + 1
+
 
 class UncertainPolicy(StrEnum):
     RESEND = "resend"

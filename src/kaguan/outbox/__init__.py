@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import AfterCommit, Connection, Pool, open_pool, transaction
     from kaguan.outbox.accept.acceptance import Accepted, GroupAccept, Submission, accept_many, accept_one
     from kaguan.outbox.accept.doorbell import Doorbell
+    from kaguan.outbox.front import Outbox, Task, Transaction
     from kaguan.outbox.operate.decisions import cancel, retry
     from kaguan.outbox.operate.watching import watch
     from kaguan.outbox.relay import Relay
@@ -31,6 +32,7 @@ _PLACES = {
     "kaguan.config.model": ("Database", "Redis"),
     "kaguan.database.pool": ("AfterCommit", "Connection", "Pool", "open_pool", "transaction"),
     "kaguan.outbox.accept.acceptance": ("Accepted", "GroupAccept", "Submission", "accept_many", "accept_one"),
+    "kaguan.outbox.front": ("Outbox", "Task", "Transaction"),
     "kaguan.outbox.operate.decisions": ("cancel", "retry"),
     "kaguan.outbox.accept.doorbell": ("Doorbell",),
     "kaguan.outbox.schema": ("install",),
@@ -47,11 +49,50 @@ _PLACES = {
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
-    "Accepted", "AfterCommit", "Attempt", "Cancelled", "Connection", "Continue", "Database", "Done", "Doorbell",
-    "Effect", "GiveUp", "GroupAccept", "Handler", "Happened", "NotHappened", "Outcome", "Payload", "Pool", "Priority",
-    "Redis", "Relay", "Retry", "Submission", "TaskStatus", "TaskType", "TaskTypes", "Uncertain", "Unknown", "Verified",
-    "VerifiedOutcome", "Verify", "Worker", "accept_many", "accept_one", "cancel", "install", "open_pool", "open_redis",
-    "retry", "transaction", "watch",
+    "Accepted",
+    "AfterCommit",
+    "Attempt",
+    "Cancelled",
+    "Connection",
+    "Continue",
+    "Database",
+    "Done",
+    "Doorbell",
+    "Effect",
+    "GiveUp",
+    "GroupAccept",
+    "Handler",
+    "Happened",
+    "NotHappened",
+    "Outbox",
+    "Outcome",
+    "Payload",
+    "Pool",
+    "Priority",
+    "Redis",
+    "Relay",
+    "Retry",
+    "Submission",
+    "Task",
+    "TaskStatus",
+    "TaskType",
+    "TaskTypes",
+    "Transaction",
+    "Uncertain",
+    "Unknown",
+    "Verified",
+    "VerifiedOutcome",
+    "Verify",
+    "Worker",
+    "accept_many",
+    "accept_one",
+    "cancel",
+    "install",
+    "open_pool",
+    "open_redis",
+    "retry",
+    "transaction",
+    "watch",
 ]  # fmt: skip
 
 

@@ -140,7 +140,7 @@ class Relay:
         self.epoch = EpochRedrive(pool, redis, queues, metrics, histories, self.heard)
         self.orphan = OrphanRedrive(pool, config, metrics, ScanThrottle(timing.thrift))
         self.leftovers = Leftovers(pool, redis, queues, known, vanishing, metrics)
-        scheduling = Schedules(pool, schedules, known, tasks.max_retries + 1, metrics)
+        scheduling = Schedules(pool, schedules, known, tasks.max_attempts, metrics)
         retention = Retention(pool, tasks, known.rows, expiries or {}, period=timing.retention)
         self.loops: dict[str, Loop] = {
             "forward": Loop(self.forwarder.run_once, self.forwarder.interval, config.batch_size),

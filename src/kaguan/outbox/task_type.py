@@ -14,6 +14,7 @@ from kaguan.outbox.vocabulary import TaskEventKind
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+")  # 与 tb_task 的约束相同
 NAME_LENGTH = 64
+MOST_ATTEMPTS = 101
 
 
 class Payload(BaseModel):
@@ -68,9 +69,10 @@ class TaskType(Generic[P_co]):
         rows: 随任务一同过期的附属表，各有一列 ``task_id``。
         limit: 一个 worker 里同时至多几个在手里；没有就只受槽位管着。等外面时让出槽位（:meth:`Attempt.outside`）的要有。
         resources: 要在外面排谁的队，一个 worker 里各至多几个在手里（:meth:`Attempt.place`）；哪一个的队，执行时才知道。
+        max_attempts: 至多尝试几次；没有就随受理的人。
 
     Raises:
-        ValueError: 名字不合写法，``unknown`` 与 ``effect`` 不配，或名额不是正数。
+        ValueError: 名字不合写法，``unknown`` 与 ``effect`` 不配，或名额、次数不是正数。
     """
 
     name: str
@@ -81,6 +83,7 @@ class TaskType(Generic[P_co]):
     rows: tuple[str, ...] = ()
     limit: int | None = None
     resources: Mapping[str, int] = field(default_factory=dict, hash=False)
+    max_attempts: int | None = None
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None or len(self.name) > NAME_LENGTH:
@@ -89,6 +92,8 @@ class TaskType(Generic[P_co]):
             raise ValueError(f"{self.name}：不能重做的任务（且只有它）要说清结局不明的怎么办")
         if any(places < 1 for places in (1 if self.limit is None else self.limit, *self.resources.values())):
             raise ValueError(f"{self.name}：名额（limit、resources）至少一个")
+        if self.max_attempts is not None and not 1 <= self.max_attempts <= MOST_ATTEMPTS:
+            raise ValueError(f"{self.name}：max_attempts 从 1 到 {MOST_ATTEMPTS} / from 1 to {MOST_ATTEMPTS}")
 
     def __str__(self) -> str:
         return self.name

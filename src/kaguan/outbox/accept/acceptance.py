@@ -223,6 +223,7 @@ class Staged:
             "schedule_at": submission.schedule_at,
             "traceparent": traceparent_of(self.creation),
             "ordering_key": submission.ordering_key,
+            "max_attempts": submission.type.max_attempts,
         }
 
 

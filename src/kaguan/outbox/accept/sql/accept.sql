@@ -4,7 +4,7 @@ with submitted as (
     select *
     from json_to_recordset(%(rows)s::json) as s (
         id uuid, type text, queue text, priority smallint, principal text, request_id text, fingerprint bytea,
-        payload jsonb, schedule_at timestamptz, traceparent text
+        payload jsonb, schedule_at timestamptz, traceparent text, max_attempts smallint
     )
 ),
 accepted as (
@@ -12,7 +12,7 @@ accepted as (
         id, type, queue, principal, request_id, fingerprint, payload, max_attempts, traceparent, available_at
     )
     select
-        id, type, queue, principal, request_id, fingerprint, payload, %(max_attempts)s, traceparent,
+        id, type, queue, principal, request_id, fingerprint, payload, coalesce(max_attempts, %(max_attempts)s), traceparent,
         greatest(schedule_at, now()) -- 没给的、已过去的都是现在
     from submitted
     order by principal, request_id -- 同样的键总按同一次序插入，并发的批次不会死锁

@@ -4,10 +4,11 @@ with submitted as (
     from rows from (
         json_to_recordset(%(rows)s::json) as (
             id uuid, type text, queue text, principal text, request_id text, fingerprint bytea, payload jsonb,
-            schedule_at timestamptz, traceparent text, ordering_key text
+            schedule_at timestamptz, traceparent text, ordering_key text, max_attempts smallint
         )
     ) with ordinality as s (
-        id, type, queue, principal, request_id, fingerprint, payload, schedule_at, traceparent, ordering_key, place
+        id, type, queue, principal, request_id, fingerprint, payload, schedule_at, traceparent, ordering_key,
+        max_attempts, place
     )
 ),
 accepted as (
@@ -16,8 +17,8 @@ accepted as (
         ordering_key, ordering_seq
     )
     select
-        s.id, s.type, s.queue, s.principal, s.request_id, s.fingerprint, s.payload, %(max_attempts)s, s.traceparent,
-        greatest(s.schedule_at, now()), s.ordering_key, o.last_seq + s.position
+        s.id, s.type, s.queue, s.principal, s.request_id, s.fingerprint, s.payload,
+        coalesce(s.max_attempts, %(max_attempts)s), s.traceparent, greatest(s.schedule_at, now()), s.ordering_key, o.last_seq + s.position
     from submitted s
     join tb_ordering o on o.principal = s.principal and o.key = s.ordering_key
     order by s.principal, s.request_id

@@ -1,0 +1,398 @@
+"""The outbox of an application, as one object: its types, its handlers, its connections, its relay and worker."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, Generic, LiteralString, TypeAlias, TypedDict, Unpack
+
+import psycopg
+from redis.asyncio import Redis as RedisClient
+
+from kaguan.config.model import Database, Redis, Tasks
+from kaguan.config.model import Relay as RelaySettings
+from kaguan.config.model import Worker as WorkerSettings
+from kaguan.database.pool import AfterCommit, Connection, Pool, open_pool, transaction
+from kaguan.outbox.accept.acceptance import SYSTEM_PRINCIPAL, Accepted, Submission, accept_one
+from kaguan.outbox.accept.doorbell import Doorbell
+from kaguan.outbox.relay import Relay
+from kaguan.outbox.schema import install
+from kaguan.outbox.task_type import Effect, TaskType, TaskTypes, Unknown
+from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.attempt import Attempt, Handler, Model, P
+from kaguan.outbox.work.outcome import Outcome
+from kaguan.outbox.work.verification import Verified, Verify
+from kaguan.outbox.worker import SPARE_CONNECTIONS, Worker
+from kaguan.queues.client import open_redis
+
+if TYPE_CHECKING:  # SQLAlchemy is a guest's own choice
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+Handled: TypeAlias = Callable[[Attempt], Coroutine[Any, Any, Outcome]]
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+class Options(TypedDict, total=False):
+    """What a type may say about itself.
+
+    Attributes:
+        effect: ``REPEATABLE``, or ``ONCE`` for what cannot be repeated: the call stands in ``attempt.once()``.
+        unknown: what becomes of a ``ONCE`` task whose call may have happened; wanted for ``ONCE`` alone.
+        max_attempts: 1 to 101; ``tasks.max_attempts`` unless given.
+        shareable: short and many: several travel in one delivery.
+        limit: at most so many at once in one worker.
+        resources: outside parties to queue for, and how many at once in one worker each (``attempt.place``).
+        rows: tables of yours that expire with the task, each with a column ``task_id``.
+    """
+
+    effect: Effect
+    unknown: Unknown
+    max_attempts: int
+    shareable: bool
+    limit: int
+    resources: Mapping[str, int]
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction of yours: what is accepted in it is committed with it, or not at all.
+
+    ``after_commit`` takes what is to be called once it is committed; dropped if it is rolled back.
+    """
+
+    connection: Connection
+    after_commit: AfterCommit
+
+    async def execute(
+        self, statement: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] | None = None
+    ) -> psycopg.AsyncCursor[tuple[Any, ...]]:
+        """Execute a statement of your own in it, as psycopg's ``AsyncConnection.execute`` does."""
+        return await self.connection.execute(statement, parameters)
+
+
+class Task(Generic[P]):
+    """A type of task of one :class:`Outbox`: calling it as a function calls the handler."""
+
+    def __init__(self, outbox: Outbox, type: TaskType[P]) -> None:  # noqa: A002 the word of the field
+        self._outbox = outbox
+        self.type = type
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        """Call the handler, as a unit test does; ``LookupError`` if none is declared in this process."""
+        return await self._outbox.handler_of(self.type)(attempt)
+
+    async def accept(
+        self,
+        transaction: Transaction,
+        payload: P,
+        *,
+        request_id: str | None = None,
+        key: str | None = None,
+        at: datetime | None = None,
+        priority: Priority = Priority.DEFAULT,
+        principal: str = SYSTEM_PRINCIPAL,
+    ) -> Accepted:
+        """Accept one task in ``transaction``: with its commit it will be done, whatever dies.
+
+        Args:
+            transaction: of :meth:`Outbox.transaction` or :meth:`Outbox.within`.
+            payload: what the handler reads; with a ``request_id`` it must not depend on the try.
+            request_id: submitted again by the same ``principal``, the first task is the answer (``replayed``).
+            key: tasks of one key of one principal are done one after the other, in the order of acceptance.
+            at: not before this moment, with a time zone.
+            priority: critical, default and low share the slots 6 : 3 : 1 while they compete.
+            principal: on whose behalf; within a queue principals take turns.
+
+        Raises:
+            TypeError: the payload is not of this type, or the transaction is not one of the outbox.
+            ValueError: ``at`` has no time zone.
+            DomainError: ``request_id`` was used for another task (code 1011).
+        """
+        if not isinstance(transaction, Transaction):
+            raise TypeError(
+                f"accept() wants a transaction of outbox.transaction() or outbox.within(…), not {_name(transaction)}"
+                " / accept() 要 outbox.transaction() 或 outbox.within(…) 给的事务"
+            )
+        if not isinstance(payload, self.type.payload):
+            raise TypeError(
+                f"{self.type} carries {self.type.payload.__name__}, not {_name(payload)}"
+                f" / {self.type} 的载荷是 {self.type.payload.__name__}"
+            )
+        if at is not None and at.tzinfo is None:
+            raise ValueError("at= wants a time zone / at= 要带时区")
+        submission = Submission(
+            type=self.type,
+            payload=payload,
+            queue=priority,
+            principal=principal,
+            request_id=request_id,
+            schedule_at=at,
+            ordering_key=key,
+        )
+        accepted = await accept_one(
+            transaction.connection, submission, self._outbox.tasks.max_attempts, transaction.after_commit
+        )
+        transaction.after_commit(self._outbox.ring)
+        return accepted
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    pool: Pool
+    redis: RedisClient
+    bell: Doorbell
+
+
+class Outbox:
+    """The outbox of an application: declare types, accept tasks in your transactions, run relay and worker.
+
+    Example::
+
+        shop = Outbox("shop", database=DATABASE_URL, redis=REDIS_URL)
+
+        @shop.task("receipt:write", Receipt, max_attempts=5)
+        async def write_receipt(attempt: Attempt) -> Done: ...
+
+        async with shop.running():
+            async with shop.transaction() as tx:
+                await tx.execute("insert into shop_order values (1)")
+                await write_receipt.accept(tx, Receipt(order_id=1))
+
+    Args:
+        name: of the application, at most 32 of ``a-z0-9_``; it names connections and processes.
+        database: PostgreSQL's URL.
+        redis: the URL of Redis or Valkey. One number (``/0``) for each application.
+        tasks, relay, worker: attempts, back-off, retention; batches and polls; slots, lease, time limit of an attempt.
+
+    Raises:
+        ValueError: a name or a URL that cannot be one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        database: str,
+        redis: str,
+        tasks: Tasks | None = None,
+        relay: RelaySettings | None = None,
+        worker: WorkerSettings | None = None,
+    ) -> None:
+        if NAME.fullmatch(name) is None:
+            raise ValueError(f"a name is up to 32 of a-z0-9_, a letter first: {name!r} / 名字至多 32 个 a-z0-9_")
+        self.name = name
+        self.tasks = tasks or Tasks()
+        self._database = Database.model_validate({"url": database})
+        self._redis = Redis.model_validate({"url": redis})
+        self._relay = relay or RelaySettings()
+        self._worker = worker or WorkerSettings()
+        self._types: dict[str, TaskType[Any]] = {}
+        self._handlers: dict[TaskType[Any], Handler] = {}
+        self._opened: _Opened | None = None
+
+    def type(self, name: str, payload: Model[P], **options: Unpack[Options]) -> Task[P]:
+        """Declare a type without a handler, as a process does that only accepts.
+
+        A name has the form ``domain:action``; a retired one is not used again. Options: see :class:`Options`.
+
+        Raises:
+            ValueError: a name twice or not of that form, ``unknown`` that does not fit ``effect``, a number below 1.
+            RuntimeError: the outbox is open already.
+        """
+        declared: TaskType[P] = TaskType(name, payload, **({"effect": Effect.REPEATABLE} | options))
+        self._still_closed("declare a type")
+        TaskTypes((*self._types.values(), declared))
+        self._types[name] = declared
+        return Task(self, declared)
+
+    def handles(
+        self, task: Task[P], *, verify: Verify | None = None, resend: bool = False
+    ) -> Callable[[Handled], Handled]:
+        """Declare the handler of a type that was declared apart from it.
+
+        Args:
+            task: of this outbox.
+            verify: asks outside whether the call happened; wanted for ``Unknown.VERIFY`` alone.
+            resend: if nobody can tell, call again rather than leave it to a person.
+
+        Raises:
+            TypeError: what is decorated is no coroutine function.
+            ValueError: ``verify`` does not fit ``unknown``, the type has a handler or is another outbox's.
+            RuntimeError: the outbox is open already.
+        """
+
+        def declare(handler: Handled) -> Handled:
+            self._declare(task.type, handler, verify, resend=resend)
+            return handler
+
+        return declare
+
+    def task(
+        self,
+        name: str,
+        payload: Model[P],
+        *,
+        verify: Verify | None = None,
+        resend: bool = False,
+        **options: Unpack[Options],
+    ) -> Callable[[Handled], Task[P]]:
+        """Declare a type with its handler: :meth:`type` and :meth:`handles` in one."""
+
+        def declare(handler: Handled) -> Task[P]:
+            declared = self.type(name, payload, **options)
+            self._declare(declared.type, handler, verify, resend=resend)
+            return declared
+
+        return declare
+
+    def handler_of(self, kind: TaskType[Any]) -> Handler:
+        """The handler of a type; ``LookupError`` if none is declared in this process."""
+        if kind not in self._handlers:
+            raise LookupError(f"{kind} has no handler in this process / {kind} 在本进程没有处理器")
+        return self._handlers[kind]
+
+    def _declare(self, kind: TaskType[Any], handler: Handled, verify: Verify | None, *, resend: bool) -> None:
+        self._still_closed("declare a handler")
+        if not any(map(iscoroutinefunction, (handler, getattr(handler, "__call__", None)))):  # noqa: B004 an object with ``async def __call__`` is one too
+            raise TypeError(f"{kind}: a handler is a coroutine function, not {_name(handler)} / 处理器要是协程函数")
+        if self._types.get(kind.name) is not kind:
+            raise ValueError(f"{kind} is not of the outbox {self.name} / {kind} 不是 {self.name} 的")
+        if kind in self._handlers:
+            raise ValueError(f"{kind} has a handler already / {kind} 已经有处理器了")
+        if (verify is None) == (kind.unknown is Unknown.VERIFY):
+            raise ValueError(f"{kind}: unknown=VERIFY alone wants verify= / unknown=VERIFY 的（且只有它）要给 verify=")
+        self._handlers[kind] = handler if verify is None else Verified(handler, verify, resend=resend)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Outbox]:
+        """Open the connections, for a process that accepts and neither relays nor works.
+
+        Raises:
+            RuntimeError: it is open already.
+        """
+        self._still_closed("open it")
+        async with (
+            open_pool(self._database, self.name) as pool,
+            open_redis(self._redis, self._worker.concurrency + SPARE_CONNECTIONS) as redis,
+            Doorbell(redis).ringing() as bell,
+        ):
+            self._opened = _Opened(pool, redis, bell)
+            try:
+                yield self
+            finally:
+                self._opened = None
+
+    @asynccontextmanager
+    async def running(self, *, relay: bool = True, worker: bool = True) -> AsyncIterator[Outbox]:
+        """Open the connections and run relay and worker beside what is done inside; stop both in order on leaving.
+
+        On leaving a worker takes nothing new, lets what runs finish and hands back the rest, uncounted.
+
+        Raises:
+            LookupError: a type has no handler here; run the worker where they are.
+            RuntimeError: it is open already.
+        """
+        if worker and (missing := [name for name, one in self._types.items() if one not in self._handlers]):
+            raise LookupError(
+                f"no handler for {', '.join(missing)}: declare them, or running(worker=False)"
+                f" / {'、'.join(missing)} 没有处理器：声明它们，或 running(worker=False)"
+            )
+        async with self.opened():
+            stop = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                if relay:
+                    group.create_task(self.relay().run(stop), name="relay")
+                if worker:
+                    group.create_task(self.worker().run(stop), name="worker")
+                try:
+                    yield self
+                finally:
+                    stop.set()
+
+    def relay(self) -> Relay:
+        """The relay, to run on your own: ``await outbox.relay().run(stop)``."""
+        here = self._open()
+        return Relay(here.pool, here.redis, self._types.values(), self._relay, self.tasks, self._worker)
+
+    def worker(self) -> Worker:
+        """The worker, to run on your own: ``await outbox.worker().run(stop)``."""
+        here = self._open()
+        return Worker(here.pool, here.redis, self._handlers, self._worker, self.tasks)
+
+    @property
+    def pool(self) -> Pool:
+        """The pool of psycopg connections (autocommit)."""
+        return self._open().pool
+
+    def ring(self) -> None:
+        """Wake the relay, after a commit; a lost ring costs a poll (``relay.poll_interval`` seconds)."""
+        if self._opened is not None:
+            self._opened.bell.ring()
+
+    async def install(self) -> None:
+        """Create what is not there yet of tables and indexes, in one transaction."""
+        async with self.pool.connection() as connection:
+            await install(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction on a connection of the outbox's pool; committed on leaving, rolled back by an exception."""
+        async with self.pool.connection() as connection, transaction(connection) as after_commit:
+            yield Transaction(connection, after_commit)
+
+    async def within(self, session: AsyncSession | Connection) -> Transaction:
+        """Join a transaction that you opened: an SQLAlchemy ``AsyncSession`` on psycopg, or a psycopg connection.
+
+        Whoever opened it commits it. The relay is woken after the commit of a session; after that of a bare
+        connection call :meth:`ring`, or the relay's next poll sees it.
+
+        Raises:
+            TypeError: anything else.
+        """
+        if isinstance(session, psycopg.AsyncConnection):
+            return Transaction(session, lambda _tell: None)  # nobody tells when it commits
+        try:
+            from sqlalchemy import event  # noqa: PLC0415 only who has a session has SQLAlchemy
+            from sqlalchemy.ext.asyncio import AsyncSession  # noqa: PLC0415 as above
+        except ImportError:
+            pass
+        else:
+            if isinstance(session, AsyncSession):
+                raw = (await (await session.connection()).get_raw_connection()).driver_connection
+                if isinstance(raw, psycopg.AsyncConnection):
+                    told: list[Callable[[], None]] = []
+                    event.listen(session.sync_session, "after_commit", lambda _: _tell(told))
+                    event.listen(session.sync_session, "after_rollback", lambda _: told.clear())
+                    return Transaction(raw, told.append)
+        raise TypeError(
+            f"within() joins an AsyncSession on psycopg or a psycopg AsyncConnection, not {_name(session)}"
+            " / within() 要 psycopg 上的 AsyncSession，或 psycopg 的 AsyncConnection"
+        )
+
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            raise RuntimeError(
+                f"the outbox {self.name} is not open: async with outbox.running() or outbox.opened()"
+                f" / {self.name} 没有打开：async with outbox.running() 或 outbox.opened()"
+            )
+        return self._opened
+
+    def _still_closed(self, what: str) -> None:
+        if self._opened is not None:
+            raise RuntimeError(f"the outbox {self.name} is open: {what} before / {self.name} 已经打开，太晚了")
+
+
+def _name(value: object) -> str:
+    return type(value).__name__
+
+
+def _tell(told: list[Callable[[], None]]) -> None:
+    while told:
+        told.pop(0)()
