@@ -62,10 +62,7 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A transaction of yours: what is accepted in it is committed with it, or not at all.
-
-    ``after_commit`` takes what is to be called once it is committed; dropped if it is rolled back.
-    """
+    """Of yours: what is accepted in it is committed with it, and then ``after_commit`` calls what it was given."""
 
     connection: Connection
     after_commit: AfterCommit
@@ -198,9 +195,7 @@ class Outbox:
         self._opened: _Opened | None = None
 
     def type(self, name: str, payload: Model[P], **options: Unpack[Options]) -> Task[P]:
-        """Declare a type without a handler, as a process does that only accepts.
-
-        A name has the form ``domain:action``; a retired one is not used again. Options: see :class:`Options`.
+        """Declare a type without a handler: its name (``domain:action``), its payload, and :class:`Options`.
 
         Raises:
             ValueError: a name twice or not of that form, ``unknown`` that does not fit ``effect``, a number below 1.
@@ -251,6 +246,11 @@ class Outbox:
             return declared
 
         return declare
+
+    @property
+    def handlers(self) -> Mapping[TaskType[Any], Handler]:
+        """Of this process; what :func:`kaguan.outbox.testing.drain` wants."""
+        return self._handlers
 
     def handler_of(self, kind: TaskType[Any]) -> Handler:
         """The handler of a type; ``LookupError`` if none is declared in this process."""
@@ -348,7 +348,7 @@ class Outbox:
             yield Transaction(connection, after_commit)
 
     async def within(self, session: AsyncSession | Connection) -> Transaction:
-        """Join a transaction that you opened: an SQLAlchemy ``AsyncSession`` on psycopg, or a psycopg connection.
+        """Join a transaction of yours: an SQLAlchemy ``AsyncSession`` on psycopg, or a psycopg connection.
 
         Whoever opened it commits it. The relay is woken after the commit of a session; after that of a bare
         connection call :meth:`ring`, or the relay's next poll sees it.

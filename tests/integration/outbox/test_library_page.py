@@ -1,0 +1,85 @@
+"""docs/library.md 的代码合起来是一个程序：检查类型，跑一遍。"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from kaguan.config import Settings
+from kaguan.outbox import watch
+from tests.support.eventually import PATIENCE
+from tests.support.repository import ROOT
+
+PAGE = ROOT / "docs" / "library.md"
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TABLES = "create table shop_order (id int primary key); create table receipt (order_id int)"
+
+
+def program() -> str:
+    return "\n\n".join(BLOCK.findall(PAGE.read_text("utf-8")))
+
+
+@pytest.fixture
+def page(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """那个程序，名字都在；它的表建好了。"""
+    url = settings.database.url.get_secret_value()
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("REDIS_URL", settings.redis.url.get_secret_value())
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(TABLES)
+    module = ModuleType("library_page")
+    exec(compile(program(), PAGE.name, "exec"), vars(module))  # noqa: S102 我们自己的文档
+    return module
+
+
+async def test_the_pages_own_test_passes(page: Any) -> None:
+    await page.test_buying()
+
+
+async def test_the_page_runs_as_printed(page: Any, settings: Settings) -> None:
+    await page.main()
+    url = settings.database.url.get_secret_value().replace("postgresql://", "postgresql+psycopg://", 1)
+    engine = create_async_engine(url, poolclass=NullPool)
+    async with page.shop.running(), AsyncSession(engine) as session:
+        await page.buy_by_session(session, 2)
+        async with page.shop.transaction() as tx:
+            await page.charge.accept(tx, page.Charge(order_id=2))
+        async with page.shop.pool.connection() as connection:
+            found = await (await connection.execute("select id from tb_task order by id")).fetchall()
+            ended = await watch(connection, [row[0] for row in found], PATIENCE, lambda _: None)
+            receipts = await (await connection.execute("select order_id from receipt")).fetchall()
+    await engine.dispose()
+    assert {(task.type, task.status, task.attempt) for task in ended} == {
+        ("receipt:write", "succeeded", 1),
+        ("parcel:send", "succeeded", 2),
+        ("card:charge", "succeeded", 1),
+    }
+    assert receipts == [(1,)]
+    assert page.charged == {2}
+
+
+@pytest.mark.parametrize(
+    "checker",
+    [
+        (sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull),
+        ("basedpyright", "--pythonpath", sys.executable, "--level", "error"),
+    ],
+    ids=["mypy", "pyright"],
+)
+def test_the_page_is_well_typed_without_plugins(checker: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "page.py").write_text(program(), "utf-8")
+    name, *options = checker
+    command = [str(Path(sys.executable).parent / name), *options, "page.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
