@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.access_log import AccessLines
+from tests.support.addresses import base_of
 from tests.support.eventually import PATIENCE
 from tests.support.raw_http import exchange
 from tests.support.serving import Api
@@ -87,8 +88,7 @@ async def test_every_refusal_is_an_envelope_and_one_line_in_the_access_log(
 async def test_malformed_http_is_answered_in_the_envelope_and_logged(
     api: Api, access_lines: AccessLines, raw: bytes
 ) -> None:
-    url = api.session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
-    assert url is not None
+    url = base_of(api.session)
     assert url.host is not None
     assert url.port is not None
     reply = await exchange(url.host, url.port, raw)

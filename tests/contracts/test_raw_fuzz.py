@@ -12,6 +12,7 @@ from kaguan.tokens import service as tokens
 from tests.attacks.measure import Target
 from tests.fuzz.messages import ambiguous
 from tests.fuzz.striking import Report, climbs_by_halves, dawdle, descriptors, logged_errors, settle, strike, strike_all
+from tests.support.addresses import base_of
 from tests.support.api_process import api_process
 from tests.support.eventually import PATIENCE
 
@@ -31,8 +32,7 @@ async def test_malformed_http_is_no_server_error_smuggles_nothing_and_leaves_not
         token = (await tokens.create(connection, "fuzz", tokens.SCOPES)).token
     logs = tmp_path / "logs"
     async with api_process(environ, tmp_path, **CONFIGURED, KAGUAN_LOGGING__DIRECTORY=str(logs)) as (process, session):
-        url = session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
-        assert url is not None
+        url = base_of(session)
         target = Target(LOOPBACK, url.port or 0, process.pid, token)
         before = descriptors(process.pid)
         report = await strike(target, rounds=6, each=100, seed=7, short=True)

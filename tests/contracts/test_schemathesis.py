@@ -14,6 +14,7 @@ from api.resources.task_events import STREAMS, Streams
 from api.routes import ROUTES
 from kaguan.config import load_settings
 from tests.contracts.contract_report import Summary, publish
+from tests.support.addresses import base_of
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 from tests.support.serving import serving
@@ -29,7 +30,7 @@ async def test_every_operation_answers_as_documented(environ: dict[str, str], tm
 
     events = tmp_path / "events.ndjson"
     async with serving(load_settings({**environ, **UNLIMITED}), adapt=brief) as api:
-        base = str(api.session._base_url).rstrip("/")  # noqa: SLF001 aiohttp 没有公开的取法
+        base = str(base_of(api.session)).rstrip("/")
         output, code = await explore(base, api.token, events)
     summary = Summary.of(events)
     publish(summary)

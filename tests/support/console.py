@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from kaguan.tokens import service as tokens
+from tests.support.addresses import base_of
 from tests.support.serving import Api
 
 CSRF = re.compile(r'name="csrf_token" value="([^"]*)"')
@@ -42,7 +43,7 @@ class Visitor:
 
     @property
     def origin(self) -> str:
-        base = self.session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
+        base = base_of(self.session)
         return str(base).rstrip("/")
 
     @property
@@ -88,7 +89,7 @@ class Visitor:
 async def visiting(api: Api) -> AsyncIterator[Visitor]:
     """还没有登录的访客。"""
     jar = aiohttp.CookieJar(unsafe=True)  # 地址是 IP
-    async with aiohttp.ClientSession(api.session._base_url, cookie_jar=jar) as session:  # noqa: SLF001 没有公开的取法
+    async with aiohttp.ClientSession(base_of(api.session), cookie_jar=jar) as session:
         yield Visitor(api, session)
 
 

@@ -26,6 +26,7 @@ from kaguan.outbox.metrics import Metrics
 from kaguan.queues.client import build_client
 from kaguan.tokens import service as tokens
 from kaguan.tokens.service import SCOPES
+from tests.support.addresses import base_of
 
 BASE = "/api/v1"
 
@@ -66,8 +67,8 @@ class Api:
     @property
     def address(self) -> tuple[str, int]:
         """主机与端口，给不经客户端库的用例。"""
-        url = self.session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
-        if url is None or url.host is None or url.port is None:
+        url = base_of(self.session)
+        if url.host is None or url.port is None:
             raise ValueError(url)
         return url.host, url.port
 

@@ -8,6 +8,7 @@ from kaguan.database.pool import Pool
 from kaguan.tokens import service as tokens
 from tests.attacks.attempts import ATTEMPTS
 from tests.attacks.measure import Target, measure
+from tests.support.addresses import base_of
 from tests.support.api_process import api_process
 from tests.support.eventually import PACE, PATIENCE
 
@@ -21,8 +22,7 @@ async def test_no_small_body_makes_another_client_wait(environ: dict[str, str], 
         token = (await tokens.create(connection, "test", tokens.SCOPES)).token
     tried = []
     async with api_process(environ, tmp_path) as (process, session):
-        assert session._base_url is not None  # noqa: SLF001 aiohttp 没有公开的取法
-        target = Target("127.0.0.1", session._base_url.port or 0, process.pid, token)  # noqa: SLF001 同上
+        target = Target("127.0.0.1", base_of(session).port or 0, process.pid, token)
         for attempt in ATTEMPTS:
             if len(attempt.body()) > SMALL:
                 continue

@@ -13,6 +13,7 @@ import pytest
 from api.http.redaction import LIMIT, redact
 from kaguan.config import load_settings
 from tests.support.access_log import AccessLines
+from tests.support.addresses import base_of
 from tests.support.eventually import eventually
 from tests.support.serving import Api, serving
 
@@ -138,8 +139,7 @@ async def test_an_overlong_media_type_is_neither_parsed_nor_keeps_the_request_ou
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_body_is_logged(api: Api, access_lines: AccessLines) -> None:
-    url = api.session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
-    assert url is not None
+    url = base_of(api.session)
     _, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(
         (

@@ -20,6 +20,7 @@ from kaguan.dev.simulator import iccid_at
 from kaguan.sims.vocabulary import Carrier
 from kaguan.tokens import service as tokens
 from kaguan.tokens import store
+from tests.support.addresses import base_of
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.raw_http import exchange
 from tests.support.serving import Api, serving
@@ -244,8 +245,7 @@ async def test_a_backlog_over_its_limit_refuses_new_work_but_not_questions(envir
 async def test_a_slow_body_is_timed_out_and_others_are_served(environ: dict[str, str]) -> None:
     environ |= {"KAGUAN_API__READ_TIMEOUT": "0.3"}
     async with serving(load_settings(environ)) as api:
-        url = api.session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
-        assert url is not None
+        url = base_of(api.session)
         assert url.host is not None
         assert url.port is not None
         head = (
@@ -284,8 +284,7 @@ async def test_a_client_that_takes_no_answers_is_cut_off_and_others_are_served(s
 async def test_a_connection_that_sends_no_whole_request_is_closed(environ: dict[str, str]) -> None:
     environ |= {"KAGUAN_API__KEEPALIVE_TIMEOUT": "0.3"}
     async with serving(load_settings(environ)) as api:
-        url = api.session._base_url  # noqa: SLF001 同上
-        assert url is not None
+        url = base_of(api.session)
         reader, writer = await asyncio.open_connection(url.host, url.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
         async with asyncio.timeout(PATIENCE):

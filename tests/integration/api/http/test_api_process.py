@@ -15,6 +15,7 @@ from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port, is_free
 from kaguan.logging.repeats import REPEATS
 from kaguan.tokens import service as tokens
+from tests.support.addresses import base_of
 from tests.support.api_process import api_process, is_ready
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.raw_http import exchange
@@ -161,8 +162,7 @@ async def test_children_do_not_outlive_a_killed_parent(environ: dict[str, str], 
 async def test_malformed_requests_cannot_fill_the_log(environ: dict[str, str], tmp_path: Path) -> None:
     """每个在访问日志里都有一行；进程自己的日志里只说几遍，别的事才不会被挤掉。"""
     async with api_process(environ, tmp_path) as (_, session):
-        base = session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
-        assert base is not None
+        base = base_of(session)
         for _ in range(20):
             assert (await exchange(base.host or "", base.port or 0, b"nonsense\r\n\r\n")).status == 400
         assert (
