@@ -37,15 +37,15 @@ class Latency:
     """一种请求的时长。库校验一个 exemplar 比记一次时长还贵：每 :data:`EXEMPLAR_PAUSE` 秒留一个，慢的个个都留。"""
 
     histogram: Histogram
-    _next_exemplar: float = 0.0
+    next_exemplar: float = 0.0
 
     def observe(self, seconds: float, trace_id: str | None) -> None:
         """``trace_id`` 是被采样的跟踪，没有采样给 None。"""
         now = monotonic()
-        if trace_id is None or (seconds < SLOW and now < self._next_exemplar):
+        if trace_id is None or (seconds < SLOW and now < self.next_exemplar):
             self.histogram.observe(seconds)
             return
-        self._next_exemplar = now + EXEMPLAR_PAUSE
+        self.next_exemplar = now + EXEMPLAR_PAUSE
         self.histogram.observe(seconds, {"trace_id": trace_id})
 
 

@@ -51,9 +51,9 @@ class Guard:
         self._used: set[int] = set()
         self._revocations = 0
         listening, tell = services.settings.database.listening, self._metrics.listener_deaf.labels(store.REVOKED).set
-        self._listener = None
+        self.listener = None
         if listening is not None:
-            self._listener = Listener(listening, self._pool, "api-listener", store.REVOKED, self.forget, tell)
+            self.listener = Listener(listening, self._pool, "api-listener", store.REVOKED, self.forget, tell)
 
     async def admit(self, request: web.Request, scope: str | None, *, adds_tasks: bool) -> Principal:
         """放行或拒绝。``scope`` 是所需的权限，None 即不用认证；``adds_tasks``：会新增任务，积压超限时不收。
@@ -148,11 +148,11 @@ class Guard:
 
     def facts(self) -> dict[str, Any]:
         """给进程名片的：听不听得见吊销。"""
-        return {"deaf": self._listener is not None and self._listener.deaf}
+        return {"deaf": self.listener is not None and self.listener.deaf}
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:
         working = {"backlog": self._backlog.run(), "token-use": self._keep_flushing()}
-        return working if self._listener is None else {**working, "revocations": self._listener.run()}
+        return working if self.listener is None else {**working, "revocations": self.listener.run()}
 
     async def _keep_flushing(self) -> None:
         while True:

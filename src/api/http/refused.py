@@ -37,22 +37,22 @@ class RefusedBudget:
     """还能为被拒的请求写多少。"""
 
     _total: Bucket = field(default_factory=lambda: Bucket(TOTAL_BURST, TOTAL_RATE, TOTAL_BURST, time.monotonic()))
-    _addresses: OrderedDict[str, Bucket] = field(default_factory=OrderedDict)
+    addresses: OrderedDict[str, Bucket] = field(default_factory=OrderedDict)
 
     def allows(self, address: str) -> bool:
         """还记不记 ``address`` 的正文。"""
         now = time.monotonic()
-        bucket = self._addresses.get(address)
+        bucket = self.addresses.get(address)
         if bucket is None:
-            bucket = self._addresses[address] = Bucket(ADDRESS_BURST, ADDRESS_RATE, ADDRESS_BURST, now)
-            if len(self._addresses) > MAX_ADDRESSES:
-                self._addresses.popitem(last=False)
-        self._addresses.move_to_end(address)
+            bucket = self.addresses[address] = Bucket(ADDRESS_BURST, ADDRESS_RATE, ADDRESS_BURST, now)
+            if len(self.addresses) > MAX_ADDRESSES:
+                self.addresses.popitem(last=False)
+        self.addresses.move_to_end(address)
         # 先看地址的：一个地址花完了自己的，不再碰大家的
         return bucket.has_some(now) and self._total.has_some(now)
 
     def spend(self, address: str, size: int) -> None:
         """记了一行带正文的，``size`` 字节。"""
         self._total.left -= size
-        if (bucket := self._addresses.get(address)) is not None:
+        if (bucket := self.addresses.get(address)) is not None:
             bucket.left -= size

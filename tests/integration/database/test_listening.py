@@ -147,8 +147,8 @@ async def test_an_api_that_hears_nothing_is_told_by_metric_and_verdict(
 
     def impatient(app: web.Application) -> None:
         guards.append(app[GUARD])
-        assert guards[0]._listener is not None  # noqa: SLF001 只为等得短些
-        guards[0]._listener.patience = 0.2  # noqa: SLF001 同上
+        assert guards[0].listener is not None
+        guards[0].listener.patience = 0.2
 
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(serving(settings, adapt=impatient))

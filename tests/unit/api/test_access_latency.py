@@ -21,7 +21,7 @@ def test_fast_requests_share_exemplars_and_each_slow_one_has_its_own() -> None:
     assert exemplars() == []
     latency.observe(0.0, "first")
     assert exemplars() == ["first"]
-    latency._next_exemplar = float("inf")  # noqa: SLF001 时刻未到
+    latency.next_exemplar = float("inf")
     latency.observe(0.0, "too soon")
     assert exemplars() == ["first"]
     latency.observe(SLOW, "slow")

@@ -130,7 +130,7 @@ async def test_another_error_of_a_late_request_is_kept() -> None:
 async def test_the_clock_stands_still_without_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     deadlines = fast(FOREVER)
     await wait_under(deadlines, 0)
-    await eventually(lambda: not deadlines._ticking)  # noqa: SLF001 没有别的迹象
+    await eventually(lambda: not deadlines.ticking)
     later: list[object] = []
     monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda *arguments: later.append(arguments))
     with deadlines.limit():

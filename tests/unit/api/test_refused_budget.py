@@ -44,4 +44,4 @@ def test_as_many_addresses_as_one_likes_are_remembered_in_bounded_memory() -> No
     budget = RefusedBudget()
     for number in range(MAX_ADDRESSES * 2):
         budget.allows(str(number))
-    assert len(budget._addresses) == MAX_ADDRESSES  # noqa: SLF001 看的就是它有没有界
+    assert len(budget.addresses) == MAX_ADDRESSES

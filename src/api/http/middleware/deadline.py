@@ -82,7 +82,7 @@ class Deadlines:
         self._tick = tick
         self.grace = grace
         self._watched: set[Deadline] = set()
-        self._ticking = False
+        self.ticking = False
 
     def limit(self) -> Deadline:
         """给当前任务一个从现在起算的时限。
@@ -97,8 +97,8 @@ class Deadlines:
 
     def watch(self, deadline: Deadline) -> None:
         self._watched.add(deadline)
-        if not self._ticking:
-            self._ticking = True
+        if not self.ticking:
+            self.ticking = True
             asyncio.get_running_loop().call_later(self._tick, self.tick)
 
     def forget(self, deadline: Deadline) -> None:
@@ -110,8 +110,8 @@ class Deadlines:
         for deadline in self._watched:
             if now >= deadline.until:
                 deadline.expire()
-        self._ticking = bool(self._watched)
-        if self._ticking:
+        self.ticking = bool(self._watched)
+        if self.ticking:
             asyncio.get_running_loop().call_later(self._tick, self.tick)
 
 
