@@ -54,7 +54,7 @@ def _run() -> int:
         _complain(say("usage", error=error.format_message(), command=command))
         return ExitCode.USAGE
     except Exception as error:  # 命令行的边缘：认得的译成一行，不认得的原样抛出
-        from kaguan.cli.failure import explain  # noqa: PLC0415 出了错才用得着
+        from kaguan.cli.explaining import explain  # noqa: PLC0415 见其模块说明
 
         failure = explain(error)
         if failure is None:

@@ -6,9 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
 from kaguan.cli.wording import say
 from kaguan.outbox.operate.watching import Watched
 from kaguan.outbox.vocabulary import TaskStatus
@@ -17,20 +14,23 @@ from kaguan.outbox.vocabulary import TaskStatus
 @contextmanager
 def following(*, quiet: bool) -> Iterator[Callable[[list[Watched]], None]]:
     """给出「看一眼」：一个任务画它自己的进度，几个任务画结束了几个。"""
+    from rich import console, progress  # noqa: PLC0415 等着看的命令才画
+
     columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeElapsedColumn(),
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TextColumn("{task.fields[figures]}"),
+        progress.TimeElapsedColumn(),
     )
     disabled = quiet or not sys.stderr.isatty()
-    with Progress(*columns, console=Console(stderr=True), disable=disabled, transient=True) as progress:
-        line = progress.add_task("", total=None, figures="")
+    screen = console.Console(stderr=True)
+    with progress.Progress(*columns, console=screen, disable=disabled, transient=True) as drawn:
+        line = drawn.add_task("", total=None, figures="")
 
         def look(tasks: list[Watched]) -> None:
             description, done, total, figures = describe(tasks)
-            progress.update(line, description=description, completed=done, total=total, figures=figures)
+            drawn.update(line, description=description, completed=done, total=total, figures=figures)
 
         yield look
 

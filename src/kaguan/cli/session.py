@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TypeVar
-
-import psycopg
-from redis.exceptions import RedisError
 
 from kaguan.cli.failure import CommandError
 from kaguan.cli.wording import say
 from kaguan.config import Settings, load_settings
 from kaguan.database import connecting
 from kaguan.database.pool import Connection
-from kaguan.database.seal import Sealing
 from kaguan.product.exit_codes import ExitCode
-from kaguan.queues.client import open_redis
-from kaguan.queues.keys import TIMELINE
 
 T = TypeVar("T")
-
-REDIS_TIMEOUT = 1.5  # 秒
 
 
 def database_url(settings: Settings) -> str:
@@ -46,21 +38,14 @@ async def open_connection(settings: Settings) -> AsyncIterator[Connection]:
     """
     url = database_url(settings)
     async with await connecting.open_connection(settings.database, "cli") as connection:
-        newest = await _newest(settings, connection) if connecting.has_several_hosts(url) else None
+        newest = None
+        if connecting.has_several_hosts(url):
+            from kaguan.cli import primaries  # noqa: PLC0415 见其模块说明
+
+            newest = await primaries.newest(settings, connection)
         if connecting.is_former(connection.history, newest):
             raise CommandError(say("former_primary"), ExitCode.DEPENDENCY)
         yield connection
-
-
-async def _newest(settings: Settings, connection: Connection) -> connecting.History | None:
-    """各进程见过的最新的主库；没有给 Redis 的地址、它不在，就不知道；盖的印不对的不算。"""
-    if not settings.redis.url.get_secret_value():
-        return None
-    with suppress(RedisError, OSError, TimeoutError, LookupError, psycopg.Error):
-        async with asyncio.timeout(REDIS_TIMEOUT), open_redis(settings.redis) as redis:
-            seal = await Sealing().held(connection)
-            return connecting.History.read(seal.read(TIMELINE, await redis.get(TIMELINE)))
-    return None
 
 
 def with_database(work: Callable[[Connection], Awaitable[T]], *, atomic: bool = True) -> T:

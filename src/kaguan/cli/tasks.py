@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import typer
@@ -16,8 +15,7 @@ from kaguan.cli.session import with_database
 from kaguan.cli.tree import group
 from kaguan.cli.wording import reader_language, say
 from kaguan.config import load_settings
-from kaguan.database.pool import AfterCommit, Connection, transaction
-from kaguan.outbox.operate import decisions
+from kaguan.database.pool import Connection, transaction
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.listing import TaskFilter, newest
 from kaguan.outbox.operate.place import Place, place_of
@@ -113,27 +111,30 @@ app.command(name="replay")(replay)
 
 @app.command()
 def retry(task_id: TaskId, seconds: Timeout = PATIENCE, *, wait: Wait = False, as_json: AsJson = False) -> None:
-    _act(decisions.retry, task_id, seconds, as_json=as_json, wait=wait)
+    _act("retry", task_id, seconds, as_json=as_json, wait=wait)
 
 
 @app.command()
 def cancel(task_id: TaskId, *, as_json: AsJson = False) -> None:
-    _act(decisions.cancel, task_id, as_json=as_json)
+    _act("cancel", task_id, as_json=as_json)
 
 
 def _act(
-    action: Callable[[Connection, UUID, str, AfterCommit], Awaitable[TaskStatus]],
+    action: Literal["retry", "cancel"],
     task_id: UUID,
     seconds: float = 0.0,
     *,
     as_json: bool,
     wait: bool = False,
 ) -> None:
+    from kaguan.outbox.operate import decisions  # noqa: PLC0415 要用 SAQ 与 Redis 的客户端，只看的命令不必导入
+
+    decide = decisions.retry if action == "retry" else decisions.cancel
 
     async def work(connection: Connection) -> TaskStatus:
         async with transaction(connection) as after_commit:
-            status = await action(connection, task_id, actor(), after_commit)
-            await audited(connection, f"task.{action.__name__}", str(task_id), status=status)
+            status = await decide(connection, task_id, actor(), after_commit)
+            await audited(connection, f"task.{action}", str(task_id), status=status)
         return status
 
     status = with_database(work, atomic=False)

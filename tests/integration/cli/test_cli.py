@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.tokens.service import SCOPES, authenticate
 from tests.support.in_hand import HAND
-from tests.support.invocation import Invocation
+from tests.support.invocation import LISTING, Invocation
 
 UNREACHABLE = "postgresql://kaguan:x@127.0.0.1:1/kaguan"
 
@@ -190,6 +192,25 @@ def test_a_command_speaks_english_alone_to_who_reads_it(
     assert (code, err) == (3 if command == "doctor" else 0, "")  # 没有邮件服务器
     assert out
     assert not re.search(r"[\u4e00-\u9fff\uff00-\uffef]", out)
+
+
+def test_looking_imports_nothing_of_redis_nor_of_the_other_commands(environ: dict[str, str], task_id: UUID) -> None:
+    for command in ("list",), ("show", str(task_id)):
+        found = subprocess.run(
+            (*LISTING, "task", *command), capture_output=True, text=True, check=True, env=os.environ | environ
+        )
+        assert str(task_id) in found.stdout
+        imported = set(found.stderr.split())
+        assert "kaguan.cli.tasks" in imported
+        assert not imported & {
+            "redis",
+            "saq",
+            "sqlalchemy",
+            "alembic",
+            "aiosmtplib",
+            "rich.progress",
+            "kaguan.cli.doctor",
+        }
 
 
 def test_redrive_puts_handed_over_tasks_back_into_the_outbox(

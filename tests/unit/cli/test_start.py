@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.invocation import LISTING
+
 PROGRAM = (sys.executable, "-c", "from kaguan.cli.app import main; main()")
-# 结束时说导入了哪些；main 以 SystemExit 结束
-LIST_AT_EXIT = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
-LISTING = (sys.executable, "-c", f"{LIST_AT_EXIT}; from kaguan.cli.app import main; main()")
 HEAVY = {"psycopg", "redis", "pydantic", "structlog", "opentelemetry", "sqlalchemy", "saq", "rich", "aiohttp", "jinja2"}
 BASH = """
 eval "$(_KAGUAN_COMPLETE=source_bash kaguan)"
@@ -61,14 +60,3 @@ def test_help_and_version_import_nothing_heavy(asked: tuple[str, ...]) -> None:
     imported = {name.partition(".")[0] for name in run(*LISTING, *asked).stderr.split()}
     assert "typer" in imported
     assert not HEAVY & imported
-
-
-def test_listing_tasks_does_not_import_what_other_commands_need() -> None:
-    environ = {"KAGUAN_DATABASE__URL": "postgresql://u:x@127.0.0.1:1/x"}
-    found = subprocess.run(
-        (*LISTING, "task", "list"), capture_output=True, text=True, check=False, env=os.environ | environ
-    )
-    imported = set(found.stderr.split())
-    assert found.returncode == 3
-    assert "kaguan.cli.tasks" in imported
-    assert not imported & {"sqlalchemy", "alembic", "aiosmtplib", "kaguan.cli.doctor", "kaguan.cli.sims"}

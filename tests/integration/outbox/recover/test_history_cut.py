@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from structlog.types import EventDict
 
 from api.http.translation import translate
-from kaguan.cli.failure import explain
+from kaguan.cli.explaining import explain
 from kaguan.config import load_settings
 from kaguan.config.model import Tasks
 from kaguan.database.pool import Pool
