@@ -1,4 +1,4 @@
-"""`kaguan sim` 背后的事。另成一个模块：SQLAlchemy 只有用得着的命令才导入。"""
+"""`kaguan sim` 背后的事：实体的 ``store`` 要 SQLAlchemy 的连接。"""
 
 from __future__ import annotations
 

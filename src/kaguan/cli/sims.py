@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from kaguan.cli import desk
 from kaguan.cli.operating import Timeout, Wait, report, wait_for
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table
 from kaguan.cli.tree import group
 from kaguan.cli.wording import joined, say
+from kaguan.sims.service import Card
 from kaguan.sims.vocabulary import Carrier, LifecycleState
 from kaguan.words.units import MIB
-
-if TYPE_CHECKING:
-    from kaguan.sims.service import Card
 
 app = group("sim")
 
@@ -40,8 +39,6 @@ def list_sims(  # noqa: PLR0913, PLR0917 一个参数一个选项
     *,
     as_json: AsJson = False,
 ) -> None:
-    from kaguan.cli import desk  # noqa: PLC0415 见其模块说明
-
     wanted = desk.Wanted(
         text=find_text, carrier=carrier, state=state, plan=plan, group=group, tag=tag, customer=customer
     )
@@ -58,8 +55,6 @@ def list_sims(  # noqa: PLR0913, PLR0917 一个参数一个选项
 
 @app.command()
 def show(iccid: Number, *, as_json: AsJson = False) -> None:
-    from kaguan.cli import desk  # noqa: PLC0415 见其模块说明
-
     card = desk.card(iccid)
     if as_json:
         print_json(_public(card))
@@ -73,8 +68,6 @@ def show(iccid: Number, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def events(iccid: Number, limit: Limit = 20, *, as_json: AsJson = False) -> None:
-    from kaguan.cli import desk  # noqa: PLC0415 见其模块说明
-
     rows = [asdict(row) for row in desk.events_of(iccid, limit)]
     if as_json:
         print_json(rows)
@@ -84,8 +77,6 @@ def events(iccid: Number, limit: Limit = 20, *, as_json: AsJson = False) -> None
 
 @app.command(name="refresh")
 def refresh_sim(iccid: Number, seconds: Timeout = 3_600.0, *, wait: Wait = False, as_json: AsJson = False) -> None:
-    from kaguan.cli import desk  # noqa: PLC0415 见其模块说明
-
     task_id = desk.refresh_card(iccid)
     if wait:
         report(wait_for([task_id], seconds, as_json=as_json), as_json=as_json)
