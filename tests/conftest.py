@@ -47,10 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "protocol(rules): 判历史的规则，见 tests.model.history.Rules")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     order.in_running_order(items)
+    limit = config.getoption("timeout")  # 命令行给了的，以它为准：几千个例子的模拟要跑半个小时
     for item in items:
-        item.add_marker(pytest.mark.timeout(WHOLE_TEST))
+        item.add_marker(pytest.mark.timeout(WHOLE_TEST if limit is None else limit))
     mark_measured(items)
     if BEHIND_POOLER:
         for item in items:
