@@ -26,6 +26,9 @@ QUERIES = {
     "/console/tasks/{task_id}": ("trace",),
     "/console/live/tasks/{task_id}": (),
     "/console/live/tasks/{task_id}/trace": ("trace",),
+    "/console/sims": ("q", "carrier", "state", "plan", "group", "tag", "customer", "cursor"),
+    "/console/sims/{iccid}": (),
+    "/console/live/sims/{iccid}": (),
     "/console/dead-letters": ("preview", *FIELDS),
     "/console/vanished": ("cursor",),
     "/console/schedules": (),
@@ -40,6 +43,7 @@ FORMS = {
     "/console/preferences": ("language", "theme"),
     "/console/tasks/{task_id}/cancel": (),
     "/console/tasks/{task_id}/retry": (),
+    "/console/sims/{iccid}/refresh": (),
     "/console/dead-letters/replay": ("selection",),
     "/console/schedules/{name}/enable": (),
     "/console/schedules/{name}/disable": (),
@@ -99,7 +103,7 @@ async def answered(visitor: Visitor, method: str, url: str, body: str = "") -> i
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 async def test_nothing_a_parameter_holds_breaks_a_page(api: Api, text: str) -> None:
     answers: list[tuple[int, str]] = []
-    async with signed_in(api) as visitor:
+    async with signed_in(api, ["ops", "sims:read", "sims:write"]) as visitor:
         for path, names in QUERIES.items():
             for url in concrete(path, text):
                 for query in ("", *(f"?{name}={text}" for name in names)):
