@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.checklist.figures import Bound, Figure
 from tests.support.repository import ROOT
 
-FAULTS = "tests/integration/faults"
+OUTBOX = "tests/integration/outbox"
 OUTAGE = "tests/e2e/test_fault_outage.py"
 PATIENCE = 30.0  # 秒
 STOPS = Bound(" 秒", most=30)
@@ -32,13 +32,13 @@ class Played:
 
 
 def worker_cases(*names: str) -> tuple[str, ...]:
-    return tuple(f"{FAULTS}/test_fault_worker.py::test_{name}" for name in names)
+    return tuple(f"{OUTBOX}/work/test_fault_worker.py::test_{name}" for name in names)
 
 
 PLAYED: dict[int, Played] = {
     15: Played(
         (
-            f"{FAULTS}/test_fault_postgres.py::test_an_immediate_restart_under_load_loses_nothing_and_the_api_is_back_soon",
+            f"{OUTBOX}/recover/test_fault_postgres.py::test_an_immediate_restart_under_load_loses_nothing_and_the_api_is_back_soon",
         ),
         {"丢了的": Bound(" 个", most=0), "回来之后头一个受理": Bound(" 秒", most=5)},
     ),
@@ -69,14 +69,14 @@ PLAYED: dict[int, Played] = {
     ),
     45: Played(
         tuple(
-            f"{FAULTS}/test_fault_cancel.py::test_cancelled_{what}_neither_cross_nor_leak"
+            f"{OUTBOX}/operate/test_fault_cancel.py::test_cancelled_{what}_neither_cross_nor_leak"
             for what in ("redis_commands", "postgresql_statements", "sqlalchemy_statements")
         ),
         {f"断在半途的 {what}": MANY for what in ("Redis 命令", "PostgreSQL 语句", "SQLAlchemy 语句")},
         {"KAGUAN_FAULT_ASKED": "3000"},
     ),
     50: Played(
-        (f"{FAULTS}/test_fault_relay.py::test_redrive_under_a_backlog_hardly_repeats_anything",),
+        (f"{OUTBOX}/deliver/test_fault_relay.py::test_redrive_under_a_backlog_hardly_repeats_anything",),
         {"投递 ÷ 任务": Bound("", most=1.15)},
         {"KAGUAN_FAULT_BACKLOG": "50000"},
     ),

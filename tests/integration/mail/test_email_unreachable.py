@@ -189,7 +189,7 @@ async def test_doctor_speaks_tls_logs_in_and_says_goodbye(run: Invocation, mode:
     assert finding == {
         "part": "SMTP",
         "ok": True,
-        "detail": f"127.0.0.1:{server.port}，TLSv1.3，登录成功",
+        "detail": f"127.0.0.1:{server.port}、TLSv1.3、登录成功",
         "advice": "",
         "attention": False,
     }
@@ -211,7 +211,7 @@ async def test_doctor_says_that_the_login_failed_but_not_the_password(run: Invoc
         server.script.credentials = ("user", "right")
         finding = await smtp_finding(run, server.url_as("user", "s3cret-word"))
     assert not finding["ok"]
-    assert finding["detail"].endswith("中继拒绝登录：5.7.8 authentication failed（535）")
+    assert finding["detail"].endswith("中继拒绝登录：5.7.8 authentication failed (535)")
     assert "密码" in finding["advice"]
     assert "s3cret-word" not in json.dumps(finding)
 
