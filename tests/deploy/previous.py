@@ -11,7 +11,7 @@ from tests.support.repository import ROOT
 VERSION = "0.3.0"
 # 最近一次定下的版本是哪个提交：仓库没有标签，认的是提交号。定下一版时换成那一个；
 # 0.3.0 发布之前改得不能并存的，挪到改它的提交
-COMMIT = "84c47278464285bffb2859dea9785defa12497b1"
+COMMIT = "a6760112ee0ca4729f5d9eef991d714ada26ac23"
 REQUIREMENTS = "requirements.txt"
 # 造 wheel 要的，与战役的零件
 PARTS = (
@@ -68,3 +68,15 @@ def differing() -> list[str]:
     ).stdout
     ours = (ROOT / REQUIREMENTS).read_text("utf-8")
     return sorted(set(PINNED.findall(ours)) ^ set(PINNED.findall(theirs)))
+
+
+def changed(directory: str) -> list[str]:
+    """上一版的 ``directory`` 里的文件，这里改了或没有了的。"""
+    found = subprocess.run(
+        ["git", "diff", "--name-only", "--diff-filter=MDRT", COMMIT, "--", directory],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return found.stdout.split()

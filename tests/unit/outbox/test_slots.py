@@ -162,6 +162,8 @@ async def test_nothing_is_fetched_ahead_while_slow_work_holds_every_slot() -> No
         async with asyncio.timeout(PATIENCE):
             while len(opened.started) < 40:
                 await opened.settle()
+            while opened.running.total():
+                await opened.settle()
         opened.gate.clear()
         clock = asyncio.get_running_loop().time
         since = clock()
