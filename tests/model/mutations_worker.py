@@ -42,10 +42,7 @@ WORKER_MUTATIONS = (
         WORK + "claim.sql",
         "where t.status = {{undecided}} and",
         "where",
-        (
-            SHARED + "::test_the_same_shared_delivery_twice_has_one_effect",
-            DELIVERY + "::test_cancel_before_and_while_running",
-        ),
+        (CLAIM_ID + "::test_a_claim_that_waited_for_a_cancellation_runs_nothing",),
     ),
     Mutation(
         "认领不计尝试",

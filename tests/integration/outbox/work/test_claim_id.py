@@ -11,9 +11,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from kaguan.config import Settings
-from kaguan.database.pool import Pool
+from kaguan.database.pool import Connection, Pool
+from kaguan.outbox.operate.decisions import cancel
 from kaguan.outbox.work.attempt import Attempt, Handler
-from kaguan.outbox.work.claiming import Claims, claim
+from kaguan.outbox.work.claiming import Claim, Claims, claim
 from kaguan.outbox.work.fence import Fence, FencedError, Token
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
@@ -212,13 +213,31 @@ async def test_a_claim_that_waited_for_another_does_not_take_it_over(pipeline: P
     async with pipeline.pool.connection() as one, pipeline.pool.connection() as other:
         async with one.transaction():
             (taken,) = await claim(one, [(first, None)], worker="worker-a", lease=LEASE)
-            waiting = asyncio.create_task(claim(other, [(second, None)], worker="worker-b", lease=LEASE))
-
-            async def waits() -> bool:
-                blocked = "select count(*) from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
-                return await pipeline.sql(blocked, other.info.backend_pid) == [(1,)]
-
-            await eventually(waits)
+            waiting = await behind(pipeline, other, second)
         assert taken is not None
         assert await waiting == [None]
     assert await pipeline.sql("select worker, claim_id from tb_work") == [("worker-a", first.claim_id)]
+
+
+async def test_a_claim_that_waited_for_a_cancellation_runs_nothing(pipeline: Pipeline) -> None:
+    """它从前的快照里，手里的活还在；任务已了结。"""
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    async with pipeline.pool.connection() as one, pipeline.pool.connection() as other:
+        async with one.transaction():
+            await cancel(one, task_id, "ops")
+            waiting = await behind(pipeline, other, Token(task_id, 1, uuid4()))
+        assert await waiting == [None]
+    assert await pipeline.sql("select status, worker from vw_task") == [("cancelled", None)]
+
+
+async def behind(pipeline: Pipeline, connection: Connection, token: Token) -> asyncio.Task[list[Claim | None]]:
+    """一次认领，等着别人的锁。"""
+    waiting = asyncio.create_task(claim(connection, [(token, None)], worker="worker-b", lease=LEASE))
+
+    async def waits() -> bool:
+        blocked = "select count(*) from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
+        return await pipeline.sql(blocked, connection.info.backend_pid) == [(1,)]
+
+    await eventually(waits)
+    return waiting
