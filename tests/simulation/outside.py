@@ -11,7 +11,7 @@ from uuid import UUID
 from kaguan.database.pool import Connection
 from kaguan.mail.message import Envelope
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry
 from kaguan.words.reasons import Reason
 from tests.simulation.process import Process
 from workers.email.receipt import Receipt, RecipientOutcome
@@ -127,7 +127,7 @@ class Ledger:
             case Turn.LATER:
                 return Retry("对方忙")
             case Turn.NEVER:
-                return GiveUp("不成")
+                return Discard("不成")
             case Turn.LOST_REPLY:
                 raise ScriptedError
             case Turn.NO_REPLY:

@@ -19,7 +19,7 @@ from kaguan.mail.message import Envelope, build
 from kaguan.mail.task import EmailPayload
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence, Token
-from kaguan.outbox.work.outcome import Continue, Outcome
+from kaguan.outbox.work.outcome import Outcome, Snooze
 from tests.support.eventually import PACE
 from tests.support.running_task import running_task
 from tests.support.smtp_server import smtp_server
@@ -89,7 +89,7 @@ async def send(mailer: Mailer, envelope: Envelope) -> Receipt:
 
 def is_wait(outcome: Outcome) -> bool:
     """等中继主机恢复：不计尝试。"""
-    return isinstance(outcome, Continue) and outcome.waiting_for is BreakerKind.SMTP and outcome.delay >= PAUSE
+    return isinstance(outcome, Snooze) and outcome.waiting_for is BreakerKind.SMTP and outcome.delay >= PAUSE
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.task_type import Effect, Payload, TaskType, TaskTypes, Unknown
     from kaguan.outbox.vocabulary import Priority, TaskStatus
     from kaguan.outbox.work.attempt import Attempt, Handler
-    from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
+    from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Retry, Snooze, Uncertain
     from kaguan.outbox.work.verification import Happened, NotHappened, Verified, VerifiedOutcome, Verify
     from kaguan.outbox.worker import Worker
     from kaguan.queues.client import open_redis
@@ -41,7 +41,7 @@ _PLACES = {
     "kaguan.outbox.vocabulary": ("Priority", "TaskStatus"),
     "kaguan.outbox.operate.watching": ("watch",),
     "kaguan.outbox.work.attempt": ("Attempt", "Handler"),
-    "kaguan.outbox.work.outcome": ("Cancelled", "Continue", "Done", "GiveUp", "Outcome", "Retry", "Uncertain"),
+    "kaguan.outbox.work.outcome": ("Cancelled", "Discard", "Done", "Outcome", "Retry", "Snooze", "Uncertain"),
     "kaguan.outbox.work.verification": ("Happened", "NotHappened", "Verified", "VerifiedOutcome", "Verify"),
     "kaguan.outbox.worker": ("Worker",),
     "kaguan.queues.client": ("open_redis",),
@@ -54,12 +54,11 @@ __all__ = [
     "Attempt",
     "Cancelled",
     "Connection",
-    "Continue",
     "Database",
+    "Discard",
     "Done",
     "Doorbell",
     "Effect",
-    "GiveUp",
     "GroupAccept",
     "Handler",
     "Happened",
@@ -72,6 +71,7 @@ __all__ = [
     "Redis",
     "Relay",
     "Retry",
+    "Snooze",
     "Submission",
     "Task",
     "TaskStatus",

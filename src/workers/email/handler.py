@@ -23,7 +23,7 @@ from kaguan.mail.store import Letter, Recorded
 from kaguan.mail.task import EmailPayload
 from kaguan.mail.vocabulary import DeliveryStatus
 from kaguan.outbox.work.attempt import Attempt, Handler
-from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain, Write
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze, Uncertain, Write
 from kaguan.outbox.work.verification import Verified
 from kaguan.telemetry.metrics import observe
 from kaguan.words.reasons import Reason
@@ -86,7 +86,7 @@ class EmailHandler:
         try:
             envelope = await self._build(payload, attempt.task_id, date, identifier)
         except UnsendableError as error:
-            return GiveUp(Reason("mail.unsendable", {"reason": error.reason})), None
+            return Discard(Reason("mail.unsendable", {"reason": error.reason})), None
         letter = store.Letter(attempt.task_id, envelope.message_id, attempt.attempt, date)
         due = _due(envelope, known)
         if not due:
@@ -104,7 +104,7 @@ class EmailHandler:
             async with attempt.outside("smtp"):
                 receipts = await self._mailer.send(envelope, due, declare)
         except QueuedError:
-            return Continue(Reason("mail.queued"), delay=queued_pause(attempt.delivery)), None
+            return Snooze(Reason("mail.queued"), delay=queued_pause(attempt.delivery)), None
         counts = _counts(receipts)
         log.info("邮件投递结束", **counts)
         if self._observe is not None:
@@ -144,9 +144,9 @@ def _outage(receipts: Mapping[str, Receipt]) -> Outage | None:
     return unsent[0].outage if unsent and all(receipt.outage for receipt in unsent) else None
 
 
-def _waiting(reason: Reason, pause: float, write: Write | None = None) -> Continue:
+def _waiting(reason: Reason, pause: float, write: Write | None = None) -> Snooze:
     """等中继主机恢复：不计尝试，断路器断开前的头几次也不计。"""
-    return Continue(reason, write, pause, BreakerKind.SMTP)
+    return Snooze(reason, write, pause, BreakerKind.SMTP)
 
 
 def _conclude(
@@ -167,10 +167,10 @@ def _conclude(
         one: receipts[one] for one in unknown if one in receipts and receipts[one].outcome is RecipientOutcome.REFUSED
     }:
         # 再寄也是被拒，先前那封却也许到了：结算据意向记 uncertain，别人被收下也不能算完成
-        return GiveUp(reason_of("mail.refused_after_unknown", doubtful, RecipientOutcome.REFUSED), write)
+        return Discard(reason_of("mail.refused_after_unknown", doubtful, RecipientOutcome.REFUSED), write)
     if RecipientOutcome.ACCEPTED in outcomes or DeliveryStatus.ACCEPTED in known.values():
         return Done(_result(envelope, known, receipts), write)
-    return GiveUp(reason_of("mail.refused", receipts, RecipientOutcome.REFUSED), write)
+    return Discard(reason_of("mail.refused", receipts, RecipientOutcome.REFUSED), write)
 
 
 def _recorder(letter: Letter, receipts: Mapping[str, Receipt], unknown: Collection[str]) -> Write:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.outcome import GiveUp, Outcome
+from kaguan.outbox.work.outcome import Discard, Outcome
 from kaguan.sims.tasks import EventPayload
 from kaguan.words.reasons import Reason
 from workers.event.webhook import Webhook, open_webhook
@@ -25,7 +25,7 @@ class EventPublish:
     async def __call__(self, attempt: Attempt) -> Outcome:
         payload = attempt.read(EventPayload)
         if self.webhook is None:
-            return GiveUp(Reason("sims.webhook_missing"))
+            return Discard(Reason("sims.webhook_missing"))
         async with attempt.outside("webhook"):
             return await self.webhook.post(attempt, body_of(payload))
 

@@ -15,7 +15,7 @@ from kaguan.notices.service import Subject
 from kaguan.notices.task import NoticePayload
 from kaguan.outbox.vocabulary import FINAL, TaskStatus
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Outcome
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Snooze
 from kaguan.words.reasons import Reason
 from workers.event.webhook import Webhook, open_session
 from workers.resources import Resources
@@ -36,10 +36,10 @@ class TaskNotify:
         if subject is None:
             return Done({"told": False})
         if subject.status not in TOLD:  # 有了结局、还没告诉，人又让它重来
-            return Continue(Reason("notices.reopened"), delay=LATER)
+            return Snooze(Reason("notices.reopened"), delay=LATER)
         target = self.config.target(subject.principal)
         if target is None:
-            return GiveUp(Reason("notices.nobody", {"principal": subject.principal}))
+            return Discard(Reason("notices.nobody", {"principal": subject.principal}))
         async with attempt.outside("webhook"):
             return await Webhook(self.session, target.url, target.key).post(attempt, body_of(subject))
 

@@ -17,7 +17,7 @@ from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 from kaguan.config.webhooks import Webhooks
 from kaguan.flow.retry_after import retry_after
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry
 from kaguan.telemetry.spans import HTTP_METHOD, HTTP_STATUS, client_span, record_error, server_of
 from kaguan.words.reasons import Reason
 
@@ -75,7 +75,7 @@ def judge(status: int, wait: str | None) -> Outcome:
         return Done({"status": status})
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING:
         return Retry(Reason("sims.webhook_busy", {"status": status}), retry_after(wait), outage=True)
-    return GiveUp(Reason("sims.webhook_refused", {"status": status}))
+    return Discard(Reason("sims.webhook_refused", {"status": status}))
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import Any
 from kaguan.carriers.gateway import CardFailed, CardNotFound, CarrierError, QueuedError, StatusResult
 from kaguan.carriers.records import EXPLAINED
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze
 from kaguan.outbox.work.places import NoPlaceError, waiting_for_place
 from kaguan.sims.sync_store import CardToCheck, Checkpoint
 from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
@@ -76,21 +76,21 @@ class Report:
             count: dict[str, Any] = {"count": self.unasked}
             both = Reason("sims.time_nearly_up_pending", {**count, "reason": unfinished})
             why = both if self.pending else Reason("sims.time_nearly_up", count)
-            return Continue(why, delay=self.delay or 0.0)
+            return Snooze(why, delay=self.delay or 0.0)
         if self.pending:
             if self.full is not None and (self.progressed or self.pending == self.queued):
                 return waiting_for_place(self.full, attempt.passes)
             return self._again(unfinished, attempt.delivery)
         if self.due and not self.answered:
             why = self.reason if self.reason != NOTHING else self._first_failure()
-            return GiveUp(Reason("sims.cards_failed", {"count": len(self.due), "reason": why}), result=self.result())
+            return Discard(Reason("sims.cards_failed", {"count": len(self.due), "reason": why}), result=self.result())
         return Done(self.result())
 
     def _again(self, unfinished: Reason, delivery: int) -> Outcome:
         if self.progressed:
-            return Continue(unfinished, delay=max(self.delay or 0.0, PAUSE))
+            return Snooze(unfinished, delay=max(self.delay or 0.0, PAUSE))
         if self.pending == self.queued:
-            return Continue(unfinished, delay=max(self.delay or 0.0, queued_pause(delivery)))
+            return Snooze(unfinished, delay=max(self.delay or 0.0, queued_pause(delivery)))
         return Retry(unfinished, self.delay, outage=True, result=self.result())
 
     @property

@@ -13,7 +13,7 @@ import structlog
 
 from kaguan.carriers.gateway import CarrierError, CarrierGateway, QueuedError
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze
 from kaguan.outbox.work.places import NoPlaceError
 from kaguan.sims import sync_store
 from kaguan.sims.sync_store import Checkpoint
@@ -39,7 +39,7 @@ class DataSync:
         carriers = [payload.carrier] if payload.carrier is not None else list(self.gateways)
         if not carriers or any(carrier not in self.gateways for carrier in carriers):
             none = [Reason("sims.no_carrier")]
-            return GiveUp(Reason("sims.carriers_missing", {"carriers": list(carriers) or none}))
+            return Discard(Reason("sims.carriers_missing", {"carriers": list(carriers) or none}))
         async with attempt.pool.connection() as connection:
             known = {
                 (point.carrier, point.day): point
@@ -54,7 +54,7 @@ class DataSync:
         stops = await self._run(attempt, plan, payload)
         if stops is None:
             done = sum(checkpoint.done for checkpoint in plan)
-            return Continue(Reason("sims.parts_done", {"done": done, "parts": len(plan)}))
+            return Snooze(Reason("sims.parts_done", {"done": done, "parts": len(plan)}))
         log.info("数据同步一轮完成", sync_type=payload.sync_type, parts=len(plan), stopped=len(stops))
         advanced = {carrier for carrier, done in _batches(plan).items() if done > before[carrier]}
         covered = {carrier: covers(payload.sync_type, self.gateways[carrier]) for carrier in carriers}
@@ -155,12 +155,12 @@ def _outcome(
     reason = Reason("sims.carriers_stopped", {"carriers": stopped})
     passing = {carrier: error for carrier, error in stops.items() if error.retryable}
     if not passing:
-        return GiveUp(reason, result=result)
+        return Discard(reason, result=result)
     wait = max(error.retry_after or 0.0 for error in passing.values())
     if advanced & passing.keys():
-        return Continue(reason, delay=max(wait, PAUSE))
+        return Snooze(reason, delay=max(wait, PAUSE))
     if all(isinstance(error, QueuedError) for error in passing.values()):
-        return Continue(reason, delay=max(wait, queued_pause(delivery)))
+        return Snooze(reason, delay=max(wait, queued_pause(delivery)))
     return Retry(reason, wait or None, outage=True, result=result)
 
 

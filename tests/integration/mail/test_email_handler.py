@@ -9,7 +9,7 @@ from kaguan.database.pool import Pool
 from kaguan.mail.message import message_id
 from kaguan.outbox.work.attempt import CancelledByUserError
 from kaguan.outbox.work.fence import FencedError
-from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Retry, Uncertain
+from kaguan.outbox.work.outcome import Discard, Done, Retry, Snooze, Uncertain
 from tests.support.mail_tasks import (
     SENDER,
     STALLED,
@@ -87,7 +87,7 @@ async def test_5xx_for_everyone_gives_up_and_names_the_code_but_no_address(pool:
     script = Script(recipients={"nobody@x.example": ["550 5.1.1 no such user nobody@x.example"]})
     async with smtp_server(script) as server, open_mailer(config_for(server.url)) as mailer:
         outcome = await run(mailer, attempt_of(pool, task_id, payload))
-    assert isinstance(outcome, GiveUp)
+    assert isinstance(outcome, Discard)
     assert "550 × 1" in str(outcome.reason)
     assert "nobody@" not in str(outcome.reason)
     assert await deliveries(pool, task_id) == {"nobody@x.example": ("refused", 550)}
@@ -225,7 +225,7 @@ async def test_every_permanent_refusal_gives_up(pool: Pool, script: Script) -> N
     task_id = await insert_running(pool, payload)
     async with smtp_server(script) as server, open_mailer(config_for(server.url)) as mailer:
         outcome = await run(mailer, attempt_of(pool, task_id, payload))
-    assert isinstance(outcome, GiveUp)
+    assert isinstance(outcome, Discard)
 
 
 async def test_no_server_is_waited_for_without_any_declared_intent(pool: Pool) -> None:
@@ -247,7 +247,7 @@ async def test_waiting_for_our_own_rate_is_no_failure_and_declares_nothing(pool:
     attempt = attempt_of(pool, task_id, payload)
     async with throttled_mailer() as mailer:
         outcome = await EmailHandler(mailer, SENDER)(attempt)
-    assert isinstance(outcome, Continue)
+    assert isinstance(outcome, Snooze)
     assert outcome.delay >= PAUSE
     assert not attempt.declared
     assert not await intent_is_set(pool, task_id)
@@ -309,7 +309,7 @@ async def test_a_payload_that_can_never_be_a_mail_gives_up_without_connecting(
     del payload
     async with smtp_server() as server, open_mailer(config_for(server.url)) as mailer:
         outcome = await EmailHandler(mailer, "kaguan@x.example")(attempt)
-    assert isinstance(outcome, GiveUp)
+    assert isinstance(outcome, Discard)
     assert server.connections == 0
 
 
@@ -318,6 +318,6 @@ async def test_after_a_person_asks_again_refused_recipients_are_tried_again(pool
     task_id = await insert_running(pool, payload)
     script = Script(recipients={"a@x.example": ["550 unknown"]})
     async with smtp_server(script) as server, open_mailer(config_for(server.url)) as mailer:
-        assert isinstance(await run(mailer, attempt_of(pool, task_id, payload)), GiveUp)
+        assert isinstance(await run(mailer, attempt_of(pool, task_id, payload)), Discard)
         assert isinstance(await run(mailer, attempt_of(pool, task_id, payload, 2)), Done)
     assert len(server.mails) == 1

@@ -17,7 +17,7 @@ from kaguan.outbox.order.release import OrderingRelease
 from kaguan.outbox.task_type import TaskType
 from kaguan.outbox.testing import Recorder, drain
 from kaguan.outbox.work.attempt import Handler
-from kaguan.outbox.work.outcome import GiveUp, Outcome, Uncertain
+from kaguan.outbox.work.outcome import Discard, Outcome, Uncertain
 from kaguan.words.reasons import Reason
 from tests.support.serving import Api, serving
 from tests.support.webhook_receiver import SECRET, Receiver, receiving
@@ -106,7 +106,7 @@ async def test_who_did_not_ask_pays_nothing_and_hears_nothing(api: Api, settings
 @pytest.mark.parametrize(
     ("outcome", "status", "code"),
     [
-        (GiveUp(Reason("mail.refused", {"replies": []})), "failed", "mail.refused"),
+        (Discard(Reason("mail.refused", {"replies": []})), "failed", "mail.refused"),
         (Uncertain(Reason("outbox.cancelled_unknown")), "uncertain", "outbox.cancelled_unknown"),
     ],
 )

@@ -29,7 +29,7 @@ from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.claiming import Claims
 from kaguan.outbox.work.leases import Leases
-from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Retry, Snooze, Uncertain
 from kaguan.queues.keys import delivery_key
 from kaguan.words.errors import Code, DomainError
 from tests.support.eventually import PATIENCE, eventually
@@ -366,7 +366,7 @@ async def test_transient_failures_are_retried_five_times_then_failed_with_every_
 
 async def test_a_continuation_gives_the_slot_back_and_uses_no_attempt(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
-    handler = Recorder([*(Continue("时间快到") for _ in range(MAX_ATTEMPTS + 1)), Retry("暂时")])
+    handler = Recorder([*(Snooze("时间快到") for _ in range(MAX_ATTEMPTS + 1)), Retry("暂时")])
     for _ in range(MAX_ATTEMPTS + 1):
         await deliver(pipeline, handler, task_id)
     record = await pipeline.task(task_id)
@@ -387,14 +387,14 @@ async def test_a_continuation_keeps_what_it_wrote_and_a_stale_one_writes_nothing
     async def effect(connection: Connection) -> None:
         await connection.execute("update tb_task set progress = '{\"done\": 1}' where id in (%s, %s)", (kept, stale))
 
-    await deliver(pipeline, Recorder([Continue("时间快到", write=effect)]), kept)
+    await deliver(pipeline, Recorder([Snooze("时间快到", write=effect)]), kept)
     assert (await pipeline.task(kept)).progress == {"done": 1}
 
     class Outlived:
         async def __call__(self, attempt: Attempt) -> Outcome:
             await taken_over(pipeline.pool, attempt.task_id)
             await pipeline.sql("update tb_task set progress = null where id = %s", attempt.task_id)
-            return Continue("时间快到", write=effect)
+            return Snooze("时间快到", write=effect)
 
     await pipeline.execution(Outlived())({}, deliveries=[(str(stale), 1)])
     record = await pipeline.task(stale)
@@ -410,7 +410,7 @@ async def test_the_handler_is_told_to_yield_before_the_time_limit(pipeline: Pipe
 
 async def test_permanent_error_fails_at_the_first_attempt(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
-    await deliver(pipeline, Recorder([GiveUp("550")]), task_id)
+    await deliver(pipeline, Recorder([Discard("550")]), task_id)
     record = await pipeline.task(task_id)
     assert (record.status, record.attempt, record.last_error) == ("failed", 1, {"reason": "550"})
 
@@ -498,7 +498,7 @@ async def test_cancel_and_retry_outside_a_transaction_are_refused_in_words(
 
 async def test_failed_task_is_retried_by_a_person_with_all_its_attempts(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
-    await deliver(pipeline, Recorder([GiveUp("bad")]), task_id)
+    await deliver(pipeline, Recorder([Discard("bad")]), task_id)
     async with pipeline.pool.connection() as connection, connection.transaction():
         assert await decisions.retry(connection, task_id, "tester") == "pending"
         with pytest.raises(DomainError):

@@ -15,7 +15,7 @@ from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.outbox.testing import Recorder, assert_accepted, drain
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC, SimStatusPayload
 from tests.support.carrier_world import rows
 from tests.support.repository import ROOT
@@ -66,7 +66,7 @@ async def test_attempts_are_used_up_and_permanent_errors_end_at_once(pool: Pool,
     assert await drain(pool, {EMAIL_SEND: always}, settings.tasks, settings.worker, skip_waits=True) == {"failed": 1}
     assert len(always.attempts) == 3
     await submit(pool)
-    never = Recorder([GiveUp("不行")])
+    never = Recorder([Discard("不行")])
     assert await drain(pool, {EMAIL_SEND: never}, settings.tasks, settings.worker) == {"failed": 1}
 
 

@@ -21,7 +21,7 @@ from kaguan.dev.simulator.population import Override
 from kaguan.outbox.work import claiming
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence, FencedError, Token
-from kaguan.outbox.work.outcome import Continue, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Discard, Outcome, Retry, Snooze
 from kaguan.outbox.work.settlement import Settlement
 from kaguan.queues.keys import lease_key
 from kaguan.sims import sync_store
@@ -181,7 +181,7 @@ async def test_out_of_time_it_yields_after_each_batch_and_ends_with_the_same_res
     for batches in range(1, 10):  # 两天十批：前九批各让位一次
         attempt.deadline = 0.0
         outcome = await run(simulated, attempt)
-        assert isinstance(outcome, Continue)
+        assert isinstance(outcome, Snooze)
         assert await rows(pool, "select sum(batches) from tb_sync_checkpoint") == [(batches,)]
         attempt = await settled_and_claimed_again(attempt, outcome)
     assert attempt.attempt == 1
@@ -247,7 +247,7 @@ async def test_an_interruption_after_committed_batches_does_not_use_up_an_attemp
     strike = partial(simulated.faults, ONELINK, error_rate=1.0)
     interrupted = MeetsAFault(attempt.fence, attempt.type, 1, 6, attempt.payload, fatal=3, strike=strike)
     outcome = await run(simulated, interrupted)
-    assert isinstance(outcome, Continue)
+    assert isinstance(outcome, Snooze)
     assert outcome.delay >= PAUSE
     again = await settled_and_claimed_again(interrupted, outcome)
     assert again.attempt == 1
@@ -283,7 +283,7 @@ async def test_waiting_for_our_own_limits_uses_up_no_attempt_and_grows_longer(
             sync = await DataSync(gateways)(sync_attempt)
             check = await SimStatusSync(gateways, config)(check_attempt)
     for attempt, outcome in ((sync_attempt, sync), (check_attempt, check)):
-        assert isinstance(outcome, Continue)
+        assert isinstance(outcome, Snooze)
         assert least <= outcome.delay <= most
         await Settlement(pool, "test", Tasks()).settle(attempt, outcome)
     assert simulated.calls(CENTER) == 0
@@ -311,7 +311,7 @@ async def test_a_failed_sync_keeps_the_report_of_what_is_done(
         part = {**simulated.config.control_center.model_dump(), "api_key": "wrong"}
         async with gateways_of(simulated.changed(control_center=part)) as gateways:
             outcome = await DataSync(gateways)(attempt)
-        assert isinstance(outcome, GiveUp)
+        assert isinstance(outcome, Discard)
     await Settlement(pool, "test", Tasks()).settle(attempt, outcome)
     ((status, result),) = await rows(pool, "select status, result from vw_task")
     assert (status, result["inserted"], result["carriers"]["control_center"]["fetched"]) == ("failed", CARDS, 0)
@@ -419,8 +419,8 @@ async def test_a_refused_card_is_reported_and_the_sync_goes_on_past_it(
 async def test_a_future_day_and_a_missing_carrier_are_given_up(pool: Pool, simulated: Simulated) -> None:
     await register(pool, ONELINK, cards(ONELINK, 1))
     future = days_before(simulated, -30)
-    assert isinstance(await run(simulated, await submit(pool, SyncType.USAGE, future, future, ONELINK)), GiveUp)
-    assert isinstance(await DataSync({})(await submit(pool, SyncType.USAGE, future, future)), GiveUp)
+    assert isinstance(await run(simulated, await submit(pool, SyncType.USAGE, future, future, ONELINK)), Discard)
+    assert isinstance(await DataSync({})(await submit(pool, SyncType.USAGE, future, future)), Discard)
 
 
 async def test_progress_says_how_many_cards_and_parts(pool: Pool, simulated: Simulated) -> None:

@@ -28,7 +28,7 @@ from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import FencedError
-from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry
 from kaguan.queues.client import open_redis
 from kaguan.sims.events import ChangeEvents
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, DataSyncPayload, EventPayload, SimStatusPayload
@@ -207,7 +207,7 @@ async def test_the_receiver_gets_signed_changes_and_the_same_ones_again_after_a_
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [(200, Done), (202, Done), (302, GiveUp), (400, GiveUp), (404, GiveUp), (410, GiveUp), (401, GiveUp)],
+    [(200, Done), (202, Done), (302, Discard), (400, Discard), (404, Discard), (410, Discard), (401, Discard)],
 )
 async def test_an_answer_that_is_final_ends_the_task(
     pool: Pool, receiver: Receiver, status: int, expected: type[Outcome]
@@ -249,7 +249,7 @@ async def test_events_staged_before_the_webhook_was_taken_away_are_given_up(pool
     attempt = await running_task(pool, EVENT_PUBLISH.name, payload_of("89860012345678901238"))
     async with open_webhook(Webhooks()) as webhook:
         outcome = await EventPublish(webhook)(attempt)
-    assert outcome == GiveUp(Reason("sims.webhook_missing"))
+    assert outcome == Discard(Reason("sims.webhook_missing"))
 
 
 def test_a_secret_that_is_too_short_is_refused() -> None:

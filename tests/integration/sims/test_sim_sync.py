@@ -14,7 +14,7 @@ from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
 from kaguan.outbox.work.attempt import Attempt, CancelledByUserError
 from kaguan.outbox.work.fence import FencedError
-from kaguan.outbox.work.outcome import Continue, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Discard, Outcome, Retry, Snooze
 from kaguan.sims.tasks import SimStatusPayload
 from kaguan.sims.vocabulary import Carrier
 from tests.support.carrier_world import NO_SUCH_CARD, Simulated, gateways_of, next_delivery, register, rows, simulating
@@ -163,7 +163,7 @@ async def test_cards_that_failed_for_now_are_retried_and_the_rest_remain(pool: P
         await gateways[ONELINK].ping()
         simulated.faults(ONELINK, error_rate=1.0, times=3)
         outcome = await SimStatusSync(gateways, simulated.config)(attempt)
-    assert isinstance(outcome, Continue)  # 另外一百张做成了：不耗尝试
+    assert isinstance(outcome, Snooze)  # 另外一百张做成了：不耗尝试
     assert str(outcome.reason).startswith("100 张卡")
     assert outcome.delay >= PAUSE
     assert len(await events(pool)) == 100
@@ -186,7 +186,7 @@ async def test_out_of_time_it_yields_after_each_batch_and_ends_with_the_same_res
     for asked in (10, 20):  # 十张一批：前两批各让位一次
         attempt.deadline = 0.0
         outcome = await run(simulated, attempt)
-        assert isinstance(outcome, Continue)
+        assert isinstance(outcome, Snooze)
         assert len(await events(pool)) == asked
         attempt = await next_delivery(attempt)
     attempt.deadline = 0.0
@@ -232,7 +232,7 @@ async def test_a_carrier_that_refuses_everything_ends_the_task(pool: Pool, simul
     mine = cards(CENTER, 2)
     await register(pool, CENTER, mine)
     part = {**simulated.config.control_center.model_dump(), "api_key": "wrong"}
-    assert isinstance(await run(simulated, await submit(pool, mine), control_center=part), GiveUp)
+    assert isinstance(await run(simulated, await submit(pool, mine), control_center=part), Discard)
 
 
 async def test_one_carrier_not_configured_does_not_stop_the_other(pool: Pool, simulated: Simulated) -> None:

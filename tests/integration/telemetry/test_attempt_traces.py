@@ -22,7 +22,7 @@ from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.outbox.work import claiming
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Token
-from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry
 from kaguan.telemetry.propagation import trace_id_of
 from kaguan.telemetry.sampling import KEPT
 from tests.support.console import signed_in
@@ -59,7 +59,7 @@ def assert_linked_root(exported: InMemorySpanExporter) -> None:
 
 async def test_a_replayed_task_starts_a_linked_trace(pipeline: Pipeline, exported: InMemorySpanExporter) -> None:
     (task_id,) = await pipeline.submit()
-    handler = Recorder([GiveUp("对方不收"), Done({})])
+    handler = Recorder([Discard("对方不收"), Done({})])
     await pipeline.execution(handler)({}, deliveries=[(str(task_id), 1)])
     async with pipeline.pool.connection() as connection:
         await run(connection, Replay(TaskStatus.FAILED), "tester")
@@ -70,7 +70,7 @@ async def test_a_replayed_task_starts_a_linked_trace(pipeline: Pipeline, exporte
 
 async def test_a_human_retry_starts_a_linked_trace(pipeline: Pipeline, exported: InMemorySpanExporter) -> None:
     (task_id,) = await pipeline.submit()
-    handler = Recorder([GiveUp("对方不收"), Done({})])
+    handler = Recorder([Discard("对方不收"), Done({})])
     await pipeline.execution(handler)({}, deliveries=[(str(task_id), 1)])
     async with pipeline.pool.connection() as connection, connection.transaction():
         await decisions.retry(connection, task_id, "tester")

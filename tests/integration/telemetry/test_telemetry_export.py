@@ -37,7 +37,7 @@ with configure_logging(Logging(format="json"), "worker"):
     with process_span("email:send", "task-x", "default", 1, sampled) as span:
         follows = span.get_span_context().trace_flags.sampled
     with process_span("email:send", "task-y", "default", 1, None) as span:
-        record_outcome(span, "failed", "GiveUp")
+        record_outcome(span, "failed", "Discard")
     with process_span("email:send", "task-z", "default", 2, None) as span:
         record_outcome(span, "succeeded")
     telemetry()

@@ -72,7 +72,7 @@ def test_an_unsampled_span_that_fails_is_sent_as_it_was() -> None:
     began = time_ns()
     span = spans(0.0, exporter).start("a", context_from(UNSAMPLED), SpanKind.CONSUMER, {"x": 1}, [link(UNSAMPLED)])
     assert span.is_recording()
-    record_error(span, "GiveUp")
+    record_error(span, "Discard")
     span.end()
     span.end()
     assert not span.is_recording()
@@ -83,7 +83,7 @@ def test_an_unsampled_span_that_fails_is_sent_as_it_was() -> None:
     assert (context.trace_id, context.span_id) == (span.get_span_context().trace_id, span.get_span_context().span_id)
     assert sent.parent is not None
     assert f"{sent.parent.span_id:016x}" == UNSAMPLED[36:52]
-    assert dict(sent.attributes or {}) == {"x": 1, "error.type": "GiveUp", KEPT: "error"}
+    assert dict(sent.attributes or {}) == {"x": 1, "error.type": "Discard", KEPT: "error"}
     assert (sent.name, sent.kind, len(sent.links)) == ("a", SpanKind.CONSUMER, 1)
     assert sent.start_time is not None
     assert sent.end_time is not None
@@ -106,7 +106,7 @@ def test_an_unsampled_span_that_ends_well_is_not_sent_unless_it_says_why_it_shou
 def test_what_another_sampler_refuses_is_not_sent_even_when_it_fails() -> None:
     exporter = InMemorySpanExporter()
     span = spans(None, exporter).start("a", Context(), SpanKind.INTERNAL)
-    record_error(span, "GiveUp")
+    record_error(span, "Discard")
     span.end()
     assert not span.is_recording()
     assert exporter.get_finished_spans() == ()
@@ -116,7 +116,7 @@ def test_an_unsampled_fault_says_where_it_comes_from_as_a_sampled_span_does() ->
     exporter = InMemorySpanExporter()
     for ratio in (0.0, 1.0):
         span = spans(ratio, exporter).start("a", Context(), SpanKind.INTERNAL)
-        record_error(span, "GiveUp")
+        record_error(span, "Discard")
         span.end()
     unsampled, sampled = exporter.get_finished_spans()
     assert unsampled.resource == sampled.resource
@@ -126,10 +126,10 @@ def test_an_unsampled_fault_says_where_it_comes_from_as_a_sampled_span_does() ->
 def test_a_sampled_span_is_sent_unchanged() -> None:
     exporter = InMemorySpanExporter()
     span = spans(1.0, exporter).start("a", Context(), SpanKind.INTERNAL)
-    record_error(span, "GiveUp")
+    record_error(span, "Discard")
     span.end()
     (sent,) = exporter.get_finished_spans()
-    assert dict(sent.attributes or {}) == {"error.type": "GiveUp"}
+    assert dict(sent.attributes or {}) == {"error.type": "Discard"}
 
 
 def test_the_traceparent_of_a_failure_leads_to_a_trace_that_is_there() -> None:

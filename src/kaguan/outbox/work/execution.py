@@ -38,7 +38,7 @@ from kaguan.outbox.work.claiming import Claim, Claims
 from kaguan.outbox.work.fence import Fence, FencedError
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.newer import NewerPayloads
-from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Uncertain
+from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Snooze, Uncertain
 from kaguan.outbox.work.places import NoPlaceError, Seat, Seats, waiting_for_place
 from kaguan.outbox.work.settlement import Fenced, Settled, Settlement, Unsettled, note_fenced, unexpected
 from kaguan.telemetry.metrics import observe
@@ -63,7 +63,7 @@ def put_off(attempt: Attempt, error: NoPlaceError | UnnotedError | GateClosedErr
         again = waiting_for_place(error, attempt.passes)
     else:
         reason = Reason("outbox.unnoted") if isinstance(error, UnnotedError) else Reason("outbox.gate_closed")
-        again = Continue(reason, delay=jitter(*BREATHER))
+        again = Snooze(reason, delay=jitter(*BREATHER))
     unknown = attempt.declared and not isinstance(error, UnnotedError)  # 没有记成的，没有去做
     return Uncertain(again.reason) if unknown else again
 
@@ -228,7 +228,7 @@ class Execution:
         except NewerPayloadError as error:
             return self._newer.outcome(attempt, error.reason)
         except UnfitPayloadError as error:
-            return GiveUp(error.reason)
+            return Discard(error.reason)
         except Exception as error:  # 处理器的意外在此折成结果，别处不兜
             if isinstance(error, TimeoutError) and limit.expired():  # 处理器自己的超时是意外，不是用完了时限
                 reason = Reason("outbox.timed_out", {"seconds": self._task_timeout})
@@ -246,7 +246,7 @@ class Execution:
         if not isinstance(outcome, Outcome):
             log.error("处理器没有给出结局", returned=type(outcome).__name__)
             reason = Reason("outbox.no_outcome", {"returned": type(outcome).__name__})
-            return Uncertain(reason) if attempt.declared or unaccounted else GiveUp(reason)
+            return Uncertain(reason) if attempt.declared or unaccounted else Discard(reason)
         if isinstance(outcome, Done) and unaccounted:
             log.error("处理器没有进 attempt.once() 就说做成了")
             return Uncertain(Reason("outbox.undeclared", {"ended": "Done"}), outcome.write)
@@ -288,7 +288,7 @@ class Execution:
         observe(self._metrics.accept_to_effect.labels(type=labels[0]), settled.age)
         self._metrics.settled.labels(*labels, status).inc()
         duration_ms = round(elapsed * 1000, 1)
-        if isinstance(outcome, Continue) and status is TaskStatus.RETRYING:
+        if isinstance(outcome, Snooze) and status is TaskStatus.RETRYING:
             record_outcome(span, "continued")
             log.info("任务让位，由下一次投递接着做", reason=Reason.of(outcome.reason).logged, duration_ms=duration_ms)
             return

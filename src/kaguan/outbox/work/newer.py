@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from kaguan.outbox.deliver.aside import DEFER, UnknownSince
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.outcome import Continue, GiveUp, Outcome
+from kaguan.outbox.work.outcome import Discard, Outcome, Snooze
 from kaguan.words.reasons import Reason
 
 
@@ -30,5 +30,5 @@ class NewerPayloads:
 
 def _left(since: UnknownSince, attempt: Attempt, reason: Reason) -> Outcome:
     if since.outlasted(attempt.type, attempt.task_id, attempt.attempt):
-        return GiveUp(Reason("outbox.not_upgraded", {"reason": reason}))
-    return Continue(Reason("outbox.left_to_upgraded", {"reason": reason}), delay=DEFER)
+        return Discard(Reason("outbox.not_upgraded", {"reason": reason}))
+    return Snooze(Reason("outbox.left_to_upgraded", {"reason": reason}), delay=DEFER)

@@ -42,7 +42,7 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class Discard:
     """永久的失败：不再重试；``result`` 是留在任务上的半份结果。"""
 
     reason: Reason | str
@@ -67,7 +67,7 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Continue:
+class Snooze:
     """让位：还出名额，``delay`` 秒之后由新的投递接着做；不耗尝试。
 
     处理器只许在已有进展、只是排不上自己的限额、或在等外面恢复时返回它，否则永远做不完；
@@ -84,4 +84,4 @@ class Continue:
     waiting_for: str | None = None
 
 
-Outcome: TypeAlias = Done | Retry | GiveUp | Uncertain | Cancelled | Continue
+Outcome: TypeAlias = Done | Retry | Discard | Uncertain | Cancelled | Snooze

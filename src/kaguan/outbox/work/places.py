@@ -25,7 +25,7 @@ from kaguan.outbox.task_type import TaskType
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.outbox.work import waiting
 from kaguan.outbox.work.intake import Slots
-from kaguan.outbox.work.outcome import Continue
+from kaguan.outbox.work.outcome import Snooze
 from kaguan.words.reasons import Reason, ReasonError
 
 log = structlog.get_logger(__name__)
@@ -51,10 +51,10 @@ class NoPlaceError(ReasonError):
         self.place = place
 
 
-def waiting_for_place(full: NoPlaceError, passes: int) -> Continue:
+def waiting_for_place(full: NoPlaceError, passes: int) -> Snooze:
     """让位：等着叫，不计尝试；没有人叫的（走的那个没了），一趟比一趟久地自己来看。``passes`` 是已经空跑了几趟。"""
     delay = equal_jitter(passes + 1, FIRST_WAIT, LONGEST_WAIT)
-    return Continue(full.reason, delay=delay, waiting_for=full.place)
+    return Snooze(full.reason, delay=delay, waiting_for=full.place)
 
 
 @dataclass(slots=True, eq=False)

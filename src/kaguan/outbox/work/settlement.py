@@ -19,7 +19,7 @@ from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter, full_j
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import COLUMNS, FencedError, Token
-from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Retry, Snooze, Uncertain
 from kaguan.telemetry.propagation import current_traceparent, failed_traceparent
 from kaguan.words.reasons import Reason
 
@@ -158,7 +158,7 @@ class Settlement:
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
                 wait = max(self._backoff(attempt, outage=outcome.outage), delay or 0)
                 return self._again(attempt, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason), wait)
-            case Continue(reason, delay=delay, waiting_for=outside):
+            case Snooze(reason, delay=delay, waiting_for=outside):
                 noted = self._noted(token, reason, failed=False)
                 return self._again(attempt, TaskEventKind.INTERRUPTED, noted, delay, outside)
             case Uncertain(reason) if attempt.type in self._redelivered and attempt.attempt < attempt.max_attempts:
@@ -168,7 +168,7 @@ class Settlement:
                 used_up: dict[str, Any] = {"attempts": attempt.max_attempts, "reason": Reason.of(reason)}
                 noted = self._noted(token, Reason("outbox.attempts_used_up", used_up))
                 return self._ended(attempt, TaskEventKind.ATTEMPT_FAILED, noted, outcome.result)
-            case GiveUp(reason):
+            case Discard(reason):
                 noted = self._noted(token, reason)
                 return self._ended(attempt, TaskEventKind.ATTEMPT_FAILED, noted, outcome.result)
             case Cancelled(reason):

@@ -18,7 +18,7 @@ from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.work.outcome import Continue, Done, Retry
+from kaguan.outbox.work.outcome import Done, Retry, Snooze
 from kaguan.queues.client import open_redis
 from kaguan.tokens import service as tokens
 from kaguan.tokens.service import SCOPES
@@ -138,7 +138,7 @@ async def test_a_schedule_of_thousands_does_not_hold_up_what_came_by_itself(pipe
     assert await goes_in_the_next_batch(pipeline, scheduled)
 
 
-@pytest.mark.parametrize("outcome", [Retry("稍后", 0.0), Continue("还有")])
+@pytest.mark.parametrize("outcome", [Retry("稍后", 0.0), Snooze("还有")])
 async def test_a_retry_does_not_go_behind_the_bulk_of_another(pipeline: Pipeline, outcome: Any) -> None:
     (again,) = await submit(pipeline, "single", 1)
     await pipeline.forwarder.run_once()

@@ -31,7 +31,7 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.newer import NewerPayloads
-from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.keys import delivery_key
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
@@ -332,7 +332,7 @@ async def test_an_unknown_type_met_again_after_another_relay_took_it_waits_afres
     pipeline.forwarder.unknown.seen["future:task", strange, 1] = an_hour_ago()
     await is_now(EMAIL_SEND.name)  # 新的 relay 认得它
     assert await pipeline.forwarder.run_once() == 1
-    await pipeline.execution(Recorder([GiveUp("坏了")]))({}, deliveries=[(str(strange), 1)])
+    await pipeline.execution(Recorder([Discard("坏了")]))({}, deliveries=[(str(strange), 1)])
     async with pipeline.pool.connection() as connection, connection.transaction():
         await decisions.retry(connection, strange, "operator")
     await is_now("future:task")

@@ -19,7 +19,7 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.claiming import Claims
 from kaguan.outbox.work.leases import Leases
-from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry
 from kaguan.queues.keys import pace_key
 from tests.support.eventually import PATIENCE
 from tests.support.pipeline import Pipeline, carried_by, open_pipeline
@@ -79,14 +79,14 @@ async def test_workers_publish_how_long_an_attempt_takes(pipeline: Pipeline) -> 
 
 async def test_every_task_of_a_shared_delivery_gets_its_own_outcome(pipeline: Pipeline) -> None:
     _, jobs = await packed(pipeline)
-    execution = pipeline.execution(Recorder([Done(), GiveUp("不行"), Retry("再来"), Done()]))
+    execution = pipeline.execution(Recorder([Done(), Discard("不行"), Retry("再来"), Done()]))
     await execution({}, **jobs[0].kwargs or {})
     assert await statuses(pipeline) == {"succeeded": 2, "failed": 1, "retrying": 1, "queued": BACKLOG - 4}
 
 
 async def test_what_a_shared_delivery_did_is_one_line_and_every_other_end_has_its_own(pipeline: Pipeline) -> None:
     _, jobs = await packed(pipeline)
-    execution = pipeline.execution(Recorder([Done(), GiveUp("不行"), Retry("再来"), Done()]))
+    execution = pipeline.execution(Recorder([Done(), Discard("不行"), Retry("再来"), Done()]))
     with capture_logs() as lines:
         await execution({}, **jobs[0].kwargs or {})
     done = await pipeline.sql("select id::text from vw_task where status = 'succeeded' order by id")

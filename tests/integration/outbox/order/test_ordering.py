@@ -25,7 +25,7 @@ from kaguan.outbox.order.release import OrderingRelease
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Uncertain
 from kaguan.words.errors import Code, DomainError
 from tests.support.eventually import eventually
 from tests.support.in_hand import HOLD
@@ -72,7 +72,7 @@ async def test_keys_do_not_wait_for_each_other_nor_for_tasks_without_one(pipelin
 
 
 @pytest.mark.unjudged("处理器没记意向就说不明")
-@pytest.mark.parametrize("outcome", [GiveUp("不行"), Uncertain("不明"), Done()], ids=["failed", "uncertain", "done"])
+@pytest.mark.parametrize("outcome", [Discard("不行"), Uncertain("不明"), Done()], ids=["failed", "uncertain", "done"])
 async def test_any_end_of_the_first_releases_the_second(pipeline: Pipeline, outcome: Outcome) -> None:
     first, second = await pipeline.submit(2, ordering_key="k")
     assert await deliver(pipeline, outcome) == [first]
@@ -156,7 +156,7 @@ async def test_a_delivery_from_a_lost_history_does_not_overtake_the_head(pipelin
 
 async def test_one_that_a_person_revived_runs_though_it_is_not_the_head(pipeline: Pipeline) -> None:
     first, _ = await pipeline.submit(2, ordering_key="k")
-    assert await deliver(pipeline, GiveUp("不行")) == [first]
+    assert await deliver(pipeline, Discard("不行")) == [first]
     async with pipeline.pool.connection() as connection, connection.transaction():
         await decisions.retry(connection, first, "ops")
     handler = Recorder()

@@ -27,7 +27,7 @@ from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Uncertain
 from kaguan.outbox.work.settlement import Settled
 from kaguan.product.exit_codes import ExitCode
 from kaguan.queues import keys
@@ -458,7 +458,7 @@ async def held_back(logs: list[EventDict], count: int) -> None:
 
 
 async def test_what_a_holder_writes_waits_for_the_reconciliation_and_its_lease_is_not_lost(pipeline: Pipeline) -> None:
-    outcomes: tuple[Outcome, ...] = (Done(), Retry("450"), GiveUp("550"), Uncertain("断了"))
+    outcomes: tuple[Outcome, ...] = (Done(), Retry("450"), Discard("550"), Uncertain("断了"))
     task_ids = await pipeline.submit(len(outcomes))
     await pipeline.forwarder.run_once()
     execution = pipeline.execution(holder := Waking())

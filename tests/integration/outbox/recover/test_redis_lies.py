@@ -21,7 +21,7 @@ from kaguan.outbox.recover import gate
 from kaguan.outbox.recover.gate import Mark
 from kaguan.outbox.work import waiting
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.outcome import Continue, Done, Outcome
+from kaguan.outbox.work.outcome import Done, Outcome, Snooze
 from kaguan.queues import keys
 from kaguan.queues.client import Client, open_redis
 from kaguan.words.reasons import Reason
@@ -117,7 +117,7 @@ class Sending:
 
 
 async def away(attempt: Attempt) -> Outcome:
-    return Continue(Reason("mail.waiting", {"replies": [attempt.attempt]}), None, 1800.0, BreakerKind.SMTP)
+    return Snooze(Reason("mail.waiting", {"replies": [attempt.attempt]}), None, 1800.0, BreakerKind.SMTP)
 
 
 async def delivered(pipeline: Pipeline, sending: Sending, task_id: UUID) -> None:

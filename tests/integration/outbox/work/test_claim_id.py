@@ -17,7 +17,7 @@ from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.claiming import Claim, Claims, claim
 from kaguan.outbox.work.fence import Fence, FencedError, Token
 from kaguan.outbox.work.leases import Leases
-from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Retry, Snooze, Uncertain
 from kaguan.outbox.work.settlement import Fenced, Settled, Settlement, Success, settle_done
 from tests.support.eventually import eventually
 from tests.support.history import CUT, KEEP
@@ -97,8 +97,8 @@ OUTCOMES = (
     Done({"n": 1}),
     Done({"n": 1}, write_event),
     Retry("对方忙"),
-    Continue("让位"),
-    GiveUp("对方不收"),
+    Snooze("让位"),
+    Discard("对方不收"),
     Cancelled("不做了"),
     Uncertain("不明"),
 )
