@@ -12,7 +12,6 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
-import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -91,14 +90,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     with measuring(item):
         return (yield)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _plain_tracebacks() -> None:
-    """缺省的写法连局部变量一起画出来，一个异常要几百毫秒。"""
-    *others, _ = structlog.get_config()["processors"]
-    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(processors=[*others, renderer])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,7 +7,6 @@ import ctypes
 import sys
 from contextlib import AsyncExitStack
 
-import structlog
 from aiohttp import web
 
 from api.app import create_app
@@ -30,9 +29,10 @@ from kaguan.product.task_types import NAMES, check_settings
 from kaguan.queues.client import open_redis
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.monitor import Monitor
+from kaguan.words.log import get_logger
 from kaguan.words.units import KIB
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 M_MMAP_THRESHOLD = -3  # malloc.h
 BIG_BUFFER = 512 * KIB  # 字节

@@ -8,5 +8,6 @@ tokens sessions audit idempotency        谁能做、登录、留痕、幂等键
 outbox                                   协议：受理、relay、worker、重投、有序、定时，不知道任何领域
 presence breakers queues                 心跳、断路器、Redis
 database logging telemetry config        平台
-flow words                               步调；词汇
+flow                                     步调
+words                                    词汇，日志的行
 """

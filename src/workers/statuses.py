@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
-
 from kaguan.database.pool import Connection
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.sims import sync_store
@@ -16,8 +14,9 @@ from kaguan.sims.events import ChangeEvents
 from kaguan.sims.sync_store import AppliedStatuses, Checkpoint
 from kaguan.sims.sync_tally import Count, Sample
 from kaguan.sims.vocabulary import Carrier
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

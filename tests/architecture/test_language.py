@@ -25,7 +25,7 @@ COMMENTS = {
     ".html": re.compile(r"\{#(.*?)#\}", re.DOTALL),
 }
 ROLE = re.compile(r":(?:func|class|mod|data|attr|meth|exc):`((?:kaguan|api|relay|workers)\.[\w.]+)`")
-LOGGERS = {"log", "logger", "_log", "structlog.get_logger()"}
+LOGGERS = {"log", "logger", "_log"}
 ENGLISH = {"src/kaguan/outbox/front.py"}  # 库的用户看的
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 

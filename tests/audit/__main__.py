@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
-import structlog
 
 from api.endpoints.endpoint import Endpoint
 from api.openapi.examples import ICCID
@@ -157,7 +156,6 @@ def say(text: str) -> None:
 
 
 async def main(sqlmap: Path, only: str) -> int:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     output = ROOT / "dist" / "sqlmap"
     output.mkdir(parents=True, exist_ok=True)
     broken: list[str] = []

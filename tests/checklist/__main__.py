@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import math
 import sys
 import tempfile
@@ -12,8 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-
-import structlog
 
 from tests.attacks.target import issue_token
 from tests.bench.laboratory import Laboratory, open_laboratory
@@ -76,7 +73,6 @@ async def main(options: argparse.Namespace) -> int:
     if unknown := set(chosen) - set(ROWS):
         say(f"没有这些行：{sorted(unknown)}")
         return 2
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))  # 印的只有表
     found: list[Figure] = []
     began = time.monotonic()
     say(HEADER)

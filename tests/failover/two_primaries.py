@@ -8,7 +8,6 @@ from functools import partial
 from uuid import UUID
 
 import psycopg
-from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.database.pool import PASSING_ERRORS, open_pool
@@ -21,6 +20,7 @@ from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, own_directory, relaying
 from tests.support.mail_tasks import SENDER, config_for, mail_to
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
+from tests.support.said import capture_logs
 from tests.support.smtp_server import smtp_server
 from tests.support.standby import replicated
 from workers.email.handler import EmailHandler

@@ -28,6 +28,7 @@ EDGES = (
     "kaguan/outbox/naming.py",
     "kaguan/outbox/metrics.py",
     "kaguan/logging/",
+    "kaguan/words/log.py",
     "kaguan/database/pool.py",
     "kaguan/database/checked_pool.py",
     "kaguan/database/connecting.py",

@@ -11,14 +11,14 @@ from uuid import UUID
 
 import aiohttp
 import orjson
-import structlog
 from aiohttp import web
 
 from kaguan.outbox.spans import MESSAGE_ID
 from kaguan.telemetry.waterfall import Waterfall, lay_out
+from kaguan.words.log import get_logger
 from kaguan.words.units import MIB
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TIMEOUT = 1.0  # 秒
 LIMIT = 4 * MIB  # 字节；再长的跟踪到它自己的页面去看

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
 from psycopg import Error
 
 from kaguan.database.pool import Pool
@@ -12,8 +11,9 @@ from kaguan.flow.backoff import about
 from kaguan.outbox.operate import backlog
 from kaguan.outbox.order import ordering
 from kaguan.words.errors import Code, DomainError
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 INTERVAL = 1.0  # 秒
 COST_SHARE = 50  # 计数至多占用它自己耗时的五十分之一：积压越大，看得越稀

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-import structlog
 from aiohttp import web
 from psycopg import Error
 
@@ -23,8 +22,9 @@ from kaguan.flow.background import in_background
 from kaguan.tokens import service, store
 from kaguan.tokens.service import ANONYMOUS, Principal
 from kaguan.words.errors import Code, DomainError
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 CACHE_SECONDS = 0.5  # 过期至多这么久之后生效；吊销有通知，即刻生效，通知没到的也以它为限
 CACHE_SIZE = 4_096

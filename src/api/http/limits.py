@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import structlog
 from limits.aio.storage import MemoryStorage
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -19,8 +18,9 @@ from kaguan.flow.backoff import about
 from kaguan.queues.keys import RATE
 from kaguan.queues.shared_rate import shared_storage
 from kaguan.words.errors import Code, DomainError
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 WINDOW = 1  # 秒
 SHARE = 50  # 一次预支限额的几分之一

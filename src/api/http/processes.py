@@ -8,13 +8,12 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import Sequence
 
-import structlog
-
 from kaguan.flow.child_process import STOP_TIMEOUT, ChildProcess
 from kaguan.product.exit_codes import ExitCode
 from kaguan.product.process import ExitError
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 CHILD = "--shared-port"
 NUMBER = "--number="  # 第几个子进程，从 0 起

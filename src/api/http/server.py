@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import structlog
 from aiohttp import HttpVersion11, web
 from aiohttp.web import StreamResponse
 from aiohttp.web_protocol import RequestHandler
@@ -20,8 +19,9 @@ from api.http.envelope import failure
 from api.http.keys import SETTINGS
 from api.http.translation import translate
 from kaguan.words.errors import Code, DomainError
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MAX_CONTENT_TYPE = 255  # 字符；RFC 6838 §4.2 的类型至多 127 + 1 + 127，multipart 的边界至多 70（RFC 2046 §5.1.1）
 WRITE_TIMEOUT = 14.0  # 秒：写不出去（套接字与缓冲都满了）这么久就断开，慢慢读的占不住内存；说好的是十五秒之内

@@ -11,7 +11,6 @@ from uuid import UUID
 
 import orjson
 import psycopg
-import structlog
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse, sse_response
 
@@ -32,8 +31,9 @@ from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.vocabulary import FINAL
 from kaguan.tokens.service import TASKS_READ as READ
 from kaguan.words.errors import Code, DomainError, not_found
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 INTERVAL = 0.5  # 秒：多久看一次库
 LIFETIME = 600.0  # 秒：一条流至多开这么久，客户端会自动重连

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
-
 from kaguan.audit import store
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import AfterCommit, Connection
 from kaguan.tokens.service import Principal
 from kaguan.words.errors import MEANINGS, Code, DomainError
+from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MAX_TEXT = 200  # 字符；任务号、计划名都短得多
 

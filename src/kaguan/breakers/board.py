@@ -14,7 +14,6 @@ from typing import Annotated, Literal, TypeAlias, cast
 from uuid import uuid4
 
 import orjson
-import structlog
 from pydantic import AwareDatetime, Field, TypeAdapter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -24,9 +23,10 @@ from kaguan.flow.background import in_background
 from kaguan.flow.backoff import about
 from kaguan.queues.believing import Count, Word, believed
 from kaguan.queues.keys import BREAKER, BREAKERS, breaker_key
+from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TTL = 20  # 秒：进程死了，它的断路器过这么久就不再算数
 REFRESH = 5.0  # 秒

@@ -1,4 +1,4 @@
-"""配置：``model`` 是模型，``settings`` 来源，``loading`` 读取，``production`` 生产的规矩。只用 words 及以下的。"""
+"""配置：``model`` 是模型，``settings`` 来源，``loading`` 读取，``production`` 生产的规矩。只用 flow 及以下的。"""
 
 from kaguan.config.loading import ConfigurationError, canonical, known_keys, load_settings
 from kaguan.config.model import Environment, UncertainPolicy

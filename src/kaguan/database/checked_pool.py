@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import psycopg
-import structlog
 from psycopg import generators, waiting
 from psycopg.abc import PQGen
 from psycopg.errors import Diagnostic
@@ -19,8 +18,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from kaguan.database.connecting import Connection, History, LimitedConnection, is_former, rotated
 from kaguan.flow.backoff import jitter
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 ANSWER_PATIENCE = 1.0  # 秒：试的时候等对面这么久
 RECOVERY = 5.0  # 秒：断过、连不上过之后这么久之内，重连错开

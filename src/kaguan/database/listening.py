@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 import psycopg
-import structlog
 from psycopg import sql
 
 from kaguan.config.model import Database
@@ -16,8 +15,9 @@ from kaguan.database.connecting import open_connection
 from kaguan.database.pool import PASSING_ERRORS, Connection, Pool
 from kaguan.flow.background import in_background
 from kaguan.flow.backoff import RECONNECT, jitter
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 LISTEN_SLICE = 60.0  # 秒；监听连接每隔这么久醒一次
 ECHO_INTERVAL = 20.0  # 秒；多久试一次自己听不听得见

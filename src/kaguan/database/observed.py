@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import ClassVar, Self, cast
 
 import psycopg
-import structlog
 from opentelemetry import trace
 from opentelemetry.util.types import AttributeValue
 from psycopg import sql
@@ -18,8 +17,9 @@ from psycopg.abc import Params, Query, QueryNoTemplate
 
 from kaguan.database.connecting import LimitedCursor
 from kaguan.telemetry.spans import DB_COLLECTION, DB_OPERATION, DB_SYSTEM, client_span
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 STATEMENT_LIMIT = 500
 DISTINCT_STATEMENTS = 512  # 语句来自 .sql 文件与 SQLAlchemy，种类有限
 

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias, cast
 
 import psycopg
-import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from kaguan.config.model import Database
@@ -16,8 +15,9 @@ from kaguan.database.checked_pool import CheckedPool, PooledConnection
 from kaguan.database.connecting import Connection, connection_arguments, open_connection, put_limits_in_force, writable
 from kaguan.database.observed import ObservedCursor, observed_cursor
 from kaguan.flow.backoff import while_starting
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # 秒：一条连不上的，退避着再试这么久；之后由要借的人来试，一次不成也只等一两秒。长了，库回来之后还在退避
 RECONNECT_TIMEOUT = 4.0

@@ -9,12 +9,11 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-import structlog
-
 from kaguan.dev.privileges import Identity, can_run
 from kaguan.dev.program import StartError
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 NOT_NEEDED = shutil.ignore_patterns("include", "pgxs", "pkgconfig", "*.a", "__pycache__", "doc")
 

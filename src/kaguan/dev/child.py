@@ -9,14 +9,13 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
-import structlog
-
 from kaguan.dev.output import Output
 from kaguan.dev.privileges import write_private
 from kaguan.dev.program import READY_POLL, PortTakenError, Program, StartError, wait_until_ready
 from kaguan.flow.child_process import ChildProcess
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PORT_GRACE = 5.0  # 秒；等它的子进程放开端口
 

@@ -7,14 +7,13 @@ import shutil
 import uuid
 from pathlib import Path
 
-import structlog
-
 from kaguan.dev.directory import DataDirectory
 from kaguan.dev.predecessor import POSTMASTER_PID
 from kaguan.dev.privileges import Identity, can_enter, write_private
 from kaguan.dev.program import StartError
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 INSTANCE = "instance-id"
 INSTANCE_DIGITS = 32  # 十六进制

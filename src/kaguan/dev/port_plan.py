@@ -7,16 +7,15 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 
-import structlog
-
 from kaguan.config import Settings
 from kaguan.dev.child import PORT_GRACE
 from kaguan.dev.directory import DataDirectory
 from kaguan.dev.ports import PortClaims, is_free
 from kaguan.dev.program import READY_POLL, StartError
 from kaguan.flow.probes import LOOPBACK
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 API_PORT = "KAGUAN_API__PORT"
 RELAY_METRICS = "KAGUAN_RELAY__METRICS_PORT"

@@ -9,11 +9,10 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-import structlog
-
 from kaguan.dev.program import READY_POLL, StartError
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 POSTMASTER_PID = "postmaster.pid"
 FAST_STOP = 15.0  # 秒；监督者死时内核已发 SIGINT（fast shutdown），等它做完

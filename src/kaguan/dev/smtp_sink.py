@@ -17,15 +17,15 @@ from pathlib import Path
 from uuid import uuid4
 
 import orjson
-import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from kaguan.config import Process, Settings
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.product.process import run_process
+from kaguan.words.log import get_logger
 from kaguan.words.units import MIB
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SIZE_LIMIT = 32 * MIB  # 10 MiB 附件编码之后约 14 MiB，留有余地
 DIALOGUE_TIMEOUT = 300.0  # 秒；RFC 5321 §4.5.3.2.7

@@ -7,13 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import structlog
-
 from kaguan.dev.child import Child
 from kaguan.dev.output import Output
 from kaguan.dev.program import PortTakenError, Program
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 STOP_BUDGET = 28.0  # 秒；全部停下的时限
 RESERVE = 1.0  # 秒；为每个排在后面的进程留出的时间

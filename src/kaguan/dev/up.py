@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TextIO, cast
 
 import psycopg
-import structlog
 
 from kaguan.config import ConfigurationError, Process, canonical, load_settings
 from kaguan.config.model import Logging
@@ -29,8 +28,9 @@ from kaguan.dev.supervisor import Supervisor
 from kaguan.logging.setup import configure_logging
 from kaguan.product.exit_codes import ExitCode
 from kaguan.product.task_types import check_settings
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 EXTRA = "aiosmtpd"
 PLANS = 5  # 起步时至多挑这么多次端口

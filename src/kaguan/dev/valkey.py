@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -19,8 +18,9 @@ from kaguan.dev.binaries import valkey_server
 from kaguan.dev.privileges import Identity, make_private, write_private
 from kaguan.dev.program import Program
 from kaguan.flow.probes import LOOPBACK
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PROBE_TIMEOUT = 1.0  # 秒
 CHECK_TIMEOUT = 20.0  # 秒；几个 GB 也读得完，停机（28 秒）等得起

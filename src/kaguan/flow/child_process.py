@@ -10,11 +10,10 @@ from abc import ABC, abstractmethod
 from asyncio.subprocess import Process
 from contextlib import suppress
 
-import structlog
-
 from kaguan.flow.backoff import equal_jitter
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 BACKOFF_BASE = 0.5  # 秒
 BACKOFF_CAP = 30.0  # 秒

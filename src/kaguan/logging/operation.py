@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import structlog
-
 from kaguan.words.errors import DomainError
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @contextmanager

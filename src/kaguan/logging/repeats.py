@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -88,16 +87,14 @@ def _key(record: logging.LogRecord) -> tuple[Any, ...]:
     message = record.msg
     if isinstance(message, dict):
         kinds = tuple(str(message[kind]) for kind in KINDS if message.get(kind) is not None)
-        return (record.name, record.levelno, str(message.get("event")), *kinds, *_raised(message.get("exc_info")))
-    return (record.name, record.levelno, str(message), *_raised(record.exc_info))
+        return (record.name, record.levelno, str(message.get("event")), *kinds, *_raised(record))
+    return (record.name, record.levelno, str(message), *_raised(record))
 
 
-def _raised(given: object) -> tuple[str, ...]:
+def _raised(record: logging.LogRecord) -> tuple[str, ...]:
     """随行的异常的类名：同一句话换了一种异常，是一件新的事，不该被先前的盖住。"""
-    if given is True:  # structlog 的 exception()：就是此刻在处理的那一个
-        given = sys.exc_info()
-    error = given[1] if isinstance(given, tuple) else given
-    return (type(error).__qualname__,) if isinstance(error, BaseException) else ()
+    kind = record.exc_info[0] if record.exc_info else None
+    return () if kind is None else (kind.__qualname__,)
 
 
 def _summary(key: tuple[Any, ...], folded: int) -> logging.LogRecord:

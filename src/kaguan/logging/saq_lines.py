@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 from saq.job import Job
+
+# 不出声，见 kaguan.words.log；它在 INFO 逐任务说三句，应用自己没有定过级别的，只留警告以上的
+SAQ = logging.getLogger("saq")
+SAQ.addHandler(logging.NullHandler())
+if SAQ.level == logging.NOTSET:
+    SAQ.setLevel(logging.WARNING)
 
 
 class QuietJob(Job):

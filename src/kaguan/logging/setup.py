@@ -1,23 +1,18 @@
-"""配置日志：structlog 与标准库 logging（SAQ、aiohttp、alembic、psycopg）走同一条路。"""
+"""配置日志：我们的与别的库的（SAQ、aiohttp、alembic、psycopg）走同一条路，都是标准库 ``logging``。"""
 
 from __future__ import annotations
 
+import json
 import logging
-import os
 import sys
 from contextlib import ExitStack, suppress
-
-import orjson
-import structlog
-from opentelemetry import trace
-from structlog.typing import EventDict, Processor, WrappedLogger
+from functools import cached_property
 
 from kaguan.config.model import Logging
 from kaguan.logging.access import LogOutput
-from kaguan.logging.masking import mask_event
 from kaguan.logging.repeats import FoldingHandler
 from kaguan.logging.rotation import RotatingFile
-from kaguan.words.printable import LINES, printable
+from kaguan.words.printable import printable
 
 APP_LOG = "app.log"
 
@@ -34,13 +29,6 @@ def configure_logging(config: Logging, process: str) -> ExitStack:
     """
     handler = FoldingHandler(_sinks(config, process))
     handler.addFilter(_hide_saq_arguments)
-    previous = structlog.get_config()
-    structlog.configure(
-        processors=[*_context_processors(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[config.level]),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,
-    )
     root = logging.getLogger()
     previous_handlers, previous_level = root.handlers[:], root.level
     root.handlers[:] = [handler]
@@ -48,15 +36,14 @@ def configure_logging(config: Logging, process: str) -> ExitStack:
     previous_levels = {name: logging.getLogger(name).level for name in LEVELS}
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)
-    logging.captureWarnings(True)  # noqa: FBT003 标准库的签名如此
+    logging.captureWarnings(capture=True)
 
     def restore() -> None:
-        logging.captureWarnings(False)  # noqa: FBT003 同上
+        logging.captureWarnings(capture=False)
         root.handlers[:] = previous_handlers
         root.setLevel(previous_level)
         for name, level in previous_levels.items():
             logging.getLogger(name).setLevel(level)
-        structlog.configure(**previous)
         handler.close()
 
     closer = ExitStack()
@@ -64,25 +51,22 @@ def configure_logging(config: Logging, process: str) -> ExitStack:
     return closer
 
 
-def add_span(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """加上当前跨度的 trace_id、span_id（W3C 的十六进制写法）。已有的不覆盖。"""
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        event.setdefault("trace_id", f"{context.trace_id:032x}")
-        event.setdefault("span_id", f"{context.span_id:016x}")
-    return event
+class _Rendered(logging.Formatter):
+    """画法要导入 structlog 与 RE2：多数命令一行也不写，头一行才导入。"""
 
-
-class _Process:
-    """加上进程名与进程号；派生的子进程报自己的号。"""
-
-    def __init__(self, process: str) -> None:
+    def __init__(self, process: str, *, console: bool) -> None:
+        super().__init__()
         self._process = process
+        self._console = console
 
-    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        event["process"] = self._process
-        event["pid"] = os.getpid()
-        return event
+    @cached_property
+    def _formatter(self) -> logging.Formatter:
+        from kaguan.logging.rendering import formatter  # noqa: PLC0415 见上
+
+        return formatter(self._process, console=self._console)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._formatter.format(record)
 
 
 class _JsonHandler(logging.Handler):
@@ -102,7 +86,7 @@ class _JsonHandler(logging.Handler):
                 "logger": record.name,
                 "error": type(error).__name__,
             }
-            line = _json_text({**failure, "line": f"{record.filename}:{record.lineno}"})
+            line = printable(json.dumps({**failure, "line": f"{record.filename}:{record.lineno}"}, ensure_ascii=False))
         for output in self._outputs:
             output.write(f"{line}\n".encode())
 
@@ -132,44 +116,13 @@ def _sinks(config: Logging, process: str) -> list[logging.Handler]:
     sinks: list[logging.Handler] = []
     if console:
         stream = logging.StreamHandler(sys.stderr)
-        stream.setFormatter(_formatter(process, console=True))
+        stream.setFormatter(_Rendered(process, console=True))
         sinks.append(stream)
     if outputs:
         lines = _JsonHandler(outputs)
-        lines.setFormatter(_formatter(process, console=False))
+        lines.setFormatter(_Rendered(process, console=False))
         sinks.append(lines)
     return sinks
-
-
-def _formatter(process: str, *, console: bool) -> logging.Formatter:
-    render: Processor
-    shown: list[Processor] = [_without_controls] if console else []
-    if console:
-        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24, sort_keys=False)
-    else:
-        render = structlog.processors.JSONRenderer(serializer=_json_text)
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_context_processors(),
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _Process(process),
-            structlog.processors.format_exc_info,
-            mask_event,
-            *shown,
-            render,
-        ],
-    )
-
-
-def _context_processors() -> list[Processor]:
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        add_span,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
 
 
 def _hide_saq_arguments(record: logging.LogRecord) -> bool:
@@ -180,12 +133,3 @@ def _hide_saq_arguments(record: logging.LogRecord) -> bool:
             for argument in record.args
         )
     return True
-
-
-def _json_text(event: EventDict, **_options: object) -> str:
-    return printable(orjson.dumps(event, default=str).decode())
-
-
-def _without_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """终端上的一行：文字里没有动得了终端的。不是文字的，渲染时照 ``repr`` 写，本就转义了。"""
-    return {key: printable(value, LINES) if isinstance(value, str) else value for key, value in event.items()}

@@ -6,7 +6,6 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-import structlog
 from redis.asyncio import Redis
 
 from kaguan.breakers.board import BreakerKind, open_breakers
@@ -14,8 +13,9 @@ from kaguan.breakers.breaker import OPENED
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import Pool
 from kaguan.outbox.work import waiting
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 FIRST_ROOM = 5  # 头一次至多叫几个：万一没有真的恢复，只空跑这么几趟
 NEAR = 30.0  # 秒；剩下不到这么久的自己会到点

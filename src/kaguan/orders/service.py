@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils import uuid7
 
@@ -20,8 +19,9 @@ from kaguan.orders.store import OrderOwner, OrderRow
 from kaguan.users import store as user_store
 from kaguan.users.service import CreatedUser, NewUser, create_user
 from kaguan.words.errors import conflict, not_found
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 ORDER_ID_PREFIX = "ORD"
 

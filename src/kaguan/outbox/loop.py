@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import structlog
 from redis.exceptions import RedisError
 
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.flow.backoff import FIRST_BACKOFF, equal_jitter
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # 对方不在：退避再来，只在开始与恢复时各说一次
 AWAY = (RedisError, *PASSING_ERRORS)

@@ -18,7 +18,6 @@ from uuid import uuid4
 
 import orjson
 import psycopg
-import structlog
 from psycopg_pool import PoolTimeout
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -30,9 +29,10 @@ from kaguan.flow.background import in_background
 from kaguan.flow.backoff import about
 from kaguan.queues.believing import refused
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE
+from kaguan.words.log import get_logger
 from kaguan.words.units import HOUR
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 INTERVAL = 2.0  # 秒
 TIMEOUT = 1.5  # 秒：这一拍写不成就等下一拍

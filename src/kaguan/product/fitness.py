@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import structlog
 from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from redis.exceptions import RedisError
 
@@ -15,8 +14,9 @@ from kaguan.config.production import DATABASE_URL, REDIS_URL, Weakness
 from kaguan.database.connecting import Connection
 from kaguan.database.pool import open_connection, wait_for_database
 from kaguan.queues.client import open_redis
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MAX_SKEW = 10.0  # 秒；短于缺省的租约
 EVICTION_POLICY = "noeviction"

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
-import structlog
 import uvloop
 
 from kaguan.config import ConfigurationError, Process, Settings, load_settings, tolerated
@@ -20,8 +19,9 @@ from kaguan.product.exit_codes import ExitCode
 from kaguan.product.fitness import UnfitError, refuse_unfit
 from kaguan.queues.client import QueueUnavailableError
 from kaguan.telemetry.setup import configure_telemetry
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 GC_YOUNG = 10_000  # 新增这么多对象看一次（默认 700，一个请求、一次投递就有几百个）
 GC_GENERATIONS = 10

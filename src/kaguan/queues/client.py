@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
@@ -20,8 +19,9 @@ from kaguan.config.sentinel import sentinel_address
 from kaguan.flow.backoff import while_starting
 from kaguan.queues.keys import KINDS
 from kaguan.queues.sentinel import master_pool
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 HEALTH_CHECK_INTERVAL = 15  # 秒
 ACQUIRE_TIMEOUT = 3.0  # 秒：池里没有空闲连接时等多久

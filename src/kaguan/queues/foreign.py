@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from kaguan.queues import keys
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 NOTED = {keys.CALLS: "zset", keys.CALLS_TRIMMED: "string"}  # worker 记的；别的它写不了（deploy/make-secrets.sh）
 KINDS = {**NOTED, keys.EPOCH: "string", keys.REPLICATION: "string", keys.WATERMARK: "string"}

@@ -6,7 +6,6 @@ import asyncio
 import math
 from typing import Any
 
-import structlog
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
@@ -15,8 +14,9 @@ from redis.exceptions import RedisError
 
 from kaguan.flow.backoff import about, jitter
 from kaguan.queues.keys import LIMITS
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 REDIS_AWAY = 5.0  # 秒；Redis 出错之后这么久不再碰它
 DOUBTED = 15.0  # 秒；这么久一直要不到，就当里面记的是假的（钟快一小时的也算），清掉重来

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
-import structlog
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from kaguan.telemetry.metrics import Declaring
 from kaguan.telemetry.pools import Counted, database_figures, redis_figures, refused_values, unconfirmed_commits
 from kaguan.telemetry.setup import spans_dropped
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TICK = 1.0  # 秒；采样周期
 PROBES = 4  # 每个周期里探几次迟滞

@@ -13,7 +13,6 @@ from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
-import structlog
 from opentelemetry import trace
 from opentelemetry.environment_variables import OTEL_TRACES_EXPORTER
 from opentelemetry.sdk import environment_variables as otel
@@ -32,8 +31,9 @@ if TYPE_CHECKING:
     from kaguan.telemetry.batching import CountingBatch
 
 from kaguan.config.model import Telemetry as TelemetryConfig
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 ENDPOINTS = (otel.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, otel.OTEL_EXPORTER_OTLP_ENDPOINT)
 PROTOCOLS = (otel.OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, otel.OTEL_EXPORTER_OTLP_PROTOCOL)

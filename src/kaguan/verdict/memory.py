@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-import structlog
 from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
@@ -21,8 +20,9 @@ from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.verdict.causes import explained
 from kaguan.verdict.model import Concern, ConcernCode, Level, by_weight
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PACKAGE = "kaguan.verdict"
 HOLD = 10.0  # 秒

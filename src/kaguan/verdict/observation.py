@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-import structlog
 from psycopg.rows import class_row
 from psycopg_pool import PoolTimeout
 from redis.asyncio import Redis
@@ -34,9 +33,10 @@ from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.presence.census import Census, take_census
 from kaguan.verdict import queries
 from kaguan.verdict.queries import ConnectedProcess, Held, Totals
+from kaguan.words.log import get_logger
 from kaguan.words.units import DAY, MINUTE
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PACKAGE = "kaguan.verdict"
 DATABASE_TIMEOUT = 1.5  # 秒；更慢就当它不答

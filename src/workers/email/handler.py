@@ -11,8 +11,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from kaguan.breakers.board import BreakerKind
 from kaguan.config import ConfigurationError
 from kaguan.config.model import UncertainPolicy
@@ -26,6 +24,7 @@ from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze, Uncertain, Write
 from kaguan.outbox.work.verification import Verified
 from kaguan.telemetry.metrics import observe
+from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 from workers.email.metrics import MailMetrics
 from workers.email.receipt import Outage, Receipt, RecipientOutcome, reason_of
@@ -37,7 +36,7 @@ from workers.resources import Resources
 Observe = Callable[[Mapping[str, int], float], None]
 Deferred = Callable[[Outage], None]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 STATUS_OF = {
     RecipientOutcome.ACCEPTED: DeliveryStatus.ACCEPTED,

@@ -8,7 +8,6 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-import structlog
 from redis.asyncio import Redis
 
 from kaguan.breakers.breaker import Breaker, BreakerStatus
@@ -20,13 +19,14 @@ from kaguan.mail.connection import UnreachableError, trust
 from kaguan.mail.message import Envelope
 from kaguan.queues.shared_rate import SharedRate
 from kaguan.telemetry.spans import SERVER_ADDRESS, SERVER_PORT, client_span, record_error
+from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason, ReasonError
 from workers.email.outage import before_session, judged
 from workers.email.pool import LIMITS, SessionLimits, SessionPool
 from workers.email.receipt import Receipt, RecipientOutcome
 from workers.email.session import SmtpSession
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TICK = (0.5, 1.5)  # 秒；多久看一次要不要试探、有没有闲置的，随机
 

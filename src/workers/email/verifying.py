@@ -17,7 +17,6 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 import aiohttp
-import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kaguan.mail import store
@@ -30,13 +29,14 @@ from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Done
 from kaguan.outbox.work.verification import Happened, NotHappened, VerifiedOutcome
 from kaguan.telemetry.spans import HTTP_METHOD, HTTP_STATUS, client_span, record_error, server_of
+from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 from kaguan.words.units import KIB
 
 # Message-ID（不带尖括号）→ 对方的答复；None 是说不清
 Lookup = Callable[[str], Awaitable["Answer | None"]]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 ANSWER_LIMIT = 64 * KIB  # 字节
 SETTLED = frozenset({DeliveryStatus.ACCEPTED, DeliveryStatus.REFUSED})

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import structlog
-
 from kaguan.carriers.gateway import CarrierError, CarrierGateway, RejectedError
 from kaguan.config.model import Carriers
 from kaguan.outbox.work.attempt import Attempt
@@ -18,13 +16,14 @@ from kaguan.sims import sync_store
 from kaguan.sims.cards import CardStatus
 from kaguan.sims.tasks import SimStatusPayload
 from kaguan.sims.vocabulary import Carrier
+from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 from workers.resources import Resources
 from workers.sim.report import Report
 from workers.statuses import StatusRecorder
 from workers.sync.asking import ask
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

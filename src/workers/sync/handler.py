@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-import structlog
-
 from kaguan.carriers.gateway import CarrierError, CarrierGateway, QueuedError
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze
@@ -20,13 +18,14 @@ from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
+from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 from workers.pauses import PAUSE, queued_pause
 from workers.resources import Resources
 from workers.statuses import StatusRecorder
 from workers.sync.passes import covers, step
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import structlog
 
 from kaguan.sims.iccid import with_check_digit
 from tests.support.console import signed_in
+from tests.support.said import capture_logs
 from tests.support.serving import Api
 
 USER = {"username": "zhang.san", "email": "zhang@example.com", "password": "correct horse"}
@@ -74,7 +74,7 @@ async def test_a_cancel_that_could_not_be_committed_is_not_told(api: Api) -> Non
 
         async def cancel_both() -> tuple[list[int], list[str]]:
             """经 API、经控制台各取消一个：（状态码，取消与留痕的日志）。"""
-            with structlog.testing.capture_logs() as logged:
+            with capture_logs() as logged:
                 by_api = await api.post(f"/tasks/{task_ids[0]}/cancel", None)
                 by_console = await visitor.act(f"/console/tasks/{task_ids[1]}/cancel")
             told = [entry["event"] for entry in logged if entry["event"] in {"取消任务", "操作留痕"}]

@@ -13,13 +13,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from structlog.testing import capture_logs
 
 from api.console.traces import Traces, branch
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
 from tests.support.console import signed_in
 from tests.support.eventually import PATIENCE
+from tests.support.said import capture_logs
 from tests.support.serving import serving
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import structlog
 from psycopg import InternalError
 from sqlalchemy import text
 
 from kaguan.config import load_settings
 from kaguan.database.engine import engine_on
 from kaguan.database.pool import PASSING_ERRORS, open_connection, open_pool
+from tests.support.said import capture_logs
 from tests.support.serving import serving
 
 LIMITS = "select current_setting('statement_timeout'), current_setting('lock_timeout')"
@@ -48,7 +48,7 @@ async def test_a_statement_without_end_is_stopped_by_the_default_limit_and_the_c
     async with serving(settings) as api:
         for statement in ENDLESS:
             await api.rows(statement)
-        with structlog.testing.capture_logs() as logged:
+        with capture_logs() as logged:
             reply = await api.post("/users", USER)
         assert (reply.status, reply.code, reply.body["msg"]) == (504, 2004, "处理超时")
         assert [entry["cause"] for entry in logged if entry["event"] == "请求未完成"] == ["QueryCanceled"]

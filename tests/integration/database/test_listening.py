@@ -13,7 +13,6 @@ import psycopg
 import pytest
 from aiohttp import web
 from psycopg import sql
-from structlog.testing import capture_logs
 
 from api.http.guard import GUARD, Guard
 from kaguan.config import Settings, load_settings
@@ -31,6 +30,7 @@ from tests.support.eventually import PACE, eventually
 from tests.support.fault_plant import port_of, through
 from tests.support.invocation import Invocation
 from tests.support.pooler import Pooler
+from tests.support.said import capture_logs
 from tests.support.serving import serving
 
 INTERVAL, UNANSWERED = 0.1, 0.3 * PACE  # 秒

@@ -10,16 +10,16 @@ import sys
 import textwrap
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
-from structlog.typing import EventDict
 
 from kaguan.dev.output import Output
 from kaguan.dev.predecessor import command_line
 from kaguan.dev.program import Program, StartError
 from kaguan.flow.child_process import ChildProcess
 from tests.support.eventually import PATIENCE, eventually
+from tests.support.said import capture_logs
 from tests.support.supervision import STUBBORN, WITNESS, pid_of, program, supervised
 
 
@@ -45,7 +45,7 @@ async def test_a_killed_child_is_restarted_and_the_log_says_so(tmp_path: Path) -
     assert 0.25 <= died["restart_in"] <= 0.5
 
 
-def restarted(logs: list[EventDict], times: int) -> bool:
+def restarted(logs: list[dict[str, Any]], times: int) -> bool:
     return [entry["event"] for entry in logs].count("fragile 已重启") == times
 
 

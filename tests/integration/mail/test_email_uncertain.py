@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from uuid import UUID
 
 import pytest
-from structlog.testing import capture_logs
 
 from kaguan.config import Settings
 from kaguan.database.pool import Pool
@@ -21,6 +20,7 @@ from kaguan.outbox.work.outcome import Cancelled, Discard, Outcome, Retry
 from tests.support.mail_stage import HOLD, RESEND, DiesBeforeSettling, Stage
 from tests.support.mail_tasks import SENDER, config_for, deliveries, throttled_mailer
 from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
+from tests.support.said import capture_logs
 from tests.support.smtp_server import DROP, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer

@@ -10,7 +10,6 @@ from uuid import UUID
 import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from structlog.testing import capture_logs
 
 from kaguan.config import Settings
 from kaguan.outbox import (
@@ -31,6 +30,7 @@ from kaguan.outbox import (
 )
 from kaguan.outbox.testing import Recorder
 from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.said import capture_logs
 
 WORK = TaskType("shop:work", Payload, Effect.REPEATABLE)
 CHARGE = TaskType("shop:charge", Payload, Effect.ONCE, Unknown.HOLD)

@@ -18,7 +18,6 @@ from typing import Any, LiteralString, TypeAlias
 import psycopg
 import pytest
 import redis
-import structlog
 
 from kaguan.config import Settings, load_settings
 from kaguan.mail.task import EMAIL_SEND
@@ -103,10 +102,10 @@ def policy(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def _quiet() -> Iterator[None]:
     """故障的日志成千上万，排版它们比跑它们还慢。"""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    ours = logging.getLogger("kaguan")
+    ours.setLevel(logging.CRITICAL)
     yield
-    structlog.configure(**before)
+    ours.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

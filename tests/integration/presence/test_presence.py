@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 import pytest
-import structlog
 from redis.asyncio import Redis
 
 from kaguan.config import Settings
@@ -19,6 +18,7 @@ from kaguan.presence.census import take_census
 from kaguan.queues.client import Client, open_redis
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE
 from tests.support.eventually import eventually
+from tests.support.said import capture_logs
 
 OURS = "00000001"  # 用例的库在这条时间线上
 
@@ -97,7 +97,7 @@ async def test_however_many_crash_the_cards_stay_few(redis: Redis) -> None:
 
 async def test_a_fault_in_the_facts_is_told_and_the_beat_goes_on(redis: Redis) -> None:
     answers: list[dict[str, Any]] = [{"slots": {1: object()}}]
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         presence = Presence(redis, "relay", facts=lambda: answers.pop() if answers else {}, interval=0.01)
         async with presence.beating():
 
@@ -155,7 +155,7 @@ async def test_a_primary_that_is_only_heard_of_is_never_passed_on_and_not_follow
     assert str(pool.history) == on(pool, "00000009")
     assert await redis.pttl(TIMELINE) == -1  # 没有替它续期
     pool.hearsay = 0.0
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         await presence.watch(pool)
     assert str(pool.history) == on(pool, OURS)
     assert [line["key"] for line in logs if line["log_level"] == "error"] == [TIMELINE]
@@ -191,7 +191,7 @@ async def test_a_primary_that_none_of_ours_wrote_is_not_followed_and_soon_replac
         await redis.hset(TIMELINE, "a", "1")  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
     else:
         await redis.set(TIMELINE, lie.replace(b"%s", str(pool.met).partition(":")[0].encode()))
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         for _ in range(2):
             await presence.watch(pool)
             assert str(pool.history) == on(pool, OURS)

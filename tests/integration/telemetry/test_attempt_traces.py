@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.config.model import Telemetry
@@ -28,6 +27,7 @@ from kaguan.telemetry.sampling import KEPT
 from tests.support.console import signed_in
 from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.running_task import taken_over
+from tests.support.said import capture_logs
 from tests.support.serving import serving
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 
+from tests.support.said import capture_logs
 from tests.support.serving import Api
 
 PLANTED = ("zhang.planted", "planted@example.com", "planted password", "$2b$")
@@ -17,8 +17,8 @@ USER = {"username": PLANTED[0], "email": PLANTED[1], "password": PLANTED[2]}
 
 @pytest.fixture
 def logged() -> Iterator[list[dict[str, Any]]]:
-    with structlog.testing.capture_logs() as entries:
-        yield entries  # type: ignore[misc]  # 条目就是字典
+    with capture_logs() as entries:
+        yield entries
 
 
 def operations(entries: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

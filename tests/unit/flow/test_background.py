@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from structlog.testing import capture_logs
 
 from kaguan.flow.background import in_background, stopped, within
+from tests.support.said import capture_logs
 
 
 async def deaf(times: int, heard: list[int]) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from saq.job import Job
@@ -18,6 +17,7 @@ from saq.job import Job
 from kaguan.config.model import Logging
 from kaguan.logging.repeats import REPEATS
 from kaguan.logging.setup import APP_LOG, configure_logging
+from kaguan.words.log import bound, get_logger
 
 RFC3339_UTC = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$")
 SECRETS = ("s3cr3t-dsn", "s3cr3t-token", "s3cr3t-pass", "alice@example.com")
@@ -53,12 +53,12 @@ def test_a_new_exception_is_heard_through_the_one_that_repeats(configured: Loggi
             try:
                 failure()
             except (RuntimeError, ValueError):
-                structlog.get_logger("t").exception("处理器意外失败")
+                get_logger("t").exception("处理器意外失败")
     assert len(lines(configured)) == 2 * REPEATS
 
 
 def test_a_line_tells_when_who_and_what(configured: Logging) -> None:
-    structlog.get_logger("kaguan.somewhere").info("做了一件事", count=3)
+    get_logger("kaguan.somewhere").info("做了一件事", count=3)
     (line,) = lines(configured)
     assert RFC3339_UTC.match(line["timestamp"])
     assert (line["level"], line["event"], line["logger"], line["count"]) == (
@@ -74,10 +74,10 @@ def test_a_line_tells_when_who_and_what(configured: Logging) -> None:
 def test_a_line_carries_the_bound_ids_and_the_current_span(configured: Logging) -> None:
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("t")
     with (
-        structlog.contextvars.bound_contextvars(request_id="r-1", task_id="t-1", task_type="email:send"),
+        bound(request_id="r-1", task_id="t-1", task_type="email:send"),
         tracer.start_as_current_span("s") as span,
     ):
-        structlog.get_logger().warning("在跨度里")
+        get_logger("t").warning("在跨度里")
         logging.getLogger("third.party").warning("标准库的 %s", "一行")
     context = span.get_span_context()
     for line in lines(configured):
@@ -88,14 +88,14 @@ def test_a_line_carries_the_bound_ids_and_the_current_span(configured: Logging) 
 
 
 def test_below_the_level_nothing_is_written(configured: Logging) -> None:
-    structlog.get_logger().debug("太细")
+    get_logger("t").debug("太细")
     logging.getLogger("third.party").debug("太细")
     assert lines(configured) == []
 
 
 def test_not_on_a_terminal_the_stream_is_json(configured: Logging, capsys: pytest.CaptureFixture[str]) -> None:
     del configured
-    structlog.get_logger().info("一行")
+    get_logger("t").info("一行")
     captured = capsys.readouterr()
     assert json.loads(captured.err)["event"] == "一行"
     assert captured.out == ""
@@ -104,7 +104,7 @@ def test_not_on_a_terminal_the_stream_is_json(configured: Logging, capsys: pytes
 def test_console_format_is_readable_and_the_file_stays_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = Logging(directory=tmp_path, format="console")
     with configure_logging(config, "test"):
-        structlog.get_logger().info("一行", a=1)
+        get_logger("t").info("一行", a=1)
     shown = capsys.readouterr().err
     assert "一行" in shown
     assert "a=1" in shown
@@ -121,7 +121,7 @@ def test_closing_restores_what_was_there(config: Logging) -> None:
 
 def test_planted_secrets_never_reach_a_line(configured: Logging, capsys: pytest.CaptureFixture[str]) -> None:
     assert configured.directory is not None
-    log = structlog.get_logger()
+    log = get_logger("t")
     log.info("连接", url="postgresql://kaguan:s3cr3t-dsn@db:5432/kaguan", nested={"password": "s3cr3t-pass"})
     log.warning("认证 Bearer s3cr3t-token", token="s3cr3t-token")
     logging.getLogger("psycopg").error("connection failed: host=db password=s3cr3t-pass user=kaguan")
@@ -158,7 +158,7 @@ def test_debug_does_not_open_the_mouth_of_saq(tmp_path: Path) -> None:
     config = Logging(directory=tmp_path, level="DEBUG")
     with configure_logging(config, "test"):
         logging.getLogger("saq").debug("kwargs: s3cr3t-pass")
-        structlog.get_logger().debug("我们的")
+        get_logger("t").debug("我们的")
     assert [line["event"] for line in lines(config)] == ["我们的"]
 
 
@@ -169,9 +169,9 @@ def test_a_full_disk_or_a_closed_pipe_does_not_break_the_caller(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.write", refuse)
-    structlog.get_logger().info("写不进去")
+    get_logger("t").info("写不进去")
     monkeypatch.undo()
-    structlog.get_logger().info("又行了")
+    get_logger("t").info("又行了")
     assert [line["event"] for line in lines(configured)] == ["又行了"]
 
 
@@ -187,7 +187,7 @@ def test_a_full_disk_or_a_closed_pipe_does_not_break_the_caller(
 def test_what_json_cannot_hold_is_written_as_text_and_does_not_break_the_caller(
     configured: Logging, value: object, written: object
 ) -> None:
-    structlog.get_logger().info("一行", value=value)
+    get_logger("t").info("一行", value=value)
     assert [line["value"] for line in lines(configured)] == [written]
 
 
@@ -204,7 +204,7 @@ def test_no_line_moves_the_terminal_and_json_still_says_what_was_said(
 ) -> None:
     said = "\x1b]0;title\x07 \x9b31m \u202e \U000e0001 卡管"
     with configure_logging(Logging(directory=tmp_path, format="console"), "test"):
-        structlog.get_logger("t").info(said, value=said, nested={"value": said})
+        get_logger("t").info(said, value=said, nested={"value": said})
         assert all(character.isprintable() or character == "\n" for character in capsys.readouterr().err)
     raw = (tmp_path / APP_LOG).read_text("utf-8")
     assert raw.rstrip("\n").isprintable()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-import structlog
 from aiohttp import web
 from opentelemetry import trace
 
@@ -16,8 +15,9 @@ from api.http.translation import Translated, translate
 from kaguan.database.pool import waits_for_standby
 from kaguan.telemetry.spans import record_error
 from kaguan.words.errors import Code, DomainError
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 NOT_WRITTEN = frozenset({Code.DATABASE_UNAVAILABLE, Code.TIMED_OUT, Code.INTERNAL})
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -19,6 +18,7 @@ from api.http.middleware import cors, tracing
 from api.http.middleware.deadline import DEADLINE, DEADLINES, Deadlines
 from api.http.middleware.errors import answer_to
 from api.http.proxies import CLIENT_ADDRESS
+from kaguan.words.log import bind
 
 Inner = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -29,7 +29,7 @@ async def pipeline(request: web.Request, handler: Handler) -> web.StreamResponse
     context = context_of(request)
     context.address = app[CLIENT_ADDRESS](request)
     # 每个请求自成一个 asyncio 任务，上下文变量随它消失，不必还原
-    structlog.contextvars.bind_contextvars(request_id=context.request_id)
+    bind(request_id=context.request_id)
     span = tracing.begin(request, context)
     try:
         response = await _across_origins(request, context, handler)

@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 import orjson
-import structlog
 import uuid_utils.compat as uuid7_source
 from opentelemetry.trace import SpanContext
 from psycopg import AsyncConnection
@@ -32,9 +31,10 @@ from kaguan.outbox.task_type import Payload, TaskType
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.telemetry.propagation import traceparent_of
 from kaguan.words.errors import Code, DomainError, FieldError
+from kaguan.words.log import get_logger
 from kaguan.words.units import MIB
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 Count: TypeAlias = Callable[[str, str, int], None]  # 提交之后计数：类型、队列、个数
 

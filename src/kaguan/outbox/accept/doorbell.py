@@ -9,15 +9,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from kaguan.flow.background import in_background
 from kaguan.flow.backoff import RECONNECT, jitter
 from kaguan.queues.keys import DOORBELL
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 INTERVAL = 0.003  # 秒；一个进程至多这么久按一次
 SILENCE = 15.0  # 秒；这么久没有铃就问一声，再这么久没有回音就换一条连接

@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import structlog
 from psycopg.types.json import Jsonb
 
 from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.outbox.deliver.deliveries import Due
 from kaguan.outbox.metrics import Metrics
+from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PACKAGE = "kaguan.outbox.deliver"
 DEFER = 30.0  # 秒

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import structlog
 from pydantic import TypeAdapter
 from redis.asyncio import Redis
 
@@ -32,8 +31,9 @@ from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.queues.believing import Moment, believed
 from kaguan.queues.keys import PACE, pace_key
 from kaguan.telemetry.metrics import observe
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 DEFER_SECONDS = 6.0  # SAQ 的 abort 键活 5 秒（docs/GUARANTEES.md）
 PRESSED = 0.01  # 秒：窗口满着、积压在等时，隔这么久再看；没有人取就一次次加倍

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from kaguan.flow.background import in_background
 from kaguan.flow.backoff import about
 from kaguan.queues.keys import pace_key
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 INTERVAL = 1.0  # 秒
 TTL = 3_600  # 秒：没有 worker 更新就不再可信；闲上一阵的，头一批仍知道装几个

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-import structlog
 from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb
 
@@ -15,11 +14,12 @@ from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import gate
 from kaguan.outbox.vocabulary import RETRYABLE, TaskStatus
 from kaguan.words.errors import Code, refused
+from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 
 PACKAGE = "kaguan.outbox.operate"
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 CANCELLABLE = frozenset({TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RETRYING, TaskStatus.UNCERTAIN})
 

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-import structlog
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from pydantic import AfterValidator, AwareDatetime, Field
@@ -17,10 +16,11 @@ from kaguan.database.pool import AfterCommit, Connection, at_once
 from kaguan.database.sql import load
 from kaguan.outbox.recover import gate
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, RETRYABLE, Priority, TaskStatus, id_floor
+from kaguan.words.log import get_logger
 
 PACKAGE = "kaguan.outbox.operate"
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PREVIEW_LIMIT = 20
 REPLAY_LIMIT = 1_000  # 一次至多重放几个

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
-import structlog
 from psycopg.sql import SQL, Identifier
 
 from kaguan.config.model import Tasks
@@ -17,10 +16,11 @@ from kaguan.database.sql import load
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import vanished
 from kaguan.outbox.vocabulary import START
+from kaguan.words.log import get_logger
 
 PACKAGE = "kaguan.outbox.operate"
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 BATCH = 1_000
 REST = 4.0  # 还有的，歇上一批所花时间的这么多倍再来：删得比来得快十倍不止，不必与受理、认领争

@@ -6,13 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
-import structlog
-
 from kaguan.database.pool import Pool
 from kaguan.outbox.order import ordering
 from kaguan.outbox.vocabulary import FIRST_ID
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PAGE = 2_000
 BUDGET = 0.5  # 秒：一次至多看这么久，键再多，一圈也不过几十秒

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -23,8 +22,9 @@ from kaguan.outbox.vocabulary import START, Priority
 from kaguan.queues import keys
 from kaguan.queues.believing import refused
 from kaguan.queues.foreign import evaluated
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PAGE = 2_000
 

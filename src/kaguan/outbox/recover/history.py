@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-import structlog
 from redis.asyncio import Redis
 
 from kaguan.database.pool import Pool
@@ -27,8 +26,9 @@ from kaguan.outbox.vocabulary import FIRST_ID, TaskStatus
 from kaguan.queues import keys
 from kaguan.queues.believing import refused
 from kaguan.queues.foreign import replace_foreign
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 CAUSE = "history_cut"
 PAGE = 1_000

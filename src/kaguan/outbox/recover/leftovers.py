@@ -10,7 +10,6 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import structlog
 from redis.asyncio import Redis
 from saq.job import Job
 from saq.queue.redis import ID_PREFIX
@@ -23,8 +22,9 @@ from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.recover import store
 from kaguan.outbox.recover.vanished import Vanishing
 from kaguan.outbox.vocabulary import Priority
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PATIENCE = 30.0  # 秒：取走这么久，PostgreSQL 又不算它在手里，就没有人会做它了
 PAGE = 200  # 一次至多清这么多

@@ -11,8 +11,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from kaguan.config.model import Relay
 from kaguan.database.pool import Pool
 from kaguan.outbox.deliver import in_redis
@@ -25,8 +23,9 @@ from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import store
 from kaguan.outbox.recover.store import EVER, Expired, Judged, Seen
 from kaguan.outbox.vocabulary import FIRST_ID, START, Priority, TaskEventKind, TaskStatus
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PAGE = 1_000
 TAKEN_PATIENCE = 10.0  # 秒

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import structlog
 from psycopg.rows import class_row
 
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS, Connection, Pool
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import id_floor
+from kaguan.words.log import get_logger
 from kaguan.words.units import MINUTE
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PACKAGE = "kaguan.outbox.recover"
 AHEAD = timedelta(days=1)  # 任务号里的钟至多快这么多；再快就不是我们发的号

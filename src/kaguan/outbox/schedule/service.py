@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-import structlog
 from psycopg.rows import class_row
 from pydantic import ValidationError
 
@@ -23,9 +22,10 @@ from kaguan.outbox.schedule.due import between, latest_until, next_after, render
 from kaguan.outbox.task_type import Payload, TaskTypes
 from kaguan.outbox.vocabulary import Priority
 from kaguan.words.errors import Code, DomainError, refused
+from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PACKAGE = "kaguan.outbox.schedule"
 PRINCIPAL = "schedule"  # 触发的任务以此名义提交

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
-import structlog
 from psycopg.rows import class_row
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -27,8 +26,9 @@ from kaguan.outbox.vocabulary import SUSPECT
 from kaguan.outbox.work.fence import COLUMNS, Token
 from kaguan.outbox.work.leases import Leases
 from kaguan.queues import keys
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PATIENCE = 30.0  # 秒：PostgreSQL 不在时，一次投递等它这么久
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from saq.worker import Worker
@@ -17,9 +16,10 @@ from kaguan.flow.background import stopped
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.intake import Intake
+from kaguan.words.log import get_logger
 from kaguan.words.units import DAY, MINUTE
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # SAQ 的上游任务，单位秒；sweep 与 abort 什么也不做，别来
 TIMERS = {"schedule": MINUTE, "worker_info": 2, "sweep": DAY, "abort": DAY}

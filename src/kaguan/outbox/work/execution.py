@@ -7,12 +7,10 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from uuid import UUID
 
 import psycopg
-import structlog
 from opentelemetry.trace import Span
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 from saq.job import Job
-from structlog.contextvars import bound_contextvars
 
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS, Pool
@@ -42,9 +40,10 @@ from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Snooze
 from kaguan.outbox.work.places import NoPlaceError, Seat, Seats, waiting_for_place
 from kaguan.outbox.work.settlement import Fenced, Settled, Settlement, Unsettled, note_fenced, unexpected
 from kaguan.telemetry.metrics import observe
+from kaguan.words.log import bound, get_logger
 from kaguan.words.reasons import Reason
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 BREATHER = (1.0, 5.0)  # 秒：记不下外部调用的、历史没有核对完的，歇这么久再来
 # 我们自己的库与 Redis 出的错，不会是叫过外面；处理器多半还没走到那里
@@ -170,7 +169,7 @@ class Execution:
         self._metrics.started.labels(*labels).inc()
         observe(self._metrics.relay_to_start.labels(*labels), claim.queued_for, claim.traceparent)
         with (
-            bound_contextvars(
+            bound(
                 task_id=str(claim.id), delivery=claim.delivery, task_type=claim.type, request_id=claim.request_id,
                 attempt=claim.attempt,
             ),

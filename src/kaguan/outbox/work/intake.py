@@ -17,7 +17,6 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 from saq.job import Job
@@ -27,8 +26,9 @@ from kaguan.outbox.deliver.deliveries import KaguanQueue
 from kaguan.outbox.vocabulary import Priority, split_slots
 from kaguan.queues.believing import refused
 from kaguan.queues.keys import SAQ_QUEUED
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 EMPTY_AFTER = 0.02  # 秒：去取了这么久还没有，就当队列是空的
 LATE = 0.001  # 秒：事件循环自己晚了这么多，答复也许已到、只是没轮到看

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import structlog
-
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
 from kaguan.flow.background import in_background
@@ -20,8 +18,9 @@ if TYPE_CHECKING:
     from kaguan.outbox.work.attempt import Attempt
 
 from kaguan.database.pool import Connection, Pool
+from kaguan.words.log import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PACKAGE = "kaguan.outbox.work"
 BEATS_PER_LEASE = 3

@@ -16,8 +16,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS, Pool
 from kaguan.flow.backoff import about, equal_jitter
@@ -26,9 +24,10 @@ from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.outbox.work import waiting
 from kaguan.outbox.work.intake import Slots
 from kaguan.outbox.work.outcome import Snooze
+from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason, ReasonError
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SOON = 1.0  # 秒：这么快就轮到的才在内存里等
 SMOOTHING = 0.3  # 新的一次占这么多

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -21,9 +20,10 @@ from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import COLUMNS, FencedError, Token
 from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Retry, Snooze, Uncertain
 from kaguan.telemetry.propagation import current_traceparent, failed_traceparent
+from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PACKAGE = "kaguan.outbox.work"
 PATIENCE = 60.0  # 秒：PostgreSQL 不在时，结算最多坚持这么久；之后由租约收回

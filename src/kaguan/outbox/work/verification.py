@@ -14,16 +14,16 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-import structlog
 from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import TaskEventKind
 from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.outcome import Done, Outcome, Uncertain
+from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PATIENCE = 30.0  # 秒；查证本身也不许拖住一次尝试
 

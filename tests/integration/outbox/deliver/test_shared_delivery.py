@@ -8,7 +8,6 @@ from uuid import UUID
 
 import pytest
 from saq.job import Job
-from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.database.pool import Pool
@@ -23,6 +22,7 @@ from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry
 from kaguan.queues.keys import pace_key
 from tests.support.eventually import PATIENCE
 from tests.support.pipeline import Pipeline, carried_by, open_pipeline
+from tests.support.said import capture_logs
 
 BACKLOG = 8
 PACE = 0.12  # 秒：一次投递带四个

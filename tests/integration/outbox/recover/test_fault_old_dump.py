@@ -9,7 +9,6 @@ from functools import partial
 
 import pytest
 from redis.asyncio import Redis
-from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.database.pool import Pool
@@ -27,6 +26,7 @@ from tests.support.fault_plant import (
     relaying,
 )
 from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.said import capture_logs
 
 BATCH = 60
 FORGOT = "队列忘了任务，重投"

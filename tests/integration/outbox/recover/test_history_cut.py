@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from pydantic import SecretStr
-from structlog.testing import capture_logs
-from structlog.types import EventDict
 
 from api.http.translation import translate
 from kaguan.cli.explaining import explain
@@ -40,6 +39,7 @@ from tests.support.history import PROMOTE
 from tests.support.in_hand import HOLD
 from tests.support.mail_stage import RESEND
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline, stepped_relay
+from tests.support.said import capture_logs
 
 pytestmark = pytest.mark.unjudged("截断的历史由用例自己摆成：判它的是模型里的切换")
 RESTART = "update tb_broker set incarnation = '-infinity'"  # 就像换了一次启动
@@ -452,7 +452,7 @@ async def test_without_trusted_notes_nobody_knows_whether_a_holder_was_succeeded
     assert (holder.calls, (await states(pipeline, task_id))[0][0]) == (0, "uncertain")
 
 
-async def held_back(logs: list[EventDict], count: int) -> None:
+async def held_back(logs: list[dict[str, Any]], count: int) -> None:
     """``count`` 个结算等着核对。"""
     await eventually(lambda: [one["event"] for one in logs].count("结算没写成，重试") >= count)
 

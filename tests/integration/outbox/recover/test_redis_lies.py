@@ -9,7 +9,6 @@ from uuid import UUID
 
 import pytest
 from redis.exceptions import RedisError
-from structlog.testing import capture_logs
 
 from kaguan.breakers.board import BreakerKind
 from kaguan.config import load_settings
@@ -27,6 +26,7 @@ from kaguan.queues.client import Client, open_redis
 from kaguan.words.reasons import Reason
 from tests.support.history import CUT, KEEP, PROMOTE
 from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.said import capture_logs
 
 RESTART = "update tb_broker set incarnation = '-infinity'"  # 就像换了一次启动
 NEVER = "9999-12-31T00:00:00+00:00"

@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from redis.asyncio import Redis
-from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.database.connecting import Connection
@@ -27,6 +26,7 @@ from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import port_of, through
 from tests.support.pipeline import Held, Pipeline, open_pipeline, write_event
+from tests.support.said import capture_logs
 
 REDRIVES = ("队列忘了任务，重投", "重投 Redis 不认得的任务", "补上缺失的发件箱行", "收回任务，重投")
 

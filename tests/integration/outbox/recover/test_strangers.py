@@ -9,7 +9,6 @@ import asyncio
 from uuid import uuid4
 
 from redis.asyncio import Redis
-from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.database.pool import Pool
@@ -21,6 +20,7 @@ from kaguan.queues.foreign import KINDS, foreign
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.support.pipeline import open_pipeline
+from tests.support.said import capture_logs
 
 HASH, GARBAGE, ANOTHER = "a hash", "garbage", str(uuid4())
 EACH = 2

@@ -10,7 +10,6 @@ from functools import partial
 
 import psycopg
 from redis.asyncio import Redis
-from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.database.checked_pool import CheckedPool
@@ -23,6 +22,7 @@ from kaguan.queues.client import open_redis
 from tests.e2e.stack import kaguan
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import own_directory
+from tests.support.said import capture_logs
 from tests.support.standby import replicated
 
 END = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'kaguan-test'"

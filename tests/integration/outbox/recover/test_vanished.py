@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
-from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.database.pool import Pool
@@ -21,6 +20,7 @@ from kaguan.outbox.work.outcome import Done, Outcome
 from tests.support.eventually import eventually
 from tests.support.fault_plant import Effects
 from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.said import capture_logs
 
 pytestmark = pytest.mark.unjudged("不见了的任务没有历史")
 MAIL = EMAIL_SEND.name

@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 import pytest
-import structlog
 
 from kaguan.config import Settings, load_settings
 from kaguan.config.schedules import Misfire, Schedule
@@ -25,6 +24,7 @@ from kaguan.words.errors import Code, DomainError
 from relay.__main__ import main
 from tests.support.eventually import eventually
 from tests.support.invocation import Invocation
+from tests.support.said import capture_logs
 from tests.support.serving import serving
 
 MAX_ATTEMPTS = 6
@@ -233,7 +233,7 @@ async def test_a_firing_that_could_not_be_committed_is_not_told(world: World) ->
         "for each row execute function refuse()"
     )
     relay = world.relay(hourly)
-    with structlog.testing.capture_logs() as logged:
+    with capture_logs() as logged:
         with pytest.raises(psycopg.errors.RaiseException):
             await relay.run_once()
         assert [entry["event"] for entry in logged] == ["定时计划没办成"]
@@ -365,7 +365,7 @@ async def test_of_two_relays_with_different_expressions_the_later_is_followed_an
     old, new = world.relay(before), world.relay(after)
     await old.run_once()
     await new.run_once()
-    with structlog.testing.capture_logs() as said:
+    with capture_logs() as said:
         for relay in (old, new, old, new):
             await relay.run_once()
     assert [one["theirs"] for one in said if "听它的" in one["event"]] == [after.definition]
