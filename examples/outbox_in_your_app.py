@@ -14,8 +14,8 @@ shop = Outbox("shop", database=os.environ["DATABASE_URL"], redis=os.environ["RED
 
 
 @shop.task("receipt:write", Receipt, max_attempts=5)
-async def write_receipt(attempt: Attempt) -> Done:
-    order_id = attempt.read(Receipt).order_id
+async def write_receipt(attempt: Attempt[Receipt]) -> Done:
+    order_id = attempt.payload.order_id
 
     async def effect(connection: Connection) -> None:  # in the transaction that settles the task: once, whatever dies
         await connection.execute("insert into receipt (order_id) values (%s)", (order_id,))

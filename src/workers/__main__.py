@@ -25,7 +25,7 @@ from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.monitor import Monitor
 from workers.registry import open_handlers
 
-Opened: TypeAlias = AbstractAsyncContextManager[Mapping[TaskType[Any], Handler]]
+Opened: TypeAlias = AbstractAsyncContextManager[Mapping[TaskType[Any], Handler[Any]]]
 OpenHandlers: TypeAlias = Callable[[Settings, Redis, Metrics, TaskTypes], Opened]
 
 

@@ -23,7 +23,7 @@ from workers.sim.handler import open_sim_status
 from workers.sync.handler import open_data_sync
 
 # 处理器自己的连接在此打开，离开时关闭
-Opener: TypeAlias = Callable[[Resources], AbstractAsyncContextManager[Handler]]
+Opener: TypeAlias = Callable[[Resources], AbstractAsyncContextManager[Handler[Any]]]
 
 OPENERS: dict[str, Opener] = {
     EMAIL_SEND.name: open_email,
@@ -37,7 +37,7 @@ OPENERS: dict[str, Opener] = {
 @asynccontextmanager
 async def open_handlers(
     settings: Settings, redis: Redis, metrics: Metrics, types: TaskTypes, openers: Mapping[str, Opener] = OPENERS
-) -> AsyncIterator[Mapping[TaskType[Any], Handler]]:
+) -> AsyncIterator[Mapping[TaskType[Any], Handler[Any]]]:
     """每种任务类型的处理器。
 
     Raises:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import psycopg
 from redis.asyncio import Redis
@@ -119,12 +120,12 @@ class Isolating:
         rows = await laboratory.execute(MAILS)
         return Side(float(speed), float(laps), {queue: (count, float(p), float(d)) for queue, count, p, d in rows})
 
-    def _mail(self, queue: Priority, principal: str = "app") -> Submission:
+    def _mail(self, queue: Priority, principal: str = "app") -> Submission[Any]:
         return Submission(
             EMAIL_SEND, EmailPayload(to=("a@example.com",), subject="s", body="b"), queue, principal=principal
         )
 
-    async def _accept(self, submissions: Sequence[Submission]) -> None:
+    async def _accept(self, submissions: Sequence[Submission[Any]]) -> None:
         """受理并按铃，和 API 一样。"""
         url = self.laboratory.database_url()
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:

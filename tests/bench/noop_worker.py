@@ -34,7 +34,7 @@ async def noop(attempt: Attempt) -> Outcome:
 @asynccontextmanager
 async def opened(
     _settings: Settings, _redis: Redis, _metrics: Metrics, types: TaskTypes
-) -> AsyncIterator[Mapping[TaskType[Any], Handler]]:
+) -> AsyncIterator[Mapping[TaskType[Any], Handler[Any]]]:
     yield dict.fromkeys(types.values(), noop)
 
 

@@ -90,7 +90,7 @@ def handlers_with_ledger(*, effect_first: bool) -> OpenHandlers:
     @asynccontextmanager
     async def opened(
         settings: Settings, redis: Redis, metrics: Metrics, types: TaskTypes
-    ) -> AsyncIterator[Mapping[TaskType[Any], Handler]]:
+    ) -> AsyncIterator[Mapping[TaskType[Any], Handler[Any]]]:
         async with open_handlers(settings, redis, metrics, types) as handlers:
             yield {one: ledger if one.name == SIM_STATUS_SYNC.name else handler for one, handler in handlers.items()}
 

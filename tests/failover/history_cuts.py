@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -43,11 +44,11 @@ class Scene:
     mail: EmailHandler
     effects: Effects
 
-    async def __call__(self, attempt: Attempt) -> Outcome:
+    async def __call__(self, attempt: Attempt[Any]) -> Outcome:
         """信真的寄；别的在结算的事务里记一行效果。"""
         return await (self.mail if attempt.type == EMAIL_SEND.name else self.effects)(attempt)
 
-    async def submit(self, *submissions: Submission) -> list[UUID]:
+    async def submit(self, *submissions: Submission[Any]) -> list[UUID]:
         async with self.pipeline.pool.connection() as connection:
             outcomes = await accept_many(connection, submissions, MAX_ATTEMPTS)
         return [outcome.task_id for outcome in outcomes if not isinstance(outcome, Exception)]
@@ -91,11 +92,11 @@ class Scene:
         return sum(f"<{task_id}@".encode() in mail.content for mail in self.server.mails)
 
 
-def sync() -> Submission:
+def sync() -> Submission[Any]:
     return Submission(SIM_STATUS_SYNC, SimStatusPayload(iccids=("89860000000000000001",)))
 
 
-def mail(request_id: str | None = None) -> Submission:
+def mail(request_id: str | None = None) -> Submission[Any]:
     return Submission(EMAIL_SEND, mail_to("a@x.example"), request_id=request_id)
 
 

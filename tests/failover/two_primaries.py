@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -50,7 +51,7 @@ async def test_relay_and_worker_follow_the_new_primary_and_the_old_one_that_take
         mailer = await stack.enter_async_context(open_mailer(config_for(smtp.url)))
         handlers = EmailHandler(mailer, SENDER), Effects()
 
-        async def handle(attempt: Attempt) -> Outcome:
+        async def handle(attempt: Attempt[Any]) -> Outcome:
             return await handlers[attempt.type != EMAIL_SEND.name](attempt)
 
         await stack.enter_async_context(relaying(pipeline))

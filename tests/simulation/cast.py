@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from redis.asyncio import ConnectionPool
 
@@ -14,7 +14,7 @@ from kaguan.config import Settings
 from kaguan.config.model import UncertainPolicy
 from kaguan.database.pool import Pool
 from kaguan.idempotency import store as idempotency
-from kaguan.mail.task import EMAIL_SEND
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.relay import Relay, Timing
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt, Handler
@@ -69,7 +69,7 @@ def relay_loops(settings: Settings, process: Process, stepped: SteppedPool, sock
 def worker_parts(
     settings: Settings, process: Process, stepped: SteppedPool, sockets: ConnectionPool, outside: Outside
 ) -> WorkerParts:
-    own: dict[str, Handler] = {
+    own: dict[str, Handler[Any]] = {
         EMAIL_SEND.name: _mail(settings, process, outside),
         SIM_STATUS_SYNC.name: Ledger(outside, process, plain=False),
     }
@@ -89,7 +89,7 @@ def worker_parts(
     return WorkerParts(works, worker.leases)
 
 
-def _mail(settings: Settings, process: Process, outside: Outside) -> Handler:
+def _mail(settings: Settings, process: Process, outside: Outside) -> Handler[Any]:
     """真的邮件处理器，对面是一间记得住的邮局；配置了查证的，不明时去问它的投递日志。"""
     scripts: dict[str, str | None] = {}
     begun: set[Token] = set()
@@ -102,11 +102,11 @@ def _mail(settings: Settings, process: Process, outside: Outside) -> Handler:
             outside.starts.append(attempt.task_id)
         scripts[str(attempt.task_id)] = attempt.request_id
 
-    async def send(attempt: Attempt) -> Outcome:
+    async def send(attempt: Attempt[EmailPayload]) -> Outcome:
         begin(attempt)
         return await email(attempt)
 
-    async def verify(attempt: Attempt) -> VerifiedOutcome | None:
+    async def verify(attempt: Attempt[EmailPayload]) -> VerifiedOutcome | None:
         begin(attempt)
         return await index(attempt)
 

@@ -26,7 +26,7 @@ from tests.simulation.world import World
 MAX_ATTEMPTS = 3
 LOOPS = ("schedules", "epoch", "lease", "presence", "orphan", "ordering", "forward", "retention")
 ROUNDS = 25  # 平静之后至多这么多圈，再没有着落就是丢了
-PAYLOADS = {
+PAYLOADS: dict[TaskType[Any], Any] = {
     EMAIL_SEND: EmailPayload(to=("a@example.com",), subject="s", body="b"),
     SIM_STATUS_SYNC: SimStatusPayload(iccids=("8986001234567890123",)),
     DATA_SYNC: DataSyncPayload(sync_type=SyncType.USAGE, start_date=date(2026, 1, 1), end_date=date(2026, 1, 1)),

@@ -37,7 +37,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 FATE = "select status, attempt, result from vw_task"
 
 
-async def run_through(settings: Settings, submission: Submission) -> list[tuple[Any, ...]]:
+async def run_through(settings: Settings, submission: Submission[Any]) -> list[tuple[Any, ...]]:
     types, stop = task_types(settings.smtp), asyncio.Event()
     async with (
         open_pool(settings.database, "test") as pool,

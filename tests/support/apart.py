@@ -28,7 +28,11 @@ async def quick(attempt: Attempt) -> Outcome:
 
 
 def narrow_worker(
-    pipeline: Pipeline, handlers: Mapping[TaskType[Any], Handler], slots: int, name: str = "worker", **config: object
+    pipeline: Pipeline,
+    handlers: Mapping[TaskType[Any], Handler[Any]],
+    slots: int,
+    name: str = "worker",
+    **config: object,
 ) -> Worker:
     """``slots`` 个槽位，一个也不为急的留着：名额有这么多而占着槽位的，别的就做不成。"""
     narrowed = pipeline.settings.worker.model_copy(update={"concurrency": slots, "reserve": 0, **config})
@@ -50,7 +54,7 @@ async def running(pipeline: Pipeline, *workers: Worker) -> AsyncIterator[None]:
             stop.set()
 
 
-async def accepted(pipeline: Pipeline, submissions: Iterable[Submission]) -> list[UUID]:
+async def accepted(pipeline: Pipeline, submissions: Iterable[Submission[Any]]) -> list[UUID]:
     async with pipeline.pool.connection() as connection:
         outcomes = await accept_many(connection, list(submissions), MAX_ATTEMPTS)
     pipeline.relay.heard.set()

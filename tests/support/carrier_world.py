@@ -20,6 +20,7 @@ from kaguan.dev.simulator import Population
 from kaguan.dev.simulator.app import build_app
 from kaguan.dev.simulator.faults import Faults
 from kaguan.dev.simulator.world import World
+from kaguan.outbox.task_type import P
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence
 from kaguan.sims.vocabulary import Carrier
@@ -92,7 +93,7 @@ async def register(pool: Pool, carrier: Carrier, iccids: Iterable[str]) -> None:
         )
 
 
-async def next_delivery(attempt: Attempt) -> Attempt:
+async def next_delivery(attempt: Attempt[P]) -> Attempt[P]:
     """租约被收走、重新投递并再次认领：旧令牌从此失效。"""
     await taken_over(attempt.pool, attempt.task_id, 1)
     token = attempt.token._replace(delivery=attempt.delivery + 1)

@@ -27,8 +27,8 @@ from workers.__main__ import serve
 CRASHED = 70  # 退出码
 
 
-async def scripted(attempt: Attempt) -> Outcome:
-    act, _, seconds = str(attempt.payload["subject"]).partition(":")
+async def scripted(attempt: Attempt[Any]) -> Outcome:
+    act, _, seconds = attempt.payload.subject.partition(":")
     match act:
         case "crash":
             os._exit(CRASHED)
@@ -42,7 +42,7 @@ async def scripted(attempt: Attempt) -> Outcome:
 @asynccontextmanager
 async def opened(
     _settings: Settings, _redis: Redis, _metrics: Metrics, types: TaskTypes
-) -> AsyncIterator[Mapping[TaskType[Any], Handler]]:
+) -> AsyncIterator[Mapping[TaskType[Any], Handler[Any]]]:
     yield dict.fromkeys(types.values(), scripted)
 
 

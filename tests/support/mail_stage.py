@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
-from kaguan.mail.task import EMAIL_SEND
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept import acceptance as service
 from kaguan.outbox.task_type import TaskTypes, Unknown
 from kaguan.outbox.work.attempt import Attempt, Handler
@@ -31,7 +32,7 @@ class DiesBeforeSettling:
     sent: asyncio.Event = field(default_factory=asyncio.Event)
     wakes: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def __call__(self, attempt: Attempt) -> Outcome:
+    async def __call__(self, attempt: Attempt[EmailPayload]) -> Outcome:
         outcome = await self.handler(attempt)
         self.sent.set()
         await self.wakes.wait()
@@ -50,7 +51,7 @@ class Stage:
         async with self.pipeline.pool.connection() as connection:
             return (await service.accept_one(connection, submission, MAX_ATTEMPTS)).task_id
 
-    async def deliver(self, task_id: UUID, handler: Handler, resend: TaskTypes = HOLD) -> None:
+    async def deliver(self, task_id: UUID, handler: Handler[Any], resend: TaskTypes = HOLD) -> None:
         await self.pipeline.forwarder.run_once()
         record = await self.pipeline.task(task_id)
         execution = self.pipeline.execution(handler, types=resend.values())

@@ -62,11 +62,11 @@ async def insert_running(pool: Pool, payload: EmailPayload) -> UUID:
     return task_id
 
 
-def attempt_of(pool: Pool, task_id: UUID, payload: EmailPayload, number: int = 1) -> Attempt:
-    return Attempt(Fence(pool, Token(task_id, 1, task_id)), "email:send", number, 6, payload.model_dump(mode="json"))
+def attempt_of(pool: Pool, task_id: UUID, payload: EmailPayload, number: int = 1) -> Attempt[EmailPayload]:
+    return Attempt(Fence(pool, Token(task_id, 1, task_id)), "email:send", number, 6, payload)
 
 
-async def run(mailer: Mailer, attempt: Attempt) -> Outcome:
+async def run(mailer: Mailer, attempt: Attempt[EmailPayload]) -> Outcome:
     """执行一次；结局的写入与清除意向在同一事务里，如结算所为。"""
     outcome = await EmailHandler(mailer, SENDER)(attempt)
     async with attempt.transaction() as connection:

@@ -106,7 +106,7 @@ class Pipeline:
 
     def worker(
         self,
-        handler: Handler,
+        handler: Handler[Any],
         name: str = "worker-a",
         types: Iterable[TaskType[Any]] = TASK_TYPES,
         **parts: Any,
@@ -125,7 +125,7 @@ class Pipeline:
         )
 
     def execution(
-        self, handler: Handler, name: str = "worker-a", types: Iterable[TaskType[Any]] = TASK_TYPES, **parts: Any
+        self, handler: Handler[Any], name: str = "worker-a", types: Iterable[TaskType[Any]] = TASK_TYPES, **parts: Any
     ) -> Execution:
         return self.worker(handler, name, types, **parts).execution
 
@@ -137,7 +137,7 @@ class Pipeline:
         return await self.sql(waiting) == [(1,)]
 
     @asynccontextmanager
-    async def working(self, handler: Handler, **parts: Any) -> AsyncIterator[Execution]:
+    async def working(self, handler: Handler[Any], **parts: Any) -> AsyncIterator[Execution]:
         """真的 SAQ Worker 在取件，离开时停下。"""
         worker = self.worker(handler, **parts)
         stop = asyncio.Event()
@@ -200,7 +200,7 @@ def duplicates(pipeline: Pipeline, task_type: TaskType[Any] = EMAIL_SEND) -> flo
     )
 
 
-def played(task_type: TaskType[Any], handler: Handler) -> Handler:
+def played(task_type: TaskType[Any], handler: Handler[Any]) -> Handler[Any]:
     """``handler`` 演这一种：要先查证的带着它的查证，别的不带。"""
     if task_type.unknown is Unknown.VERIFY:
         return handler if isinstance(handler, Verified) else Verified(handler, unasked, resend=False)
@@ -216,7 +216,7 @@ async def unasked(attempt: Attempt) -> VerifiedOutcome | None:
 class Playing:
     """演什么类型都可以的处理器：自己没有记意向的，就是没有叫外面。"""
 
-    handler: Handler
+    handler: Handler[Any]
 
     async def __call__(self, attempt: Attempt) -> Outcome:
         attempt.calls_nobody = True

@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
 from kaguan.database.pool import Pool
-from kaguan.outbox.task_type import Payload
+from kaguan.outbox.task_type import P
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence, Token
 
@@ -33,14 +33,18 @@ update tb_task set delivery = delivery + 1 where id = %(task_id)s
 """
 
 
-async def running_task(pool: Pool, kind: str, payload: Payload, token: Token | None = None) -> Attempt:
+async def running_task(pool: Pool, kind: str, payload: P, token: Token | None = None) -> Attempt[P]:
     """一行 running 的任务，与它的第一次尝试。"""
     token = token or Token(UUID(str(uuid7())), 1, uuid4())
-    body = payload.model_dump(mode="json")
     async with pool.connection() as connection:
-        parameters = {"task_id": token.task_id, "claim_id": token.claim_id, "kind": kind, "payload": Jsonb(body)}
+        parameters = {
+            "task_id": token.task_id,
+            "claim_id": token.claim_id,
+            "kind": kind,
+            "payload": Jsonb(payload.model_dump(mode="json")),
+        }
         await connection.execute(RUNNING, parameters)
-    return Attempt(Fence(pool, token), kind, 1, 6, body)
+    return Attempt(Fence(pool, token), kind, 1, 6, payload)
 
 
 async def taken_over(pool: Pool, task_id: UUID, attempts: int = 0) -> None:

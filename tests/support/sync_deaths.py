@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaguan.database.pool import Connection
+from kaguan.outbox.task_type import P, P_co
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence
 from kaguan.outbox.work.outcome import Done, Outcome
@@ -40,7 +41,7 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class DiesBetweenBatches(Attempt):
+class DiesBetweenBatches(Attempt[P_co]):
     """走到第 ``fatal`` 个安全点就停，如同进程在两批之间被杀。"""
 
     fatal: int = 1
@@ -52,7 +53,7 @@ class DiesBetweenBatches(Attempt):
 
 
 @dataclass(slots=True)
-class DiesBeforeCommit(Attempt):
+class DiesBeforeCommit(Attempt[P_co]):
     """第 ``fatal`` 个事务写完、提交之前停。"""
 
     fatal: int = 1
@@ -66,7 +67,7 @@ class DiesBeforeCommit(Attempt):
                 raise asyncio.CancelledError
 
 
-async def delivered_again(attempt: Attempt) -> Attempt:
+async def delivered_again(attempt: Attempt[P]) -> Attempt[P]:
     """租约被收走、重新投递：不计尝试。"""
     await taken_over(attempt.pool, attempt.task_id)
     token = attempt.token._replace(delivery=attempt.delivery + 1)

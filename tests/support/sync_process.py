@@ -32,7 +32,8 @@ async def run(settings: Settings, token: Token) -> bool:
         ((kind, payload),) = await rows(pool, "select type, payload from vw_task where id = %s", token.task_id)
         sys.stdout.write("开始\n")
         sys.stdout.flush()
-        outcome = await handlers[TaskTypes(handlers)[kind]](Attempt(Fence(pool, token), kind, 1, 6, payload))
+        known = TaskTypes(handlers)[kind]
+        outcome = await handlers[known](Attempt(Fence(pool, token), kind, 1, 6, known.read(payload)))
         return isinstance(outcome, Done)
 
 

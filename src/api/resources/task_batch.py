@@ -58,8 +58,8 @@ async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
     """有错的项各得其错，其余照收；一项也收不下就是 400。"""
     time_slice = TimeSlice()
     outcomes: list[Item | DomainError] = []
-    submissions: list[Submission] = []
-    notices: dict[int, Submission] = {}  # 第几个任务的
+    submissions: list[Submission[Any]] = []
+    notices: dict[int, Submission[Any]] = {}  # 第几个任务的
     for given in call.body.tasks:
         item = _heard(call, _parse(given))
         outcomes.append(item)

@@ -15,7 +15,7 @@ from api.resources.fields import Address
 from kaguan.mail import address
 from kaguan.mail.task import AttachmentPayload, EmailPayload
 from kaguan.outbox.accept.acceptance import Submission
-from kaguan.outbox.task_type import Payload, TaskType
+from kaguan.outbox.task_type import TaskType
 from kaguan.outbox.vocabulary import Priority
 from kaguan.sims.iccid import digits_of
 from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload
@@ -207,7 +207,7 @@ class SimTask(Submitted):
         return SimStatusPayload(iccids=tuple(dict.fromkeys(self.iccids)), force_sync=self.force_sync)
 
 
-def submission_of(task: EmailTask | SyncTask | SimTask, task_type: TaskType[Payload], principal: str) -> Submission:
+def submission_of(task: EmailTask | SyncTask | SimTask, task_type: TaskType[Any], principal: str) -> Submission[Any]:
     return Submission(
         type=task_type,
         payload=task.payload(),

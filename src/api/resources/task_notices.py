@@ -10,7 +10,7 @@ from kaguan.outbox.accept.acceptance import Accepted, Submission, accept_many
 from kaguan.words.errors import DomainError, invalid
 
 
-async def accept_with_notice(call: Call[Any, Any], submission: Submission) -> Accepted:
+async def accept_with_notice(call: Call[Any, Any], submission: Submission[Any]) -> Accepted:
     """受理任务与它的通知，要么都在，要么都不在。
 
     Raises:

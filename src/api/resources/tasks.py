@@ -27,7 +27,7 @@ from api.resources.task_notices import accept_with_notice
 from api.resources.task_views import AcceptedView, accepted_view
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.accept.acceptance import GroupAccept, accept_one
-from kaguan.outbox.task_type import Payload, TaskType
+from kaguan.outbox.task_type import TaskType
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from kaguan.tokens.service import TASKS_WRITE as WRITE
 from kaguan.words.units import KIB
@@ -88,7 +88,7 @@ async def grouping(app: web.Application) -> None:
     app[GROUPED] = GroupAccept(services.pool, attempts, services.metrics.count_accepted, within)
 
 
-async def _submit(call: Call[Any, None], task_type: TaskType[Payload]) -> Answer:
+async def _submit(call: Call[Any, None], task_type: TaskType[Any]) -> Answer:
     submission = submission_of(call.body, task_type, call.principal.name)
     services = call.services
     if call.body.notify:

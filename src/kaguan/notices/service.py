@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 from psycopg.rows import class_row
@@ -35,7 +36,7 @@ class Subject:
     at: datetime
 
 
-def with_notice(submission: Submission) -> tuple[Submission, Submission]:
+def with_notice(submission: Submission[Any]) -> tuple[Submission[Any], Submission[Any]]:
     """任务与跟在它后面的通知，要在一批里受理；同一个 ``request_id`` 总得到同样的一对。
 
     Raises:

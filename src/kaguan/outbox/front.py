@@ -22,9 +22,9 @@ from kaguan.outbox.accept.acceptance import SYSTEM_PRINCIPAL, Accepted, Submissi
 from kaguan.outbox.accept.doorbell import Doorbell
 from kaguan.outbox.relay import Relay
 from kaguan.outbox.schema import install
-from kaguan.outbox.task_type import Effect, TaskType, TaskTypes, Unknown
+from kaguan.outbox.task_type import Effect, Model, P, TaskType, TaskTypes, Unknown
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.work.attempt import Attempt, Handler, Model, P
+from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.outcome import Outcome
 from kaguan.outbox.work.verification import Verified, Verify
 from kaguan.outbox.worker import SPARE_CONNECTIONS, Worker
@@ -33,7 +33,7 @@ from kaguan.queues.client import open_redis
 if TYPE_CHECKING:  # SQLAlchemy is a guest's own choice
     from sqlalchemy.ext.asyncio import AsyncSession
 
-Handled: TypeAlias = Callable[[Attempt], Coroutine[Any, Any, Outcome]]
+Handled: TypeAlias = Callable[[Attempt[P]], Coroutine[Any, Any, Outcome]]
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
@@ -81,7 +81,7 @@ class Task(Generic[P]):
         self._outbox = outbox
         self.type = type
 
-    async def __call__(self, attempt: Attempt) -> Outcome:
+    async def __call__(self, attempt: Attempt[P]) -> Outcome:
         """Call the handler, as a unit test does; ``LookupError`` if none is declared in this process."""
         return await self._outbox.handler_of(self.type)(attempt)
 
@@ -117,11 +117,6 @@ class Task(Generic[P]):
                 f"accept() wants a transaction of outbox.transaction() or outbox.within(…), not {_name(transaction)}"
                 " / accept() 要 outbox.transaction() 或 outbox.within(…) 给的事务"
             )
-        if not isinstance(payload, self.type.payload):
-            raise TypeError(
-                f"{self.type} carries {self.type.payload.__name__}, not {_name(payload)}"
-                f" / {self.type} 的载荷是 {self.type.payload.__name__}"
-            )
         if at is not None and at.tzinfo is None:
             raise ValueError("at= wants a time zone / at= 要带时区")
         submission = Submission(
@@ -155,7 +150,7 @@ class Outbox:
         shop = Outbox("shop", database=DATABASE_URL, redis=REDIS_URL)
 
         @shop.task("receipt:write", Receipt, max_attempts=5)
-        async def write_receipt(attempt: Attempt) -> Done: ...
+        async def write_receipt(attempt: Attempt[Receipt]) -> Done: ...
 
         async with shop.running():
             async with shop.transaction() as tx:
@@ -191,7 +186,7 @@ class Outbox:
         self._relay = relay or RelaySettings()
         self._worker = worker or WorkerSettings()
         self._types: dict[str, TaskType[Any]] = {}
-        self._handlers: dict[TaskType[Any], Handler] = {}
+        self._handlers: dict[TaskType[Any], Handler[Any]] = {}
         self._opened: _Opened | None = None
 
     def type(self, name: str, payload: Model[P], **options: Unpack[Options]) -> Task[P]:
@@ -208,8 +203,8 @@ class Outbox:
         return Task(self, declared)
 
     def handles(
-        self, task: Task[P], *, verify: Verify | None = None, resend: bool = False
-    ) -> Callable[[Handled], Handled]:
+        self, task: Task[P], *, verify: Verify[P] | None = None, resend: bool = False
+    ) -> Callable[[Handled[P]], Handled[P]]:
         """Declare the handler of a type that was declared apart from it.
 
         Args:
@@ -223,7 +218,7 @@ class Outbox:
             RuntimeError: the outbox is open already.
         """
 
-        def declare(handler: Handled) -> Handled:
+        def declare(handler: Handled[P]) -> Handled[P]:
             self._declare(task.type, handler, verify, resend=resend)
             return handler
 
@@ -234,13 +229,13 @@ class Outbox:
         name: str,
         payload: Model[P],
         *,
-        verify: Verify | None = None,
+        verify: Verify[P] | None = None,
         resend: bool = False,
         **options: Unpack[Options],
-    ) -> Callable[[Handled], Task[P]]:
+    ) -> Callable[[Handled[P]], Task[P]]:
         """Declare a type with its handler: :meth:`type` and :meth:`handles` in one."""
 
-        def declare(handler: Handled) -> Task[P]:
+        def declare(handler: Handled[P]) -> Task[P]:
             declared = self.type(name, payload, **options)
             self._declare(declared.type, handler, verify, resend=resend)
             return declared
@@ -248,17 +243,17 @@ class Outbox:
         return declare
 
     @property
-    def handlers(self) -> Mapping[TaskType[Any], Handler]:
+    def handlers(self) -> Mapping[TaskType[Any], Handler[Any]]:
         """Of this process; what :func:`kaguan.outbox.testing.drain` wants."""
         return self._handlers
 
-    def handler_of(self, kind: TaskType[Any]) -> Handler:
+    def handler_of(self, kind: TaskType[P]) -> Handler[P]:
         """The handler of a type; ``LookupError`` if none is declared in this process."""
         if kind not in self._handlers:
             raise LookupError(f"{kind} has no handler in this process / {kind} 在本进程没有处理器")
         return self._handlers[kind]
 
-    def _declare(self, kind: TaskType[Any], handler: Handled, verify: Verify | None, *, resend: bool) -> None:
+    def _declare(self, kind: TaskType[P], handler: Handled[P], verify: Verify[P] | None, *, resend: bool) -> None:
         self._still_closed("declare a handler")
         if not any(map(iscoroutinefunction, (handler, getattr(handler, "__call__", None)))):  # noqa: B004 an object with ``async def __call__`` is one too
             raise TypeError(f"{kind}: a handler is a coroutine function, not {_name(handler)} / 处理器要是协程函数")

@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from typing_extensions import TypeVar
 
 from kaguan.outbox.vocabulary import TaskEventKind
+from kaguan.words.reasons import Reason, ReasonError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+")  # 与 tb_task 的约束相同
 NAME_LENGTH = 64
@@ -53,11 +55,22 @@ class Unknown(StrEnum):
     VERIFY = "verify"  # 重新投递，由处理器先去查证
 
 
-P_co = TypeVar("P_co", bound=Payload, covariant=True)
+class NewerPayloadError(ReasonError):
+    """载荷是更新的版本写的：本进程不猜，留给升级过的。"""
+
+
+class UnfitPayloadError(ReasonError):
+    """载荷的版本认得，内容不符：谁来都一样。"""
+
+
+P = TypeVar("P", bound=Payload)
+P_co = TypeVar("P_co", bound=Payload, covariant=True, default=Payload)  # 不读载荷的，写 Attempt 就行
+P_contra = TypeVar("P_contra", bound=Payload, contravariant=True)
+Model: TypeAlias = type[P]  # 类里 ``type`` 是任务类型，写不得
 
 
 @dataclass(frozen=True, slots=True)
-class TaskType(Generic[P_co]):
+class TaskType(Generic[P]):
     """一种任务。
 
     Attributes:
@@ -76,7 +89,7 @@ class TaskType(Generic[P_co]):
     """
 
     name: str
-    payload: type[P_co]
+    payload: Model[P]
     effect: Effect
     unknown: Unknown | None = None
     shareable: bool = False
@@ -98,6 +111,21 @@ class TaskType(Generic[P_co]):
     def __str__(self) -> str:
         return self.name
 
+    def read(self, stored: Mapping[str, Any]) -> P:
+        """库里的载荷，校验过的。
+
+        Raises:
+            NewerPayloadError: 版本比本进程所知的新。
+            UnfitPayloadError: 版本认得，内容不符。
+        """
+        version, known = stored.get("v"), self.payload.model_fields["v"].default
+        if isinstance(version, int) and version > known:
+            raise NewerPayloadError(Reason("outbox.newer_payload", {"version": version, "known": known}))
+        try:
+            return self.payload.model_validate(stored)
+        except ValidationError as error:
+            raise UnfitPayloadError(Reason("outbox.unfit_payload", {"places": error.error_count()})) from error
+
     def place(self, whom: str) -> str:
         """排 ``whom`` 的队，名额叫什么：也是在等它的任务的 ``waiting_for``。"""
         return f"{whom}/{self.name}"
@@ -108,7 +136,7 @@ class TaskType(Generic[P_co]):
         return (self.name, *map(self.place, self.resources))
 
 
-class TaskTypes(dict[str, TaskType[Payload]]):
+class TaskTypes(dict[str, TaskType[Any]]):
     """一个应用的全部任务类型，按名字取。
 
     Raises:

@@ -72,9 +72,9 @@ class Recorder:
     """记下每次尝试的处理器：依次给出 ``outcomes``，用完了一律成功；谁也不叫。"""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt[Any]] = field(default_factory=list)
 
-    async def __call__(self, attempt: Attempt) -> Outcome:
+    async def __call__(self, attempt: Attempt[Any]) -> Outcome:
         attempt.call_nobody()
         self.attempts.append(attempt)
         return self.outcomes.pop(0) if self.outcomes else Done()
@@ -82,7 +82,7 @@ class Recorder:
 
 async def drain(
     pool: Pool,
-    handlers: Mapping[TaskType[Any], Handler],
+    handlers: Mapping[TaskType[Any], Handler[Any]],
     tasks: Tasks | None = None,
     worker: WorkerConfig | None = None,
     *,

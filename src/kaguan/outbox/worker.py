@@ -41,7 +41,7 @@ def _unheard() -> None:
     """没有 Redis 就没有门铃：relay 的轮询也看得见。"""
 
 
-def _check(handlers: Mapping[TaskType[Any], Handler]) -> None:
+def _check(handlers: Mapping[TaskType[Any], Handler[Any]]) -> None:
     """处理器与类型说的一致：答应先查证的带着查证的办法，没答应的不带。"""
     for one, handler in handlers.items():
         if not callable(handler):
@@ -78,7 +78,7 @@ class Worker:
         self,
         pool: Pool,
         redis: Redis | None,
-        handlers: Mapping[TaskType[Any], Handler],
+        handlers: Mapping[TaskType[Any], Handler[Any]],
         config: WorkerConfig | None = None,
         tasks: Tasks | None = None,
         *,
@@ -104,7 +104,7 @@ class Worker:
         self._pace = Pace(redis, slots.seconds, slots.measured)
         self.execution = Execution(
             pool=pool,
-            handlers={one.name: handler for one, handler in handlers.items()},
+            handlers=handlers,
             claims=claims or Claims(pool, self.leases, redis),
             seats=Seats(slots, self._gates),
             leases=self.leases,

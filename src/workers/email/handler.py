@@ -59,11 +59,10 @@ class EmailHandler:
         self._observe = observe
         self._deferred = deferred
 
-    async def __call__(self, attempt: Attempt) -> Outcome:
-        payload = attempt.read(EmailPayload)
+    async def __call__(self, attempt: Attempt[EmailPayload]) -> Outcome:
         try:
             self._mailer.refuse_if_open()
-            outcome, outage = await self._send(attempt, payload)
+            outcome, outage = await self._send(attempt)
         except RelayHostOpenError as refusal:
             pause = outage_pause(attempt.passes)  # 两数之差就是不计尝试的趟数
             waiting = Reason("mail.waiting", {"replies": [refusal.reason]})
@@ -72,7 +71,7 @@ class EmailHandler:
             self._deferred(outage)
         return outcome
 
-    async def _send(self, attempt: Attempt, payload: EmailPayload) -> tuple[Outcome, Outage | None]:
+    async def _send(self, attempt: Attempt[EmailPayload]) -> tuple[Outcome, Outage | None]:
         """寄一次；第二项非空：没寄成说的是中继主机。
 
         Raises:
@@ -83,7 +82,7 @@ class EmailHandler:
         last_lost = None if lost_for is None else asyncio.get_running_loop().time() - lost_for
         date = first_tried or datetime.now(UTC)
         try:
-            envelope = await self._build(payload, attempt.task_id, date, identifier)
+            envelope = await self._build(attempt.payload, attempt.task_id, date, identifier)
         except UnsendableError as error:
             return Discard(Reason("mail.unsendable", {"reason": error.reason})), None
         letter = store.Letter(attempt.task_id, envelope.message_id, attempt.attempt, date)
@@ -204,7 +203,7 @@ def _result(envelope: Envelope, known: Mapping[str, DeliveryStatus], receipts: M
 
 
 @asynccontextmanager
-async def open_email(resources: Resources) -> AsyncIterator[Handler]:
+async def open_email(resources: Resources) -> AsyncIterator[Handler[EmailPayload]]:
     """发信的通道；配置了查证接口的，结局不明时先去问。
 
     Raises:

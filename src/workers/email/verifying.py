@@ -64,8 +64,8 @@ class EmailVerify:
     lookup: Lookup
     sender: str
 
-    async def __call__(self, attempt: Attempt) -> VerifiedOutcome | None:
-        letter = recipients_of(attempt.read(EmailPayload))
+    async def __call__(self, attempt: Attempt[EmailPayload]) -> VerifiedOutcome | None:
+        letter = recipients_of(attempt.payload)
         async with attempt.pool.connection() as connection:
             known = await store.recipients(connection, attempt.task_id)
         # 有意向而没有逐收件人的记录：PostgreSQL 丢了它们，Message-ID 还算得出

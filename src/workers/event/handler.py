@@ -22,12 +22,11 @@ class EventPublish:
 
     webhook: Webhook | None
 
-    async def __call__(self, attempt: Attempt) -> Outcome:
-        payload = attempt.read(EventPayload)
+    async def __call__(self, attempt: Attempt[EventPayload]) -> Outcome:
         if self.webhook is None:
             return Discard(Reason("sims.webhook_missing"))
         async with attempt.outside("webhook"):
-            return await self.webhook.post(attempt, body_of(payload))
+            return await self.webhook.post(attempt, body_of(attempt.payload))
 
 
 @asynccontextmanager

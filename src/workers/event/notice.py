@@ -29,8 +29,7 @@ class TaskNotify:
     session: aiohttp.ClientSession
     config: Webhooks
 
-    async def __call__(self, attempt: Attempt) -> Outcome:
-        attempt.read(NoticePayload)
+    async def __call__(self, attempt: Attempt[NoticePayload]) -> Outcome:
         async with attempt.pool.connection() as connection:
             subject = await service.subject_of(connection, attempt.task_id)
         if subject is None:

@@ -34,8 +34,8 @@ class SimStatusSync:
     config: Carriers
     statuses: StatusRecorder = field(default_factory=StatusRecorder)
 
-    async def __call__(self, attempt: Attempt) -> Outcome:
-        payload = attempt.read(SimStatusPayload)
+    async def __call__(self, attempt: Attempt[SimStatusPayload]) -> Outcome:
+        payload = attempt.payload
         async with attempt.pool.connection() as connection:
             cards = await sync_store.cards_to_check(connection, attempt.task_id, payload.iccids, self.config.freshness)
             going_on = {card.carrier for card in cards if card.done}

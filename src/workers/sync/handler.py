@@ -33,8 +33,8 @@ class DataSync:
     gateways: Mapping[Carrier, CarrierGateway]
     statuses: StatusRecorder = field(default_factory=StatusRecorder)
 
-    async def __call__(self, attempt: Attempt) -> Outcome:
-        payload = attempt.read(DataSyncPayload)
+    async def __call__(self, attempt: Attempt[DataSyncPayload]) -> Outcome:
+        payload = attempt.payload
         carriers = [payload.carrier] if payload.carrier is not None else list(self.gateways)
         if not carriers or any(carrier not in self.gateways for carrier in carriers):
             none = [Reason("sims.no_carrier")]
@@ -50,7 +50,7 @@ class DataSync:
             for day in business_days(payload)
         ]
         before = _batches(plan)
-        stops = await self._run(attempt, plan, payload)
+        stops = await self._run(attempt, plan)
         if stops is None:
             done = sum(checkpoint.done for checkpoint in plan)
             return Snooze(Reason("sims.parts_done", {"done": done, "parts": len(plan)}))
@@ -61,7 +61,7 @@ class DataSync:
         return _outcome(stops, result, advanced, attempt.delivery)
 
     async def _run(
-        self, attempt: Attempt, plan: list[Checkpoint], payload: DataSyncPayload
+        self, attempt: Attempt[DataSyncPayload], plan: list[Checkpoint]
     ) -> dict[Carrier, CarrierError] | None:
         """走完全部计划；一家走不下去就放下它，别家照走。时间到了而计划未完即为 None，此时至少推进过一批。
 
@@ -75,7 +75,7 @@ class DataSync:
                 continue
             try:
                 async with attempt.place(checkpoint.carrier):
-                    await self._walk(attempt, plan, checkpoint, payload)
+                    await self._walk(attempt, plan, checkpoint)
             except NoPlaceError as error:
                 full[checkpoint.carrier] = error
                 stops[checkpoint.carrier] = QueuedError(error.reason)
@@ -87,9 +87,7 @@ class DataSync:
             raise next(iter(full.values()))
         return stops
 
-    async def _walk(
-        self, attempt: Attempt, plan: list[Checkpoint], checkpoint: Checkpoint, payload: DataSyncPayload
-    ) -> None:
+    async def _walk(self, attempt: Attempt[DataSyncPayload], plan: list[Checkpoint], checkpoint: Checkpoint) -> None:
         """走到这一段的头，或时间到。
 
         Raises:
@@ -98,7 +96,7 @@ class DataSync:
         while not checkpoint.done:
             attempt.checkpoint()
             try:
-                await step(attempt, self.gateways[checkpoint.carrier], checkpoint, payload, self.statuses)
+                await step(attempt, self.gateways[checkpoint.carrier], checkpoint, self.statuses)
             finally:
                 await _report(attempt, plan)
             if attempt.time_left() <= 0:

@@ -40,11 +40,7 @@ def covers(sync_type: SyncType, gateway: CarrierGateway) -> Covers:
 
 
 async def step(
-    attempt: Attempt,
-    gateway: CarrierGateway,
-    checkpoint: Checkpoint,
-    payload: DataSyncPayload,
-    statuses: StatusRecorder,
+    attempt: Attempt[DataSyncPayload], gateway: CarrierGateway, checkpoint: Checkpoint, statuses: StatusRecorder
 ) -> None:
     """走一步；走到头就置 ``checkpoint.done``。
 
@@ -53,9 +49,9 @@ async def step(
         FencedError: 令牌已失效；什么都没写。
     """
     if covers(checkpoint.sync_type, gateway) is Covers.CHANGES:
-        await _listing_step(attempt, gateway, checkpoint, payload.end_date, statuses)
+        await _listing_step(attempt, gateway, checkpoint, attempt.payload.end_date, statuses)
     else:
-        limit = page_limit(payload.batch_size, gateway.capabilities)
+        limit = page_limit(attempt.payload.batch_size, gateway.capabilities)
         await _inventory_step(attempt, gateway, checkpoint, limit, statuses)
 
 

@@ -89,7 +89,7 @@ async def test_others_are_answered_while_the_largest_batch_is_worked_on(
     answered_by: list[int] = []
     of = service.Staged.of
 
-    def staged(submission: service.Submission) -> service.Staged:
+    def staged(submission: service.Submission[Any]) -> service.Staged:
         working.set()
         answered_by.append(answered)
         return of(submission)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -70,7 +71,7 @@ async def crooked(environ: dict[str, str]) -> AsyncIterator[tuple[Pipeline, Prox
         await line.stop()
 
 
-def impatient(pipeline: Pipeline, handler: Handler) -> Execution:
+def impatient(pipeline: Pipeline, handler: Handler[Any]) -> Execution:
     """不肯等的：库不答就放下。"""
     leases = Leases(pipeline.pool, "worker-a", pipeline.settings.worker.lease)
     claims = Claims(pipeline.pool, leases, pipeline.redis, patience=SHORT, timeout=SHORT)

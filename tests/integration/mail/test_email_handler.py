@@ -7,6 +7,7 @@ import pytest
 
 from kaguan.database.pool import Pool
 from kaguan.mail.message import message_id
+from kaguan.mail.task import EmailPayload
 from kaguan.outbox.work.attempt import CancelledByUserError
 from kaguan.outbox.work.fence import FencedError
 from kaguan.outbox.work.outcome import Discard, Done, Retry, Snooze, Uncertain
@@ -303,10 +304,9 @@ async def test_a_cancelled_task_stops_before_anything_is_sent(pool: Pool) -> Non
 async def test_a_payload_that_can_never_be_a_mail_gives_up_without_connecting(
     pool: Pool, fields: dict[str, object]
 ) -> None:
-    payload = mail_to("a@x.example").model_copy(update=fields)
-    attempt = attempt_of(pool, await insert_running(pool, mail_to("a@x.example")), mail_to("a@x.example"))
-    attempt.payload = {**attempt.payload, **fields}
-    del payload
+    stored = mail_to("a@x.example")
+    payload = EmailPayload.model_validate({**stored.model_dump(mode="json"), **fields})
+    attempt = attempt_of(pool, await insert_running(pool, stored), payload)
     async with smtp_server() as server, open_mailer(config_for(server.url)) as mailer:
         outcome = await EmailHandler(mailer, "kaguan@x.example")(attempt)
     assert isinstance(outcome, Discard)

@@ -41,7 +41,7 @@ def people(count: int) -> list[str]:
     return [f"u{number}@x.example" for number in range(count)]
 
 
-async def one_pass(pool: Pool, settings: Settings, *handlers: Handler) -> float:
+async def one_pass(pool: Pool, settings: Settings, *handlers: Handler[Any]) -> float:
     """做一遍到期的，几个进程各一遍；返回最晚的下一次还要等几秒（做完了是 0），并当场拨到那时。"""
     for handler in handlers:
         await drain(pool, {EMAIL_SEND: handler}, settings.tasks, settings.worker)

@@ -306,7 +306,7 @@ async def test_the_state_of_the_relay_host_is_told_to_the_metrics_and_to_the_oth
         async with open_handlers(settings, redis, metrics, TaskTypes([EMAIL_SEND])) as handlers:
             assert sample("kaguan_breaker_state", labels) == BREAKER_STATES["closed"]
             assert sample("kaguan_smtp_outage_deferrals_total", {"reason": "connect"}) == 0
-            email: Handler = handlers[EMAIL_SEND]
+            email: Handler[Any] = handlers[EMAIL_SEND]
             await pipeline.submit(2)
             await drain(pool, {EMAIL_SEND: email}, settings.tasks, settings.worker)
             assert sample("kaguan_breaker_state", labels) == BREAKER_STATES["opened"]

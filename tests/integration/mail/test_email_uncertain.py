@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from kaguan.config import Settings
 from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
+from kaguan.mail.task import EmailPayload
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder
@@ -100,7 +102,7 @@ async def unanswered(stage: Stage) -> UUID:
     return task_id
 
 
-async def again(stage: Stage, task_id: UUID, handler: Handler) -> str:
+async def again(stage: Stage, task_id: UUID, handler: Handler[Any]) -> str:
     await stage.pipeline.sql("update tb_outbox set available_at = now()")
     await stage.deliver(task_id, handler, RESEND)
     return await stage.pipeline.status(task_id)
@@ -113,7 +115,7 @@ async def still_unknown(stage: Stage, task_id: UUID) -> bool:
 
 @pytest.mark.protocol(resend=True)
 async def test_a_cancel_asked_for_while_the_reply_is_lost_leaves_the_task_uncertain(stage: Stage) -> None:
-    async def cancelled_meanwhile(attempt: Attempt) -> Outcome:
+    async def cancelled_meanwhile(attempt: Attempt[EmailPayload]) -> Outcome:
         outcome = await stage.handler(attempt)
         async with attempt.pool.connection() as connection, connection.transaction():
             await decisions.cancel(connection, attempt.task_id, "tester")
@@ -188,7 +190,7 @@ async def test_an_unknown_mail_ends_neither_failed_nor_cancelled(stage: Stage, o
 
 @pytest.mark.protocol(resend=True)
 async def test_a_cancel_asked_for_while_an_unknown_mail_waits_to_be_retried_leaves_it_uncertain(stage: Stage) -> None:
-    async def busy(attempt: Attempt) -> Outcome:
+    async def busy(attempt: Attempt[EmailPayload]) -> Outcome:
         async with attempt.pool.connection() as connection, connection.transaction():
             await decisions.cancel(connection, attempt.task_id, "tester")
         return Retry("对方忙")

@@ -62,8 +62,8 @@ def accepted(api: Api) -> float | None:
 async def work(api: Api, settings: Settings, *outcomes: Outcome) -> Counter[str]:
     """做完发件箱里的一切；邮件依次有这些结局，通知真的去推。"""
     async with open_session(settings.webhooks) as session:
-        telling: Handler = TaskNotify(session, settings.webhooks)
-        handlers: dict[TaskType[Any], Handler] = {EMAIL_SEND: Recorder([*outcomes]), TASK_NOTIFY: telling}
+        telling: Handler[Any] = TaskNotify(session, settings.webhooks)
+        handlers: dict[TaskType[Any], Handler[Any]] = {EMAIL_SEND: Recorder([*outcomes]), TASK_NOTIFY: telling}
         return await drain(api.pool, handlers, skip_waits=True)
 
 

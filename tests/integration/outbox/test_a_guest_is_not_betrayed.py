@@ -113,7 +113,7 @@ async def test_a_connection_that_cannot_await_is_refused_in_words(settings: Sett
 # ---- 处理器
 
 
-async def ended(pipeline: Pipeline, handler: Handler, task_type: TaskType[Any]) -> UUID:
+async def ended(pipeline: Pipeline, handler: Handler[Any], task_type: TaskType[Any]) -> UUID:
     """受理一个，真的 worker 的零件做一遍。"""
     worker = Worker(pipeline.pool, pipeline.redis, {task_type: handler}, pipeline.settings.worker)
     async with pipeline.pool.connection() as connection:
@@ -175,7 +175,7 @@ async def asking_ours(attempt: Attempt) -> Outcome:
 async def test_what_a_handler_forgets_ends_at_its_first_run_and_never_repeats_an_outside_call(
     pipeline: Pipeline,
     task_type: TaskType[Any],
-    handler: Handler,
+    handler: Handler[Any],
     status: str,
     code: str | None,
 ) -> None:

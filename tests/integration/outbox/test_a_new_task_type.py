@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from kaguan.config import load_settings
 from kaguan.database.pool import Connection, Pool
@@ -30,8 +31,8 @@ TYPES = TaskTypes([*TASK_TYPES, REPORT])
 WEEKLY = Submission(REPORT, ReportPayload(title="weekly"), request_id="report-1")
 
 
-async def build(attempt: Attempt) -> Done:
-    title = attempt.read(ReportPayload).title
+async def build(attempt: Attempt[ReportPayload]) -> Done:
+    title = attempt.payload.title
 
     async def effect(connection: Connection) -> None:  # 与结算同一事务
         await connection.execute("insert into report (task_id, title) values (%s, %s)", (attempt.task_id, title))
@@ -40,7 +41,7 @@ async def build(attempt: Attempt) -> Done:
 
 
 @asynccontextmanager
-async def open_report(_resources: Resources) -> AsyncIterator[Handler]:
+async def open_report(_resources: Resources) -> AsyncIterator[Handler[Any]]:
     yield build
 
 

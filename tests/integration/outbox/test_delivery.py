@@ -49,7 +49,7 @@ async def pipeline(settings: Settings, pool: Pool) -> AsyncIterator[Pipeline]:
         yield opened
 
 
-async def deliver(pipeline: Pipeline, handler: Handler, task_id: UUID, worker: str = "worker-a") -> None:
+async def deliver(pipeline: Pipeline, handler: Handler[Any], task_id: UUID, worker: str = "worker-a") -> None:
     """转交之后，像 SAQ 那样执行当前的投递一次。"""
     await pipeline.forwarder.run_once()
     record = await pipeline.task(task_id)

@@ -42,8 +42,8 @@ def shop(settings: Settings) -> Outbox:
 
 def sending(shop: Outbox, sent: list[int], **options: Any) -> Task[Parcel]:
     @shop.task("parcel:send", Parcel, **options)
-    async def send(attempt: Attempt) -> Done:
-        number = attempt.read(Parcel).number
+    async def send(attempt: Attempt[Parcel]) -> Done:
+        number = attempt.payload.number
         sent.append(number)
         return Done({"number": number})
 

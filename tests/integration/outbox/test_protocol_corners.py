@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -441,7 +442,7 @@ async def test_same_request_ids_in_opposite_order_do_not_deadlock(pipeline: Pipe
     payload = EmailPayload(to=("a@example.com",), subject="s", body="b")
     forth = [service.Submission(EMAIL_SEND, payload, principal="p", request_id=key) for key in ("a", "b")]
 
-    async def accept(submissions: list[service.Submission]) -> None:
+    async def accept(submissions: list[service.Submission[Any]]) -> None:
         async with pipeline.pool.connection() as connection:
             await service.accept_many(connection, submissions, MAX_ATTEMPTS)
 

@@ -61,26 +61,26 @@ def days_before(simulated: Simulated, days: int) -> date:
 
 async def submit(
     pool: Pool, sync_type: SyncType, start: date, end: date, carrier: Carrier | None = None, batch_size: int = BATCH
-) -> Attempt:
+) -> Attempt[DataSyncPayload]:
     payload = DataSyncPayload(
         sync_type=sync_type, start_date=start, end_date=end, batch_size=batch_size, carrier=carrier
     )
     return await running_task(pool, "data:sync", payload)
 
 
-async def run(simulated: Simulated, attempt: Attempt) -> Outcome:
+async def run(simulated: Simulated, attempt: Attempt[DataSyncPayload]) -> Outcome:
     async with gateways_of(simulated.config) as gateways:
         return await DataSync(gateways)(attempt)
 
 
-async def settled_and_claimed_again(attempt: Attempt, outcome: Outcome) -> Attempt:
+async def settled_and_claimed_again(attempt: Attempt[DataSyncPayload], outcome: Outcome) -> Attempt[DataSyncPayload]:
     await Settlement(attempt.pool, "test", Tasks()).settle(attempt, outcome)
     token = Token(attempt.task_id, attempt.delivery + 1, uuid4())
     async with attempt.pool.connection() as connection:
         await connection.execute("update tb_outbox set available_at = now()")
         (claim,) = await claiming.claim(connection, [(token, None)], worker="test", lease=60.0)
     assert claim is not None
-    return Attempt(Fence(attempt.pool, token), claim.type, claim.attempt, claim.max_attempts, claim.payload)
+    return Attempt(Fence(attempt.pool, token), claim.type, claim.attempt, claim.max_attempts, attempt.payload)
 
 
 async def test_usage_of_every_card_and_day_is_stored_once(pool: Pool, simulated: Simulated) -> None:
@@ -152,7 +152,10 @@ async def test_late_details_do_not_replace_newer_ones(pool: Pool) -> None:
 @pytest.mark.parametrize("death", [DiesBetweenBatches, DiesBeforeCommit])
 @pytest.mark.parametrize("fatal", range(1, 11))  # 五批一天，两天十批
 async def test_killed_at_any_batch_it_goes_on_where_it_stopped(
-    pool: Pool, simulated: Simulated, death: type[DiesBetweenBatches | DiesBeforeCommit], fatal: int
+    pool: Pool,
+    simulated: Simulated,
+    death: type[DiesBetweenBatches[DataSyncPayload] | DiesBeforeCommit[DataSyncPayload]],
+    fatal: int,
 ) -> None:
     await register(pool, ONELINK, cards(ONELINK, CARDS))
     start, end = days_before(simulated, 4), days_before(simulated, 3)
@@ -226,7 +229,7 @@ async def test_a_carrier_away_keeps_what_is_done_and_retries(pool: Pool, simulat
 
 
 @dataclass(slots=True)
-class MeetsAFault(Attempt):
+class MeetsAFault(Attempt[DataSyncPayload]):
     """走到第 ``fatal`` 个安全点时，``strike`` 让对方坏掉。"""
 
     fatal: int = 1

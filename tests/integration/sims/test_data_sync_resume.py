@@ -64,13 +64,13 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
         yield client
 
 
-async def run(simulated: Simulated, attempt: Attempt) -> Outcome:
+async def run(simulated: Simulated, attempt: Attempt[DataSyncPayload]) -> Outcome:
     """与产品一样入箱变更事件。"""
     async with gateways_of(simulated.config) as gateways:
         return await DataSync(gateways, RECORDER)(attempt)
 
 
-async def submit(pool: Pool, simulated: Simulated, carrier: Carrier, kind: SyncType) -> Attempt:
+async def submit(pool: Pool, simulated: Simulated, carrier: Carrier, kind: SyncType) -> Attempt[DataSyncPayload]:
     yesterday = simulated.world.today() - timedelta(days=1)
     payload = DataSyncPayload(
         sync_type=kind,
@@ -92,7 +92,9 @@ async def stored(pool: Pool) -> list[list[tuple[Any, ...]]]:
     return [await rows(pool, query) for query in (SIMS, USAGE, EVENTS, STAGED)]
 
 
-async def survive(simulated: Simulated, attempt: Attempt, chance: random.Random) -> tuple[dict[str, Any], int]:
+async def survive(
+    simulated: Simulated, attempt: Attempt[DataSyncPayload], chance: random.Random
+) -> tuple[dict[str, Any], int]:
     """一次次死在随机的地方，直到做完；返回结果与死了几次。"""
     deaths = 0
     while True:

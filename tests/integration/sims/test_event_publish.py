@@ -99,7 +99,9 @@ async def test_a_worker_whose_clock_is_an_hour_off_signs_with_the_time_of_postgr
     assert isinstance(await publish(pool, receiver.url), Done)
 
 
-async def sync(pool: Pool, count: int, attempt: Attempt | None = None, events: ChangeEvents | None = EVENTS) -> Attempt:
+async def sync(
+    pool: Pool, count: int, attempt: Attempt[DataSyncPayload] | None = None, events: ChangeEvents | None = EVENTS
+) -> Attempt[DataSyncPayload]:
     """OneLink 的 ``count`` 张卡各从 unknown 变成真实状态。"""
     async with simulating() as simulated:
         day = simulated.world.today()

@@ -20,7 +20,7 @@ from kaguan.outbox.testing import Recorder, drain
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Outcome
 from kaguan.product.task_types import TASK_TYPES
-from kaguan.sims.tasks import DATA_SYNC
+from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
 from kaguan.sims.vocabulary import Carrier
 from tests.support.carrier_world import Simulated, gateways_of, register, rows, simulating
 from workers.sync.handler import DataSync
@@ -54,8 +54,8 @@ class OnItsDay:
     revisions: list[dict[str, int]] = field(default_factory=list)
     day: date | None = None
 
-    async def __call__(self, attempt: Attempt) -> Outcome:
-        end = date.fromisoformat(attempt.payload["end_date"])
+    async def __call__(self, attempt: Attempt[DataSyncPayload]) -> Outcome:
+        end = attempt.payload.end_date
         self.day = self.day or end
         url = f"{self.simulated.config.onelink.base_url}__admin/clock"
         change = {"now": f"{end + timedelta(days=1)}T02:30:00+08:00"}
@@ -90,5 +90,5 @@ async def test_runs_of_one_schedule_follow_one_another(pool: Pool, settings: Set
     assert await rows(pool, "select count(*) from tb_outbox") == [(1,)]
     recorder = Recorder()
     assert await drain(pool, {DATA_SYNC: recorder}, settings.tasks, settings.worker) == {"succeeded": 3}
-    days = [attempt.payload["start_date"] for attempt in recorder.attempts]
+    days = [attempt.payload.start_date for attempt in recorder.attempts]
     assert days == sorted(days)

@@ -38,11 +38,11 @@ def cards(carrier: Carrier, count: int) -> list[str]:
     return [iccid_at(carrier, index) for index in range(count)]
 
 
-async def submit(pool: Pool, iccids: list[str], *, force: bool = False) -> Attempt:
+async def submit(pool: Pool, iccids: list[str], *, force: bool = False) -> Attempt[SimStatusPayload]:
     return await running_task(pool, "sim:status_sync", SimStatusPayload(iccids=tuple(iccids), force_sync=force))
 
 
-async def run(simulated: Simulated, attempt: Attempt, **knobs: object) -> Outcome:
+async def run(simulated: Simulated, attempt: Attempt[SimStatusPayload], **knobs: object) -> Outcome:
     config = simulated.changed(**knobs)
     async with gateways_of(config) as gateways:
         return await SimStatusSync(gateways, config)(attempt)

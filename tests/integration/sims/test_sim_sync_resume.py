@@ -37,11 +37,11 @@ async def empty_inventory(pool: Pool) -> None:
     await register(pool, Carrier.ONELINK, [NO_SUCH_CARD])
 
 
-async def submit(pool: Pool) -> Attempt:
+async def submit(pool: Pool) -> Attempt[SimStatusPayload]:
     return await running_task(pool, "sim:status_sync", SimStatusPayload(iccids=(*MINE, NO_SUCH_CARD), force_sync=True))
 
 
-async def result_of(simulated: Simulated, attempt: Attempt) -> dict[str, Any]:
+async def result_of(simulated: Simulated, attempt: Attempt[SimStatusPayload]) -> dict[str, Any]:
     async with gateways_of(simulated.config) as gateways:
         outcome = await SimStatusSync(gateways, simulated.config, RECORDER)(attempt)
     assert isinstance(outcome, Done)

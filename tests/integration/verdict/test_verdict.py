@@ -119,8 +119,8 @@ async def test_mails_that_our_own_limit_turned_away_are_told_with_their_number_a
     """名额只有一个，占着它的不放：推走的几个、照刚才的速度多久轮完；放开之后就没有这件事了。"""
     held = Held()
 
-    async def handler(attempt: Attempt) -> Outcome:
-        return Done() if "first" in attempt.payload["subject"] else await held(attempt)
+    async def handler(attempt: Attempt[EmailPayload]) -> Outcome:
+        return Done() if "first" in attempt.payload.subject else await held(attempt)
 
     async def told(pipeline: Pipeline) -> Concern | None:
         now = "update tb_task set finished_at = clock_timestamp() where status = 'succeeded'"
@@ -128,7 +128,7 @@ async def test_mails_that_our_own_limit_turned_away_are_told_with_their_number_a
         await pipeline.sql("update tb_outbox set waiting_since = clock_timestamp() - interval '90 seconds'")
         return (await look(pipeline))[1].get("limited")
 
-    def mails(count: int, subject: str) -> list[Submission]:
+    def mails(count: int, subject: str) -> list[Submission[Any]]:
         return [
             Submission(EMAIL_SEND, EmailPayload(to=("a@x.example",), subject=subject, body="b"), Priority.LOW)
         ] * count

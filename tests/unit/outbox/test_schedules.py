@@ -29,7 +29,8 @@ USAGE: dict[str, Any] = {
 
 def payload_at(schedule: Schedule, due: datetime) -> Payload:
     payload = render(schedule.payload, due.astimezone(schedule.zone).date())
-    return TaskTypes(TASK_TYPES)[schedule.type].payload.model_validate(payload)
+    model: type[Payload] = TaskTypes(TASK_TYPES)[schedule.type].payload
+    return model.model_validate(payload)
 
 
 def test_half_past_two_is_half_past_two_in_shanghai_all_year() -> None:

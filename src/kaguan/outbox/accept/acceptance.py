@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias
 from uuid import UUID
 
 import orjson
@@ -27,7 +27,7 @@ from kaguan.flow.time_slice import TimeSlice
 from kaguan.outbox.naming import named
 from kaguan.outbox.order import ordering
 from kaguan.outbox.spans import accept_span, creation_context
-from kaguan.outbox.task_type import Payload, TaskType
+from kaguan.outbox.task_type import P, TaskType
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.telemetry.propagation import traceparent_of
 from kaguan.words.errors import Code, DomainError, FieldError
@@ -48,19 +48,29 @@ GROUP_BYTES = 4 * MIB  # 合并提交的载荷至多共这么多：大附件不�
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(Generic[P]):
     """要受理的一个任务。
 
     ``request_id``、``ordering_key`` 各在 ``principal`` 内算：前者唯一，后者相同的按受理的次序一个接一个。
+
+    Raises:
+        TypeError: 载荷不是这种任务的。
     """
 
-    type: TaskType[Payload]
-    payload: Payload
+    type: TaskType[P]
+    payload: P
     queue: Priority = Priority.DEFAULT
     principal: str = SYSTEM_PRINCIPAL
     request_id: str | None = None
     schedule_at: datetime | None = None  # 在这之前不执行
     ordering_key: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.payload, self.type.payload):
+            raise TypeError(
+                f"{self.type} carries {self.type.payload.__name__}, not {type(self.payload).__name__}"
+                f" / {self.type} 的载荷是 {self.type.payload.__name__}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,7 @@ def uncounted(_type: str, _queue: str, _count: int) -> None:
 
 async def accept_one(
     connection: Connection,
-    submission: Submission,
+    submission: Submission[Any],
     max_attempts: int,
     after_commit: AfterCommit | None = None,
     count: Count = uncounted,
@@ -100,7 +110,7 @@ async def accept_one(
 
 async def accept_many(
     connection: Connection,
-    submissions: Sequence[Submission],
+    submissions: Sequence[Submission[Any]],
     max_attempts: int,
     after_commit: AfterCommit | None = None,
     count: Count = uncounted,
@@ -162,7 +172,7 @@ def _parameters(connection: Connection, rows: Sequence[dict[str, Any]], max_atte
     return {"rows": Json(rows, dumps=lambda _: encoded), "max_attempts": max_attempts}
 
 
-async def stage(submissions: Sequence[Submission]) -> list[Staged]:
+async def stage(submissions: Sequence[Submission[Any]]) -> list[Staged]:
     """备好一批；一批可有十几 MB，备几个就让别的请求走一圈。"""
     time_slice = TimeSlice()
     staged = []
@@ -191,14 +201,14 @@ def _tell(accepted: Sequence[Staged], count: Count) -> None:
 class Staged:
     """备好待写的任务：号码、序列化的载荷（JSON）、内容摘要、创建上下文。"""
 
-    submission: Submission
+    submission: Submission[Any]
     task_id: UUID
     payload: bytes
     fingerprint: bytes
     creation: SpanContext
 
     @classmethod
-    def of(cls, submission: Submission) -> Staged:
+    def of(cls, submission: Submission[Any]) -> Staged:
         payload = to_json(submission.payload)  # 直接要字节：载荷可有十几 MB，少抄两遍
         ordering_key = "" if submission.ordering_key is None else f"{submission.ordering_key}\n"
         subject = f"{submission.type.name}\n{submission.queue}\n{submission.schedule_at}\n{ordering_key}"
@@ -249,7 +259,7 @@ class GroupAccept:
             around=lambda batch: accept_span([staged.creation for staged in batch]), gathering=Gathering(GATHER),
         )  # fmt: skip
 
-    async def accept(self, submission: Submission) -> Accepted:
+    async def accept(self, submission: Submission[Any]) -> Accepted:
         """受理一个任务。有序的要锁住它的键，不与别人合并：谁也不该等它的锁。
 
         Raises:

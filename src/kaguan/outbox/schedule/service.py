@@ -56,7 +56,8 @@ def _fault(schedule: Schedule, types: TaskTypes) -> str | None:
 
 
 def _payload(schedule: Schedule, types: TaskTypes, today: date) -> Payload:
-    return types[schedule.type].payload.model_validate(render(schedule.payload, today))
+    model: type[Payload] = types[schedule.type].payload
+    return model.model_validate(render(schedule.payload, today))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,28 +7,23 @@ import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
 from kaguan.outbox.recover.calls import Calls
-from kaguan.outbox.task_type import Payload
+from kaguan.outbox.task_type import P_co, P_contra
 from kaguan.outbox.work.fence import Fence, FencedError, Token
 from kaguan.outbox.work.outcome import Outcome, Write
 from kaguan.outbox.work.places import Seat
 from kaguan.telemetry.propagation import current_traceparent
-from kaguan.words.reasons import Reason, ReasonError
 
 PACKAGE = "kaguan.outbox.work"
 PROGRESS_INTERVAL = 1.0  # 秒；写得更勤只会增加死元组
-
-P = TypeVar("P", bound=Payload)
-Model: TypeAlias = type[P]  # 类里 ``type`` 是任务类型，写不得
 
 
 class CancelledByUserError(Exception):
@@ -39,22 +34,14 @@ class UnnotedError(Exception):
     """Redis 不在，没有记下就要去做的外部调用：不做，过一会儿再来。"""
 
 
-class NewerPayloadError(ReasonError):
-    """载荷是更新的版本写的：本进程不猜，留给升级过的。"""
-
-
-class UnfitPayloadError(ReasonError):
-    """载荷的版本认得，内容不符：谁来都一样。"""
-
-
 @dataclass(slots=True)
-class Attempt:
+class Attempt(Generic[P_co]):
     """一个任务的一次执行。
 
     Attributes:
         fence: 它的写入经过的隔离；令牌与库里不符即 :class:`FencedError`。
         attempt: 第几次尝试，从 1 起。
-        payload: 任务载荷，库里的原样；处理器经 :meth:`read` 取用。
+        payload: 任务载荷，校验过的。
         intended: 先前某次尝试的外部调用下落不明，至今没有答案：这个任务不许再判失败或取消。
         declared: 本次尝试已记下意向；此后的意外即结局不明。
         calls_nobody: 处理器说过这一次用不着外面，见 :meth:`call_nobody`。
@@ -66,7 +53,7 @@ class Attempt:
     type: str
     attempt: int
     max_attempts: int
-    payload: dict[str, Any]
+    payload: P_co
     request_id: str | None = None
     intended: bool = False
     declared: bool = False
@@ -97,21 +84,6 @@ class Attempt:
     def delivery(self) -> int:
         """第几次投递。"""
         return self.token.delivery
-
-    def read(self, model: Model[P]) -> P:
-        """载荷，校验过的。
-
-        Raises:
-            NewerPayloadError: 版本比 ``model`` 所知的新。
-            UnfitPayloadError: 版本认得，内容不符。
-        """
-        version, known = self.payload.get("v"), model.model_fields["v"].default
-        if isinstance(version, int) and version > known:
-            raise NewerPayloadError(Reason("outbox.newer_payload", {"version": version, "known": known}))
-        try:
-            return model.model_validate(self.payload)
-        except ValidationError as error:
-            raise UnfitPayloadError(Reason("outbox.unfit_payload", {"places": error.error_count()})) from error
 
     def checkpoint(self) -> None:
         """安全点。
@@ -235,7 +207,7 @@ class Attempt:
         return current_traceparent() if self.delivery > 1 else None
 
 
-class Handler(Protocol):
+class Handler(Protocol[P_contra]):
     """处理器：一次尝试进，一个结果出。"""
 
-    async def __call__(self, attempt: Attempt, /) -> Outcome: ...
+    async def __call__(self, attempt: Attempt[P_contra], /) -> Outcome: ...

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
 from uuid import UUID
 
 import psycopg
@@ -23,13 +25,12 @@ from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.recover.gate import GateClosedError
 from kaguan.outbox.recover.vanished import Vanishing
 from kaguan.outbox.spans import process_span, record_outcome
+from kaguan.outbox.task_type import NewerPayloadError, TaskType, UnfitPayloadError
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.work.attempt import (
     Attempt,
     CancelledByUserError,
     Handler,
-    NewerPayloadError,
-    UnfitPayloadError,
     UnnotedError,
 )
 from kaguan.outbox.work.claiming import Claim, Claims
@@ -67,6 +68,16 @@ def put_off(attempt: Attempt, error: NoPlaceError | UnnotedError | GateClosedErr
     return Uncertain(again.reason) if unknown else again
 
 
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """替读不懂的载荷站着的处理器。"""
+
+    error: NewerPayloadError | UnfitPayloadError
+
+    async def __call__(self, _: Attempt) -> NoReturn:
+        raise self.error
+
+
 class Execution:
     """SAQ 函数：一次投递进来，它带的每个任务各一次尝试。从不抛出业务异常，SAQ 因此从不重试、也不记参数。
 
@@ -76,7 +87,7 @@ class Execution:
     def __init__(  # noqa: PLR0913 装配的地方，各是一个零件
         self,
         pool: Pool,
-        handlers: Mapping[str, Handler],
+        handlers: Mapping[TaskType[Any], Handler[Any]],
         claims: Claims,
         seats: Seats,
         leases: Leases,
@@ -92,7 +103,7 @@ class Execution:
         calls: Calls | None,
     ) -> None:
         self._pool = pool
-        self._handlers = handlers
+        self._handlers = {one.name: (one, handler) for one, handler in handlers.items()}
         self._claims = claims
         self._seats = seats
         self.slots = seats.slots
@@ -154,13 +165,14 @@ class Execution:
 
     async def _run(self, claim: Claim, done: list[tuple[Claim, float]] | None) -> None:
         seat = self._seats.of(Priority(claim.queue), claim.type, called=claim.waited_for is not None)
-        attempt = Attempt(
+        payload, handler = self._prepared(claim)
+        attempt: Attempt[Any] = Attempt(
             seat=seat,
             fence=Fence(self._pool, claim.token),
             type=claim.type,
             attempt=claim.attempt,
             max_attempts=claim.max_attempts,
-            payload=claim.payload,
+            payload=payload,
             request_id=claim.request_id,
             intended=claim.intended,
             calls=self._calls,
@@ -180,7 +192,7 @@ class Execution:
             with self.leases.holding(attempt):
                 if claim.is_suspect:
                     await asyncio.sleep(QUIET)
-                outcome, elapsed = await self._seated(attempt, seat)
+                outcome, elapsed = await self._seated(attempt, seat, handler)
                 settled = Fenced() if outcome is None else await self.settlement.settle(attempt, outcome)
             match settled:
                 case Settled():
@@ -194,14 +206,21 @@ class Execution:
             if claim.ordered:
                 await self._release_next(claim.id)
 
-    async def _seated(self, attempt: Attempt, seat: Seat) -> tuple[Outcome | None, float]:
+    def _prepared(self, claim: Claim) -> tuple[Any, Handler[Any] | None]:
+        """校验过的载荷与处理器；读不懂的，轮到它时才说，次序与别的意外相同。"""
+        kind, handler = self._handlers.get(claim.type, (None, None))
+        try:
+            return None if kind is None else kind.read(claim.payload), handler
+        except (NewerPayloadError, UnfitPayloadError) as error:
+            return None, _Unread(error)
+
+    async def _seated(self, attempt: Attempt, seat: Seat, handler: Handler[Any] | None) -> tuple[Outcome | None, float]:
         """有了名额、占到槽位才执行，返回结果与秒数；结算不占槽位，下一个不等它提交。"""
         clock = asyncio.get_running_loop().time
         try:
             async with seat.taken():
                 started = clock()
                 attempt.deadline = started + self._task_timeout * YIELD_AFTER
-                handler = self._handlers.get(attempt.type)
                 outcome = self._newer.unhandled(attempt) if handler is None else await self._handle(attempt, handler)
                 elapsed = clock() - started
         except NoPlaceError as full:
@@ -209,7 +228,7 @@ class Execution:
         observe(self._metrics.run.labels(attempt.type), elapsed)
         return outcome, elapsed
 
-    async def _handle(self, attempt: Attempt, handler: Handler) -> Outcome | None:  # noqa: PLR0911 每种意外各有结局
+    async def _handle(self, attempt: Attempt, handler: Handler[Any]) -> Outcome | None:  # noqa: PLR0911 每种意外各有结局
         """执行处理器，把一切意外折成结果；None 是途中就发现令牌失效。停机的取消原样放行：任务由停机流程交还。"""
         limit = asyncio.timeout(self._task_timeout)
         try:

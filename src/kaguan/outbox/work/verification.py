@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Generic, Protocol, TypeAlias
 
 from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
+from kaguan.outbox.task_type import P, P_contra
 from kaguan.outbox.vocabulary import TaskEventKind
 from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.outcome import Done, Outcome, Uncertain
@@ -43,24 +44,24 @@ class NotHappened:
 VerifiedOutcome: TypeAlias = Happened | NotHappened
 
 
-class Verify(Protocol):
+class Verify(Protocol[P_contra]):
     """去外面问：这个任务的外部调用发生过没有。``None`` 是说不清。
 
     预料之中的失败（对方不在、答非所问）是 ``None``，不是异常。
     """
 
-    async def __call__(self, attempt: Attempt, /) -> VerifiedOutcome | None: ...
+    async def __call__(self, attempt: Attempt[P_contra], /) -> VerifiedOutcome | None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(Generic[P]):
     """带查证的处理器。``resend``：说不清时是否再做一次。"""
 
-    handler: Handler
-    verify: Verify
+    handler: Handler[P]
+    verify: Verify[P]
     resend: bool
 
-    async def __call__(self, attempt: Attempt) -> Outcome:
+    async def __call__(self, attempt: Attempt[P]) -> Outcome:
         if not attempt.intended:
             return await self.handler(attempt)
         verdict = await self._ask(attempt)
@@ -75,7 +76,7 @@ class Verified:
                 return Uncertain(Reason("outbox.unverified"))
         return await self.handler(attempt)
 
-    async def _ask(self, attempt: Attempt) -> VerifiedOutcome | None:
+    async def _ask(self, attempt: Attempt[P]) -> VerifiedOutcome | None:
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self.verify(attempt)

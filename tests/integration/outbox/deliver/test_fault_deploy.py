@@ -8,6 +8,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -84,7 +85,7 @@ async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipelin
 
 
 async def reading(attempt: Attempt) -> Outcome:
-    attempt.read(TaskTypes(TASK_TYPES)[attempt.type].payload)
+    assert isinstance(attempt.payload, TaskTypes(TASK_TYPES)[attempt.type].payload)
     return Done()
 
 
@@ -92,9 +93,7 @@ class TomorrowPayload(EmailPayload):
     v: int = 2  # 下一版也读得懂这一版
 
 
-async def reading_tomorrow(attempt: Attempt) -> Outcome:
-    attempt.read(TomorrowPayload)
-    return Done()
+UPGRADED = [replace(EMAIL_SEND, payload=TomorrowPayload)]
 
 
 # ---- 载荷与投递
@@ -135,7 +134,7 @@ async def test_a_payload_of_a_newer_version_waits_for_an_upgraded_worker_and_the
     assert kind == "interrupted"
     assert "第 2 版" in reason
     await pipeline.sql("update tb_outbox set available_at = now()")
-    async with pipeline.working(reading_tomorrow), relaying(pipeline):
+    async with pipeline.working(reading, types=UPGRADED), relaying(pipeline):
         await eventually(lambda: all_closed(pipeline))
     record = await pipeline.task(strange)
     assert (record.status, record.attempt) == ("succeeded", 1)
@@ -224,7 +223,7 @@ async def test_a_newer_payload_met_again_after_another_worker_tried_it_waits_afr
 
     await deliver(old)
     newer.since.seen[EMAIL_SEND.name, strange, 1] = an_hour_ago()
-    await deliver(pipeline.execution(Recorder([Retry("对方不在")])))
+    await deliver(pipeline.execution(Recorder([Retry("对方不在")]), types=UPGRADED))
     await deliver(old)
     record = await pipeline.task(strange)
     assert (record.status, record.attempt) == ("retrying", 1)
@@ -269,8 +268,7 @@ async def test_an_answer_from_outside_that_does_not_fit_is_tried_again(pipeline:
     """处理器里别处的校验失败与载荷无关，是意外：再试。"""
     (task_id,) = await pipeline.submit()
 
-    async def misled(attempt: Attempt) -> Outcome:
-        attempt.read(EmailPayload)
+    async def misled(_: Attempt) -> Outcome:
         EmailPayload.model_validate_json("{}")
         return Done()
 

@@ -13,6 +13,7 @@ from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.deliver.deliveries import Delivery, enqueue_many
 from kaguan.outbox.operate.retention import Retention
 from kaguan.outbox.tables import RECORDED
+from kaguan.outbox.task_type import Payload
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence, Token
@@ -46,7 +47,7 @@ async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipelin
 
 async def test_a_zombie_of_a_task_long_gone_leaves_no_trace_of_it(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
-    zombie = Attempt(Fence(pipeline.pool, Token(task_id, 1, uuid4())), "email:send", 1, 6, {})
+    zombie = Attempt(Fence(pipeline.pool, Token(task_id, 1, uuid4())), "email:send", 1, 6, Payload())
     async with pipeline.pool.connection() as connection:
         await note_fenced(connection, zombie, "zombie")
         await connection.execute("delete from tb_task")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from kaguan.config import Settings
 from kaguan.database.pool import Connection, Pool
 from kaguan.outbox.operate.decisions import cancel
+from kaguan.outbox.task_type import Payload
 from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.claiming import Claim, Claims, claim
 from kaguan.outbox.work.fence import Fence, FencedError, Token
@@ -38,7 +40,7 @@ RENEWED = "select lease_until > clock_timestamp() + interval '30 s' from vw_task
 class Late:
     """放行之前什么也不做的处理器；一次尝试一道门，依到来的先后。"""
 
-    handler: Handler
+    handler: Handler[Any]
     gates: asyncio.Queue[asyncio.Event] = field(default_factory=asyncio.Queue)
 
     async def __call__(self, attempt: Attempt) -> Outcome:
@@ -65,7 +67,7 @@ class Twins:
 
 async def held(pool: Pool, leases: Leases, task_id: UUID) -> Attempt:
     (claim,) = await Claims(pool, leases).claim([(task_id, 1)])
-    return Attempt(Fence(pool, claim.token), claim.type, claim.attempt, claim.max_attempts, claim.payload)
+    return Attempt(Fence(pool, claim.token), claim.type, claim.attempt, claim.max_attempts, Payload())
 
 
 @pytest.fixture

@@ -35,7 +35,6 @@ class Carrier:
     answered: list[UUID] = field(default_factory=list)
 
     async def __call__(self, attempt: Attempt) -> Outcome:
-        attempt.read(Payload)
         async with attempt.place("carrier"):
             self.inside += 1
             self.most = max(self.most, self.inside)

@@ -13,6 +13,7 @@ from psycopg import OperationalError
 
 from kaguan.config import Settings, load_settings
 from kaguan.database.pool import Connection, Pool
+from kaguan.outbox.task_type import Payload
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.work import claiming
 from kaguan.outbox.work.attempt import Attempt
@@ -57,7 +58,7 @@ async def claimed(pipeline: Pipeline, count: int) -> AsyncIterator[tuple[Leases,
         for claim in claims:
             assert claim is not None
             attempt = Attempt(
-                Fence(pipeline.pool, claim.token), claim.type, claim.attempt, claim.max_attempts, claim.payload
+                Fence(pipeline.pool, claim.token), claim.type, claim.attempt, claim.max_attempts, Payload()
             )
             held.enter_context(leases.holding(attempt))
         yield leases, tasks

@@ -55,13 +55,13 @@ class Outside:
     """
 
     task_type: TaskType[Any]
-    handler: Handler
-    submissions: list[Submission]
+    handler: Handler[Any]
+    submissions: list[Submission[Any]]
     release: Callable[[], None]
     place: str
     places: int = PLACES
     limits: Mapping[str, int] = field(default_factory=dict)
-    split: Submission | None = None
+    split: Submission[Any] | None = None
 
 
 Opened: TypeAlias = AbstractAsyncContextManager[Outside]
