@@ -24,8 +24,8 @@ async def write_receipt(attempt: Attempt[Receipt]) -> Done:
 
 
 async def main() -> None:
+    await shop.install()  # the schema "shop"; in a migration of yours: install_sql("shop")
     async with shop.running():  # relay and worker beside this; elsewhere: running(worker=False), opened()
-        await shop.install()
         async with shop.transaction() as tx:  # both rows, or neither; then the relay is woken
             await tx.execute("create table if not exists shop_order (id int primary key)")
             await tx.execute("create table if not exists receipt (order_id int)")

@@ -53,7 +53,7 @@ HOOKS = {
     "traceback": "上下文管理器的第三个参数",
 }
 # 给别的应用用的
-PUBLIC = {f"src/kaguan/outbox/{name}.py" for name in ("__init__", "front", "testing")}
+PUBLIC = {f"src/kaguan/outbox/{name}.py" for name in ("__init__", "front", "schema", "testing")}
 ENTRY = {"main"}
 SHOWN = re.compile(r"\{[{%](.*?)[%}]\}")  # 模板里的表达式与语句
 

@@ -26,7 +26,10 @@ COMMENTS = {
 }
 ROLE = re.compile(r":(?:func|class|mod|data|attr|meth|exc):`((?:kaguan|api|relay|workers)\.[\w.]+)`")
 LOGGERS = {"log", "logger", "_log"}
-ENGLISH = {"src/kaguan/outbox/front.py"}  # 库的用户看的
+ENGLISH = {  # 库的用户看的
+    *(f"src/kaguan/outbox/{name}.py" for name in ("front", "schema", "task_type")),
+    "src/kaguan/queues/foreign.py",
+}
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 

@@ -70,10 +70,10 @@ def differing() -> list[str]:
     return sorted(set(PINNED.findall(ours)) ^ set(PINNED.findall(theirs)))
 
 
-def changed(directory: str) -> list[str]:
-    """上一版的 ``directory`` 里的文件，这里改了或没有了的。"""
+def changed(*paths: str) -> list[str]:
+    """上一版的 ``paths``（git 的写法）里，这里改了或没有了的。"""
     found = subprocess.run(
-        ["git", "diff", "--name-only", "--diff-filter=MDRT", COMMIT, "--", directory],
+        ["git", "diff", "--name-only", "--diff-filter=MDRT", COMMIT, "--", *paths],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -119,7 +119,9 @@ def _signature(thing: object) -> str:
     """参数与返回；不是函数的，只说它是什么。在哪个模块里、默认值的地址都不算。"""
     called = thing.__func__ if isinstance(thing, classmethod | staticmethod) else thing
     called = called.fget if isinstance(called, property) else called
-    if inspect.isroutine(called) or (isinstance(called, type) and called.__module__.startswith("kaguan")):
+    if isinstance(called, type) and issubclass(called, Exception):
+        text = str(called.__mro__)
+    elif inspect.isroutine(called) or (isinstance(called, type) and called.__module__.startswith("kaguan")):
         text = str(inspect.signature(called))
     else:
         text = str(called)

@@ -23,6 +23,7 @@ from kaguan.flow.background import in_background
 from kaguan.flow.backoff import about
 from kaguan.queues.believing import Count, Word, believed
 from kaguan.queues.keys import BREAKER, BREAKERS, breaker_key
+from kaguan.queues.keys import key as named
 from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 
@@ -32,7 +33,6 @@ TTL = 20  # 秒：进程死了，它的断路器过这么久就不再算数
 REFRESH = 5.0  # 秒
 PATIENCE = 2.0  # 秒；离开时至多等 Redis 这么久
 
-PREFIX = BREAKER.partition("{")[0].encode()
 MOST = 1_000  # 至多看这么多个
 Text = Annotated[str, Field(max_length=2_000)]
 Key: TypeAlias = tuple["BreakerKind", str]
@@ -102,13 +102,13 @@ class BreakerBoard:
         try:
             async with self.redis.pipeline(transaction=False) as pipe:
                 for (kind, name), (status, at) in opened.items():
-                    key = breaker_key(kind, name, self._process)
+                    key = breaker_key(self.redis, kind, name, self._process)
                     pipe.set(key, _packed(kind, name, status, self.clock() - at), ex=TTL)
-                    pipe.sadd(BREAKERS, key)
+                    pipe.sadd(named(self.redis, BREAKERS), key)
                 for kind, name in closed:
-                    key = breaker_key(kind, name, self._process)
+                    key = breaker_key(self.redis, kind, name, self._process)
                     pipe.delete(key)
-                    pipe.srem(BREAKERS, key)
+                    pipe.srem(named(self.redis, BREAKERS), key)
                 await pipe.execute()
         except RedisError as error:
             log.debug("断路器的状态没有写成", error=type(error).__name__)
@@ -156,13 +156,14 @@ async def open_breakers(redis: Redis, *, tidy: bool = False) -> list[OpenBreaker
     Raises:
         RedisError: 连不上。
     """
-    found = await cast("Awaitable[set[bytes]]", redis.smembers(BREAKERS))  # 存根不分同步异步
-    ours = {key for key in found if key.startswith(PREFIX)}  # 别的键也许读不得：连着的一起都不给
+    found = await cast("Awaitable[set[bytes]]", redis.smembers(named(redis, BREAKERS)))  # 存根不分同步异步
+    prefix = breaker_key(redis, "", "", "").rstrip(":").encode()
+    ours = {key for key in found if key.startswith(prefix)}  # 别的键也许读不得：连着的一起都不给
     keys = sorted(ours)[:MOST]
     values = await redis.mget(keys) if keys else []
     gone = [*(found - ours), *(key for key, value in zip(keys, values, strict=True) if value is None)]
     if tidy and gone:
-        await cast("Awaitable[int]", redis.srem(BREAKERS, *gone))
+        await cast("Awaitable[int]", redis.srem(named(redis, BREAKERS), *gone))
     seen: dict[Key, list[tuple[datetime, str, str, int]]] = {}
     for value in values:
         told = value and believed(redis, BREAKER, partial(WRITTEN.validate_json, value))

@@ -13,7 +13,7 @@ from kaguan.database import connecting
 from kaguan.database.pool import Connection
 from kaguan.database.seal import Sealing
 from kaguan.queues.client import open_redis
-from kaguan.queues.keys import TIMELINE
+from kaguan.queues.keys import TIMELINE, key
 
 REDIS_TIMEOUT = 1.5  # 秒
 
@@ -25,5 +25,5 @@ async def newest(settings: Settings, connection: Connection) -> connecting.Histo
     with suppress(RedisError, OSError, TimeoutError, LookupError, psycopg.Error):
         async with asyncio.timeout(REDIS_TIMEOUT), open_redis(settings.redis) as redis:
             seal = await Sealing().held(connection)
-            return connecting.History.read(seal.read(TIMELINE, await redis.get(TIMELINE)))
+            return connecting.History.read(seal.read(TIMELINE, await redis.get(key(redis, TIMELINE))))
     return None

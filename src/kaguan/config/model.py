@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
@@ -24,6 +24,7 @@ from kaguan.config.values import (
 from kaguan.flow.probes import LOOPBACK
 from kaguan.words.units import DAY, KIB, MIB
 
+SCHEMA_NAME = r"^([a-z][a-z0-9_]{0,31})?$"
 RESERVE = 2  # 没写的，给每个更急的队列留几个槽位
 
 
@@ -77,6 +78,7 @@ class Database(Group):
     """PostgreSQL：唯一的记录。"""
 
     url: PostgresUrl = SecretStr("")
+    schema_name: Annotated[str, Field(pattern=SCHEMA_NAME)] = ""  # 看哪个发件箱的：别的应用的名字；空 = 产品自己的
     listen_url: ListenUrl = SecretStr("")  # 监听通知用的直连地址；空 = 同 url，off = 不听，吊销晚半秒生效
     pool_min: int = Field(default=10, ge=1, le=500)
     pool_max: int = Field(default=25, ge=1, le=500)

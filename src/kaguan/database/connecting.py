@@ -135,14 +135,17 @@ def _limits_to_send(connection: Connection) -> bytes:
 
 
 def _settings(config: Database, *, planned_once: bool) -> Mapping[str, str]:
-    """服务器的设置 → 值；时限是毫秒。"""
+    """服务器的设置 → 值的 SQL；时限是毫秒。"""
     seconds_by_name = {
         "statement_timeout": config.statement_timeout,
         "lock_timeout": config.lock_timeout,
         "idle_in_transaction_session_timeout": config.idle_in_transaction_timeout,
     }
-    limits = {name: str(int(seconds * 1000)) for name, seconds in seconds_by_name.items()}
-    return {**limits, **(PLANNED_ONCE if planned_once else {})}
+    limits = {name: f"'{int(seconds * 1000)}'" for name, seconds in seconds_by_name.items()}
+    planning = {name: f"'{value}'" for name, value in PLANNED_ONCE.items()} if planned_once else {}
+    # 别的应用的发件箱在它自己的模式里；应用自己的表照它的 search_path 找
+    path = {"search_path": f"'\"{config.schema_name}\", ' || current_setting('search_path')"}
+    return {**limits, **planning, **(path if config.schema_name else {})}
 
 
 def has_several_hosts(url: str) -> bool:
@@ -206,14 +209,14 @@ async def put_limits_in_force(connection: LimitedConnection, config: Database, *
     ``planned_once`` 见 :data:`PLANNED_ONCE`；条件时有时无的查询不合适。
     """
     limits = _settings(config, planned_once=planned_once)
-    in_session = " || ".join(f"set_config('{name}', '{limit}', false)" for name, limit in limits.items())
+    in_session = " || ".join(f"set_config('{name}', {limit}, false)" for name, limit in limits.items())
     question = IS_DIRECT.format(settings=in_session)
     cursor = await connection.execute(question.encode(), {"pid": connection.info.backend_pid}, prepare=False)
     direct, cluster, timeline = await cursor.fetchone() or (False, 0, None)
     connection.history = timeline and History(str(cluster), timeline)
     if direct:
         return
-    in_transaction = ", ".join(f"set_config('{name}', '{limit}', true)" for name, limit in limits.items())
+    in_transaction = ", ".join(f"set_config('{name}', {limit}, true)" for name, limit in limits.items())
     connection.limits = f"select {in_transaction}".encode()
     if not (capabilities.has_send_close_prepared() and await _keeps_prepared(connection)):
         connection.prepare_threshold = None

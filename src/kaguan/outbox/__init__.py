@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.operate.decisions import cancel, retry
     from kaguan.outbox.operate.watching import watch
     from kaguan.outbox.relay import Relay
-    from kaguan.outbox.schema import install
+    from kaguan.outbox.schema import NotInstalledError, install_sql
     from kaguan.outbox.task_type import Effect, Payload, TaskType, TaskTypes, Unknown
     from kaguan.outbox.vocabulary import Priority, TaskStatus
     from kaguan.outbox.work.attempt import Attempt, Handler
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.work.verification import Happened, NotHappened, Verified, VerifiedOutcome, Verify
     from kaguan.outbox.worker import Worker
     from kaguan.queues.client import open_redis
+    from kaguan.queues.foreign import ForeignKeysError
 
 _PLACES = {
     "kaguan.config.model": ("Database", "Redis"),
@@ -35,7 +36,7 @@ _PLACES = {
     "kaguan.outbox.front": ("Outbox", "Task", "Transaction"),
     "kaguan.outbox.operate.decisions": ("cancel", "retry"),
     "kaguan.outbox.accept.doorbell": ("Doorbell",),
-    "kaguan.outbox.schema": ("install",),
+    "kaguan.outbox.schema": ("NotInstalledError", "install_sql"),
     "kaguan.outbox.relay": ("Relay",),
     "kaguan.outbox.task_type": ("Effect", "Payload", "TaskType", "TaskTypes", "Unknown"),
     "kaguan.outbox.vocabulary": ("Priority", "TaskStatus"),
@@ -45,6 +46,7 @@ _PLACES = {
     "kaguan.outbox.work.verification": ("Happened", "NotHappened", "Verified", "VerifiedOutcome", "Verify"),
     "kaguan.outbox.worker": ("Worker",),
     "kaguan.queues.client": ("open_redis",),
+    "kaguan.queues.foreign": ("ForeignKeysError",),
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
@@ -59,10 +61,12 @@ __all__ = [
     "Done",
     "Doorbell",
     "Effect",
+    "ForeignKeysError",
     "GroupAccept",
     "Handler",
     "Happened",
     "NotHappened",
+    "NotInstalledError",
     "Outbox",
     "Outcome",
     "Payload",
@@ -87,7 +91,7 @@ __all__ = [
     "accept_many",
     "accept_one",
     "cancel",
-    "install",
+    "install_sql",
     "open_pool",
     "open_redis",
     "retry",

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Generic, LiteralString, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Generic, LiteralString, TypeAlias, Unpack
 
 import psycopg
 from redis.asyncio import Redis as RedisClient
@@ -17,18 +17,20 @@ from redis.asyncio import Redis as RedisClient
 from kaguan.config.model import Database, Redis, Tasks
 from kaguan.config.model import Relay as RelaySettings
 from kaguan.config.model import Worker as WorkerSettings
-from kaguan.database.pool import AfterCommit, Connection, Pool, open_pool, transaction
+from kaguan.database.pool import AfterCommit, Connection, Pool, open_connection, open_pool, transaction
 from kaguan.outbox.accept.acceptance import SYSTEM_PRINCIPAL, Accepted, Submission, accept_one
 from kaguan.outbox.accept.doorbell import Doorbell
 from kaguan.outbox.relay import Relay
-from kaguan.outbox.schema import install
-from kaguan.outbox.task_type import Effect, Model, P, TaskType, TaskTypes, Unknown
+from kaguan.outbox.schema import PRODUCT, install, installation, looking_into
+from kaguan.outbox.task_type import Effect, Model, Options, P, TaskType, TaskTypes, Unknown
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.outcome import Outcome
 from kaguan.outbox.work.verification import Verified, Verify
 from kaguan.outbox.worker import SPARE_CONNECTIONS, Worker
 from kaguan.queues.client import open_redis
+from kaguan.queues.foreign import take_keys
+from kaguan.queues.keys import namespace_for
 
 if TYPE_CHECKING:  # SQLAlchemy is a guest's own choice
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -36,28 +38,7 @@ if TYPE_CHECKING:  # SQLAlchemy is a guest's own choice
 Handled: TypeAlias = Callable[[Attempt[P]], Coroutine[Any, Any, Outcome]]
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-
-
-class Options(TypedDict, total=False):
-    """What a type may say about itself.
-
-    Attributes:
-        effect: ``REPEATABLE``, or ``ONCE`` for what cannot be repeated: the call stands in ``attempt.once()``.
-        unknown: what becomes of a ``ONCE`` task whose call may have happened; wanted for ``ONCE`` alone.
-        max_attempts: 1 to 101; ``tasks.max_attempts`` unless given.
-        shareable: short and many: several travel in one delivery.
-        limit: at most so many at once in one worker.
-        resources: outside parties to queue for, and how many at once in one worker each (``attempt.place``).
-        rows: tables of yours that expire with the task, each with a column ``task_id``.
-    """
-
-    effect: Effect
-    unknown: Unknown
-    max_attempts: int
-    shareable: bool
-    limit: int
-    resources: Mapping[str, int]
-    rows: tuple[str, ...]
+TAKEN = (PRODUCT, "information_schema", "public")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +109,10 @@ class Task(Generic[P]):
             schedule_at=at,
             ordering_key=key,
         )
-        accepted = await accept_one(
-            transaction.connection, submission, self._outbox.tasks.max_attempts, transaction.after_commit
-        )
+        async with looking_into(transaction.connection, self._outbox.name):
+            accepted = await accept_one(
+                transaction.connection, submission, self._outbox.tasks.max_attempts, transaction.after_commit
+            )
         transaction.after_commit(self._outbox.ring)
         return accepted
 
@@ -158,9 +140,10 @@ class Outbox:
                 await write_receipt.accept(tx, Receipt(order_id=1))
 
     Args:
-        name: of the application, at most 32 of ``a-z0-9_``; it names connections and processes.
+        name: of the application, at most 32 of ``a-z0-9_``. Its tables stand in the schema of this name, its keys in
+            Redis below it: applications share a database and a Redis without seeing each other.
         database: PostgreSQL's URL.
-        redis: the URL of Redis or Valkey. One number (``/0``) for each application.
+        redis: the URL of Redis or Valkey.
         tasks, relay, worker: attempts, back-off, retention; batches and polls; slots, lease, time limit of an attempt.
 
     Raises:
@@ -177,14 +160,13 @@ class Outbox:
         relay: RelaySettings | None = None,
         worker: WorkerSettings | None = None,
     ) -> None:
-        if NAME.fullmatch(name) is None:
-            raise ValueError(f"a name is up to 32 of a-z0-9_, a letter first: {name!r} / 名字至多 32 个 a-z0-9_")
+        if NAME.fullmatch(name) is None or name in TAKEN or name.startswith("pg_"):
+            raise ValueError(f"a name is up to 32 of a-z0-9_, none of {TAKEN}, pg_…: {name!r} / 名字至多 32 个 a-z0-9_")
         self.name = name
         self.tasks = tasks or Tasks()
-        self._database = Database.model_validate({"url": database})
+        self._relay, self._worker = relay or RelaySettings(), worker or WorkerSettings()
+        self._database = Database.model_validate({"url": database, "schema_name": name})
         self._redis = Redis.model_validate({"url": redis})
-        self._relay = relay or RelaySettings()
-        self._worker = worker or WorkerSettings()
         self._types: dict[str, TaskType[Any]] = {}
         self._handlers: dict[TaskType[Any], Handler[Any]] = {}
         self._opened: _Opened | None = None
@@ -270,14 +252,19 @@ class Outbox:
         """Open the connections, for a process that accepts and neither relays nor works.
 
         Raises:
+            NotInstalledError: the tables are missing, older or newer than this version; it says what to run.
             RuntimeError: it is open already.
+            ForeignKeysError: its keys in this Redis are another database's.
         """
         self._still_closed("open it")
+        slots = self._worker.concurrency
         async with (
             open_pool(self._database, self.name) as pool,
-            open_redis(self._redis, self._worker.concurrency + SPARE_CONNECTIONS) as redis,
+            open_redis(self._redis, slots + SPARE_CONNECTIONS, namespace_for(self.name)) as redis,
             Doorbell(redis).ringing() as bell,
         ):
+            async with pool.connection() as connection:
+                await take_keys(redis, str(await installation(connection, self.name)))
             self._opened = _Opened(pool, redis, bell)
             try:
                 yield self
@@ -332,9 +319,23 @@ class Outbox:
             self._opened.bell.ring()
 
     async def install(self) -> None:
-        """Create what is not there yet of tables and indexes, in one transaction."""
-        async with self.pool.connection() as connection:
-            await install(connection)
+        """Make the schema and the tables, or bring them up to this version; what is there is left alone.
+
+        ``install_sql(name)`` is the same as a statement for your migrations; both raise ``psycopg.Error``: the database
+        is away, the role may not create a schema, a newer kaguan made the tables.
+        """
+        async with await open_connection(self._database, self.name) as connection:
+            await install(connection, self.name)
+
+    async def migrate(self) -> None:
+        """Bring the tables that are there up to this version; raises as :meth:`install`, and if there are none.
+
+        Raises:
+            NotInstalledError: there are none, or a newer kaguan made them.
+        """
+        async with await open_connection(self._database, self.name) as connection:
+            await installation(connection, self.name, behind=True)
+            await install(connection, self.name)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

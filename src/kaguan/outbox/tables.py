@@ -235,6 +235,18 @@ class Broker(Base):
     incarnation: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
+class Installation(Base):
+    """谁的发件箱，第几版的表；``uuid`` 认得出是不是同一个。"""
+
+    __tablename__ = "tb_installation"
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(SmallInteger)
+    uuid: Mapped[UUID] = mapped_column(Uuid, server_default=func.gen_random_uuid())
+
+
 class ScheduleState(Base):
     """一个计划一行；``definition`` 是算出 ``next_due_at`` 时的表达式与时区，配置改了就据此重算。"""
 
@@ -277,24 +289,3 @@ class Work(Base):
     worker: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-
-
-# 记录与手里的活合起来看；SQLAlchemy 没有视图
-VIEW = """
-create or replace view vw_task as
-select
-    t.id, t.type, t.queue, t.principal, t.request_id, t.fingerprint, t.payload,
-    case
-        when w.lease_until is not null then 'running'
-        when w.task_id is not null then 'queued'
-        else t.status
-    end as status,
-    coalesce(w.attempt, t.attempt) as attempt, t.max_attempts, t.delivery, coalesce(w.claim_id, t.claim_id) as claim_id,
-    t.lost_leases, w.lease_until, w.worker, t.intent_at, t.cancel_requested_at, t.progress, t.result, t.last_error,
-    t.traceparent, t.attempt_traceparent, w.job, t.ordering_key, t.ordering_seq, t.created_at, t.available_at,
-    coalesce(w.queued_at, t.queued_at) as queued_at, coalesce(w.started_at, t.started_at) as started_at, t.finished_at
-from tb_task t
-left join lateral (
-    select * from tb_work w where w.task_id = t.id and w.delivery = t.delivery and t.finished_at is null limit 1
-) as w on true
-"""

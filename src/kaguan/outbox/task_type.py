@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, TypeAlias
+from typing import Any, Generic, TypeAlias, TypedDict
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from typing_extensions import TypeVar
@@ -134,6 +134,28 @@ class TaskType(Generic[P]):
     def places(self) -> tuple[str, ...]:
         """可能要等的名额。"""
         return (self.name, *map(self.place, self.resources))
+
+
+class Options(TypedDict, total=False):
+    """What a type may say about itself.
+
+    Attributes:
+        effect: ``REPEATABLE``, or ``ONCE`` for what cannot be repeated: the call stands in ``attempt.once()``.
+        unknown: what becomes of a ``ONCE`` task whose call may have happened; wanted for ``ONCE`` alone.
+        max_attempts: 1 to 101; ``tasks.max_attempts`` unless given.
+        shareable: short and many: several travel in one delivery.
+        limit: at most so many at once in one worker.
+        resources: outside parties to queue for, and how many at once in one worker each (``attempt.place``).
+        rows: tables of yours that expire with the task, each with a column ``task_id``.
+    """
+
+    effect: Effect
+    unknown: Unknown
+    max_attempts: int
+    shareable: bool
+    limit: int
+    resources: Mapping[str, int]
+    rows: tuple[str, ...]
 
 
 class TaskTypes(dict[str, TaskType[Any]]):

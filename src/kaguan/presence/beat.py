@@ -28,7 +28,7 @@ from kaguan.database.seal import Seal, Sealing
 from kaguan.flow.background import in_background
 from kaguan.flow.backoff import about
 from kaguan.queues.believing import refused
-from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE
+from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE, key
 from kaguan.words.log import get_logger
 from kaguan.words.units import HOUR
 
@@ -123,7 +123,7 @@ class Presence:
         met = self._pool and self._pool.met
         ours = seal.put(TIMELINE, str(met)) if seal and met else ""
         now, newest = await self.redis.eval(  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
-            BEAT, 3, PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE,
+            BEAT, 3, *(key(self.redis, one) for one in (PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE)),
             self.name, orjson.dumps(card), keep, MOST, ours, self._lie, WITNESSED, LONGEST, AHEAD,
         )  # fmt: skip
         self._started, self._lie = self._started or int(now), b""
@@ -174,8 +174,8 @@ class Presence:
     async def _leave(self) -> None:
         try:
             async with asyncio.timeout(TIMEOUT), self.redis.pipeline(transaction=True) as pipe:
-                pipe.zrem(PRESENCE_BEATS, self.name)
-                pipe.hdel(PRESENCE_CARDS, self.name)
+                pipe.zrem(key(self.redis, PRESENCE_BEATS), self.name)
+                pipe.hdel(key(self.redis, PRESENCE_CARDS), self.name)
                 await pipe.execute()
         except (RedisError, OSError, TimeoutError) as error:
             log.debug("名片没有收走", error=type(error).__name__)

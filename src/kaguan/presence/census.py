@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from kaguan.presence.beat import INTERVAL
 from kaguan.queues.believing import LATEST, Count, Moment, Word, believed
-from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS
+from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, key
 
 MOST_NAMED = 100  # 一张名片上的队列、类型各至多这么多
 GONE = INTERVAL * 2.5  # 秒：少了两拍、同一台上又有新的，就是它的后继
@@ -87,8 +87,8 @@ async def take_census(redis: Redis) -> Census:
     """
     async with redis.pipeline(transaction=True) as pipe:
         pipe.time()
-        pipe.zrange(PRESENCE_BEATS, 0, -1, withscores=True)
-        pipe.hgetall(PRESENCE_CARDS)
+        pipe.zrange(key(redis, PRESENCE_BEATS), 0, -1, withscores=True)
+        pipe.hgetall(key(redis, PRESENCE_CARDS))
         (seconds, microseconds), beats, cards = await pipe.execute()
     now = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
     read = [

@@ -5,7 +5,18 @@ from kaguan.database.metadata import Base
 from kaguan.idempotency.model import IdempotencyKey
 from kaguan.mail.model import EmailDelivery
 from kaguan.orders.model import Order
-from kaguan.outbox.tables import Broker, Ordering, Outbox, ScheduleState, Task, TaskEvent, Vanished, Work
+from kaguan.outbox.tables import (
+    Broker,
+    Installation,
+    Ordering,
+    Outbox,
+    ScheduleState,
+    SealKey,
+    Task,
+    TaskEvent,
+    Vanished,
+    Work,
+)
 from kaguan.sessions.model import Session
 from kaguan.sims.model import Sim, SimEvent, SimProfile, SimTask, SimUsage, SyncCheckpoint
 from kaguan.tokens.model import ApiToken
@@ -15,7 +26,7 @@ from kaguan.verdict.table import RememberedConcern
 metadata = Base.metadata
 
 __all__ = [
-    "ApiToken", "Audit", "Broker", "EmailDelivery", "IdempotencyKey", "Order", "Ordering", "Outbox",
-    "RememberedConcern", "ScheduleState", "Session", "Sim", "SimEvent", "SimProfile", "SimTask", "SimUsage",
+    "ApiToken", "Audit", "Broker", "EmailDelivery", "IdempotencyKey", "Installation", "Order", "Ordering", "Outbox",
+    "RememberedConcern", "ScheduleState", "SealKey", "Session", "Sim", "SimEvent", "SimProfile", "SimTask", "SimUsage",
     "SyncCheckpoint", "Task", "TaskEvent", "User", "Vanished", "Work", "metadata",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from kaguan.config.model import Redis as RedisConfig
 from kaguan.config.sentinel import sentinel_address
 from kaguan.flow.backoff import while_starting
-from kaguan.queues.keys import KINDS
+from kaguan.queues.keys import KINDS, NAMESPACE
 from kaguan.queues.sentinel import master_pool
 from kaguan.words.log import get_logger
 
@@ -36,15 +36,18 @@ class Client(Redis):
     """数着读到过几个看不懂的值。
 
     Attributes:
+        namespace: 我们的键在谁的名下。
         refused: 键的样子 → 几个；都从 0 数起，告警才看得见第一次。
     """
+
+    namespace = NAMESPACE
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.refused = Counter(dict.fromkeys(KINDS, 0))
 
 
-def build_client(config: RedisConfig, connections: int | None = None) -> Redis:
+def build_client(config: RedisConfig, connections: int | None = None, namespace: str = NAMESPACE) -> Redis:
     """按配置建客户端；不连接。``connections`` 覆盖池的上限（worker 的每个取件槽占一个连接）。"""
     url = config.url.get_secret_value()
     keepalive = {} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}  # UNIX 套接字没有这一项
@@ -58,9 +61,15 @@ def build_client(config: RedisConfig, connections: int | None = None) -> Redis:
         "retry": Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), RETRIES),
         "decode_responses": False,
     }
-    if (watched := sentinel_address(url)) is not None:
-        return Client.from_pool(master_pool(watched, options, config.connect_timeout))
-    return Client.from_pool(BlockingConnectionPool.from_url(url, **options))
+    watched = sentinel_address(url)
+    pool = (
+        BlockingConnectionPool.from_url(url, **options)
+        if watched is None
+        else master_pool(watched, options, config.connect_timeout)
+    )
+    client = cast("Client", Client.from_pool(pool))
+    client.namespace = namespace
+    return client
 
 
 async def wait_for_redis(client: Redis, config: RedisConfig) -> None:
@@ -86,9 +95,11 @@ async def wait_for_redis(client: Redis, config: RedisConfig) -> None:
 
 
 @asynccontextmanager
-async def open_redis(config: RedisConfig, connections: int | None = None) -> AsyncIterator[Redis]:
+async def open_redis(
+    config: RedisConfig, connections: int | None = None, namespace: str = NAMESPACE
+) -> AsyncIterator[Redis]:
     """客户端，离开时关闭全部连接；不等服务器就绪（Redis 可以不在）。"""
-    client = build_client(config, connections)
+    client = build_client(config, connections, namespace)
     try:
         yield client
     finally:

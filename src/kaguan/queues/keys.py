@@ -1,8 +1,15 @@
-"""Redis 键的构造与全部键的样子：用到的键都从这里来，别处不写（tests/architecture/test_redis_keys.py 核对）。"""
+"""Redis 键的构造与全部键的样子：用到的键都从这里来，别处不写（tests/architecture/test_redis_keys.py 核对）。
+
+样子是卡管自己的名下的；一个 Redis 上另有别的发件箱，各在各的名下（:func:`key`）。
+"""
 
 from __future__ import annotations
 
 from uuid import UUID
+
+from redis.asyncio import Redis
+
+NAMESPACE = "kaguan"  # 产品自己的；别人的各是 ``kaguan.名字``
 
 EPOCH = "kaguan:epoch"
 REPLICATION = "kaguan:epoch:history"  # 记下纪元时 Redis 的复制历史号
@@ -11,6 +18,7 @@ WATERMARK = "kaguan:watermark"  # PostgreSQL 交到了哪里：它被退回去�
 CALLS = "kaguan:calls"
 CALLS_TRIMMED = "kaguan:calls:trimmed"
 TIMELINE = "kaguan:timeline"  # 各进程连上过的最新的主库：集群与时间线
+OWNER = "kaguan:owner"  # 别的应用的：哪一个库的
 DOORBELL = "kaguan:doorbell"  # 频道：有新的待交付
 # 进程的心跳：成员是进程名，分数是最近一拍（Redis 的钟，毫秒）；名片按同样的名字存
 PRESENCE_BEATS = "kaguan:presence:beats"
@@ -32,7 +40,7 @@ SAQ_JOB, SAQ_ABORT = "saq:job:{}:{}", "saq:abort:{}"
 # 键的样子（``{}`` 是任意一段）→ 它的类型；频道不是键
 KINDS = {
     EPOCH: "string", REPLICATION: "string", WATERMARK: "string", CALLS: "zset", CALLS_TRIMMED: "string",
-    TIMELINE: "string", PRESENCE_BEATS: "zset", PRESENCE_CARDS: "hash", BREAKERS: "set",
+    TIMELINE: "string", OWNER: "string", PRESENCE_BEATS: "zset", PRESENCE_CARDS: "hash", BREAKERS: "set",
     BREAKER: "string", TASK_LOCK: "string", PACE: "string", CARRIER_LEASES: "zset",
     LIMITS + ":{}": "list", RATE + ":{}": "string",
     SAQ_QUEUED: "list", SAQ_ACTIVE: "list", SAQ_INCOMPLETE: "zset", SAQ_SCHEDULE: "string", SAQ_STATS: "zset",
@@ -40,9 +48,30 @@ KINDS = {
 }  # fmt: skip
 
 
-def task_lock(task_id: UUID) -> str:
+def namespace_for(name: str) -> str:
+    """别的应用的发件箱 ``name`` 的键在谁的名下；产品自己的没有名字。"""
+    return f"{NAMESPACE}.{name}" if name else NAMESPACE
+
+
+def namespace_of(redis: Redis) -> str:
+    """这个客户端用的是谁的名下。"""
+    return getattr(redis, "namespace", NAMESPACE)
+
+
+def key(redis: Redis, shape: str, *parts: object) -> str:
+    """``shape`` 在这个客户端名下的键。"""
+    return namespace_of(redis) + shape.removeprefix(NAMESPACE).format(*parts)
+
+
+def queue_name(redis: Redis, priority: str) -> str:
+    """SAQ 的队列名：产品自己的就是优先级。"""
+    namespace = namespace_of(redis)
+    return priority if namespace == NAMESPACE else f"{namespace}.{priority}"
+
+
+def task_lock(redis: Redis, task_id: UUID) -> str:
     """任务锁，值是投递号：替 PostgreSQL 挡掉明显的重复，不决定任何事。"""
-    return TASK_LOCK.format(task_id)
+    return key(redis, TASK_LOCK, task_id)
 
 
 def delivery_key(task_id: UUID, delivery: int) -> str:
@@ -50,16 +79,16 @@ def delivery_key(task_id: UUID, delivery: int) -> str:
     return f"{task_id}:{delivery}"
 
 
-def pace_key(task_type: str) -> str:
+def pace_key(redis: Redis, task_type: str) -> str:
     """这种任务一次尝试的平均秒数。"""
-    return PACE.format(task_type)
+    return key(redis, PACE, task_type)
 
 
-def breaker_key(kind: str, name: str, process: str) -> str:
+def breaker_key(redis: Redis, kind: str, name: str, process: str) -> str:
     """一个进程的一个没有闭合的断路器。"""
-    return BREAKER.format(kind, name, process)
+    return key(redis, BREAKER, kind, name, process)
 
 
 def lease_key(carrier: str) -> str:
-    """一家运营商的并发租约。"""
+    """一家运营商的并发租约：只有产品有运营商。"""
     return CARRIER_LEASES.format(carrier)

@@ -8,21 +8,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine, inspect
-from sqlalchemy.pool import NullPool
 
 from kaguan import outbox
 from kaguan.config import Settings
-from kaguan.config.model import Database
-from kaguan.database.pool import Pool, open_connection
+from kaguan.database.pool import Pool
 from kaguan.outbox import Effect, Payload, Relay, Submission, TaskType, Worker, accept_one
 from kaguan.outbox.metrics import Metrics
-from kaguan.outbox.schema import TABLES, install
 from kaguan.outbox.testing import Recorder
 from kaguan.queues.client import open_redis
 from tests.support.eventually import PATIENCE
@@ -32,17 +27,6 @@ EXAMPLE = ROOT / "examples" / "outbox_in_your_app.py"
 README = ROOT / "README.md"
 LINES = 40
 CORE = 15  # README 里的那几行
-
-
-@pytest.fixture
-def empty_database(settings: Settings) -> Iterator[str]:
-    """一个没有迁移过的库。"""
-    url = settings.database.url.get_secret_value()
-    with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute("create database shop")
-        yield url.rpartition("/")[0] + "/shop"
-        # 不用 force：自动清理正在里面时，应用的角色无权终结它；不用，PostgreSQL 自己请它走，别的会话至多等 5 秒
-        admin.execute("drop database shop")
 
 
 async def test_the_example_commits_both_rows_and_writes_the_receipt_once(
@@ -56,7 +40,9 @@ async def test_the_example_commits_both_rows_and_writes_the_receipt_once(
     for _ in range(2):  # 再跑一次：同一张订单，头一次的答复
         process = await asyncio.create_subprocess_exec(sys.executable, str(EXAMPLE), env=environ)
         assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
-    async with await psycopg.AsyncConnection.connect(empty_database, autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(
+        empty_database, autocommit=True, options="-csearch_path=shop"
+    ) as connection:
         cursor = await connection.execute("select order_id from receipt")
         assert await cursor.fetchall() == [(1,)]
         cursor = await connection.execute("select type, status, attempt, result from vw_task")
@@ -121,27 +107,3 @@ def test_the_example_takes_only_what_is_public() -> None:
 @pytest.mark.parametrize("name", outbox.__all__)
 def test_a_public_name_is_there(name: str) -> None:
     assert getattr(outbox, name) is not None
-
-
-async def test_the_installed_tables_are_the_migrated_ones(settings: Settings, empty_database: str) -> None:
-    for _ in range(2):  # 再来一次什么也不动
-        async with await open_connection(Database.model_validate({"url": empty_database}), "test") as connection:
-            await install(connection)
-    assert shape(empty_database) == shape(settings.database.url.get_secret_value())
-
-
-def shape(url: str) -> dict[str, object]:
-    """协议各表的列、主键、索引与约束，与视图。"""
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), poolclass=NullPool)
-    found = inspect(engine)
-    tables = [model.__tablename__ for model in TABLES]
-    views: dict[str, object] = {name: found.get_view_definition(name) for name in found.get_view_names()}
-    return views | {
-        table: (
-            sorted((column["name"], str(column["type"]), column["nullable"]) for column in found.get_columns(table)),
-            found.get_pk_constraint(table)["constrained_columns"],
-            sorted(str(index["name"]) for index in found.get_indexes(table)),
-            sorted((str(check["name"]), check["sqltext"]) for check in found.get_check_constraints(table)),
-        )
-        for table in tables
-    }

@@ -31,13 +31,15 @@ class Letter(Payload):
     text: str
 
 
+def outbox(settings: Settings, name: str) -> Outbox:
+    return Outbox(name, database=settings.database.url.get_secret_value(), redis=settings.redis.url.get_secret_value())
+
+
 @pytest.fixture
-def shop(settings: Settings) -> Outbox:
-    return Outbox(
-        "shop",
-        database=settings.database.url.get_secret_value(),
-        redis=settings.redis.url.get_secret_value(),
-    )
+async def shop(settings: Settings) -> Outbox:
+    opened = outbox(settings, "shop")
+    await opened.install()
+    return opened
 
 
 def sending(shop: Outbox, sent: list[int], **options: Any) -> Task[Parcel]:

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from kaguan.flow.background import in_background
 from kaguan.flow.backoff import RECONNECT, jitter
-from kaguan.queues.keys import DOORBELL
+from kaguan.queues.keys import DOORBELL, key
 from kaguan.words.log import get_logger
 
 log = get_logger(__name__)
@@ -42,7 +42,7 @@ class Doorbell:
             self._rung.clear()
             pause = self._interval  # 一段时间里的铃合成一声
             try:
-                await self._redis.publish(DOORBELL, b"")
+                await self._redis.publish(key(self._redis, DOORBELL), b"")
             except RedisError as error:
                 pause = jitter(*RECONNECT)
                 log.debug("铃没按成，relay 轮询时会看见", error=type(error).__name__)
@@ -61,7 +61,7 @@ async def listen(redis: Redis, heard: Callable[[], None]) -> None:
     while True:
         try:
             async with redis.pubsub() as subscription:
-                await subscription.subscribe(DOORBELL)
+                await subscription.subscribe(key(redis, DOORBELL))
                 asked = False
                 while True:
                     if await subscription.get_message(timeout=SILENCE) is not None:

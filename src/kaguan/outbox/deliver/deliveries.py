@@ -32,7 +32,7 @@ from kaguan.logging.saq_lines import QuietJob
 from kaguan.outbox.deliver.scan_throttle import NEGLIGIBLE, THRIFT, UNHURRIED
 from kaguan.outbox.vocabulary import HIGHEST, START, Priority, PriorityRank
 from kaguan.queues.believing import UNREADABLE, Count, Moment, Word, believed, refused
-from kaguan.queues.keys import SAQ_JOB, SAQ_WORKER, delivery_key
+from kaguan.queues.keys import SAQ_JOB, SAQ_WORKER, delivery_key, queue_name
 from kaguan.words.units import DAY
 
 PACKAGE = "kaguan.outbox.deliver"
@@ -114,7 +114,7 @@ class KaguanQueue(RedisQueue):
 
 def build_queues(client: Redis) -> dict[Priority, KaguanQueue]:
     """三个队列，共用一个客户端；关闭客户端由它的主人负责。"""
-    return {priority: KaguanQueue(client, name=priority) for priority in Priority}
+    return {priority: KaguanQueue(client, name=queue_name(client, priority)) for priority in Priority}
 
 
 @dataclass(slots=True)

@@ -200,7 +200,7 @@ class Forwarder:
         unknown = any(row.type in names and row.type not in self._paces for row in due)
         if now - self._paces_at > (UNKNOWN_FOR if unknown else PACES_FOR):
             redis = next(iter(self.queues.values())).redis
-            values = await redis.mget(map(pace_key, names)) if names else []
+            values = await redis.mget([pace_key(redis, name) for name in names]) if names else []
             self._paces = _read_paces(redis, dict(zip(names, values, strict=True)))
             self._paces_at = now
         counts = {str(PriorityRank(rank).queue): n for rank, n in Counter(row.priority for row in due).items()}

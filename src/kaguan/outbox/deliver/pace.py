@@ -29,7 +29,7 @@ async def publish(redis: Redis, seconds: Mapping[str, float]) -> None:
     """
     async with redis.pipeline(transaction=False) as pipe:
         for task_type, value in seconds.items():
-            pipe.set(pace_key(task_type), f"{value:.6f}", ex=TTL)
+            pipe.set(pace_key(redis, task_type), f"{value:.6f}", ex=TTL)
         await pipe.execute()
 
 

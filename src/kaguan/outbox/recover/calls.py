@@ -60,7 +60,7 @@ class Calls:
         Raises:
             RedisError: 连不上。
         """
-        value = await self.redis.get(keys.CALLS_TRIMMED)
+        value = await self.redis.get(keys.key(self.redis, keys.CALLS_TRIMMED))
         try:
             return None if value is None else float(value) / 1000
         except ValueError:  # 别人写过：删去了什么说不清，就当作都删了
@@ -73,7 +73,7 @@ class Calls:
             RedisError: 连不上。
         """
         page: list[tuple[UUID, int]] = []
-        async for member, _ in self.redis.zscan_iter(keys.CALLS, count=PAGE):
+        async for member, _ in self.redis.zscan_iter(keys.key(self.redis, keys.CALLS), count=PAGE):
             task_id, _, delivery = (seal.read(keys.CALLS, member) or "").rpartition(":")
             try:
                 token = (UUID(task_id), int(delivery))

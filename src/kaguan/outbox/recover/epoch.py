@@ -106,7 +106,7 @@ class EpochRedrive:
         except ValueError:
             refused(self.redis, keys.EPOCH)
             fresh = uuid4()
-            await self.redis.set(keys.EPOCH, str(fresh))
+            await self.redis.set(keys.key(self.redis, keys.EPOCH), str(fresh))
             return fresh, watermark, b""
 
     async def _redrive_forgotten(self) -> int:

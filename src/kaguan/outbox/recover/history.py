@@ -81,7 +81,7 @@ class HistoryCheck:
         self._seen = recorded
         if recorded.lineage is not None and (mark is None or mark.watermark < recorded.watermark):
             mark = Mark(recorded.lineage, recorded.watermark)
-            await self.redis.set(keys.WATERMARK, mark.sealed(recorded.seal))
+            await self.redis.set(keys.key(self.redis, keys.WATERMARK), mark.sealed(recorded.seal))
         return 0
 
     async def _look(self, recorded: Recorded, mark: Mark | None, *, is_behind: bool, same_redis: bool) -> int:

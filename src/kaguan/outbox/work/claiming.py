@@ -107,7 +107,9 @@ class Claims:
             milliseconds = int(self._leases.lease * 1000)
             holder = None
             try:
-                holder = await self._redis.set(keys.task_lock(task_id), delivery, nx=True, get=True, px=milliseconds)
+                holder = await self._redis.set(
+                    keys.task_lock(self._redis, task_id), delivery, nx=True, get=True, px=milliseconds
+                )
             except RedisError as away:
                 log.debug("任务锁不可用，直接认领", error=type(away).__name__)
             if holder == str(delivery).encode():

@@ -25,7 +25,7 @@ from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.outbox.deliver.deliveries import KaguanQueue
 from kaguan.outbox.vocabulary import Priority, split_slots
 from kaguan.queues.believing import refused
-from kaguan.queues.keys import SAQ_QUEUED
+from kaguan.queues.keys import SAQ_QUEUED, queue_name
 from kaguan.words.log import get_logger
 
 log = get_logger(__name__)
@@ -312,7 +312,7 @@ class Intake(KaguanQueue):
     """取件的一头：有槽位才取；Redis 不在就退避（SAQ 的取件循环自己不等，会空转，见 docs/GUARANTEES.md）。"""
 
     def __init__(self, redis: Redis, priority: Priority, slots: Slots) -> None:
-        super().__init__(redis, name=priority)
+        super().__init__(redis, name=queue_name(redis, priority))
         self._priority, self._slots = priority, slots
         self._turn = asyncio.Lock()
         self._closed, self._failures = False, 0

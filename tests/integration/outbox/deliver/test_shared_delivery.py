@@ -19,7 +19,7 @@ from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.claiming import Claims
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry
-from kaguan.queues.keys import pace_key
+from kaguan.queues import keys
 from tests.support.eventually import PATIENCE
 from tests.support.pipeline import Pipeline, carried_by, open_pipeline
 from tests.support.said import capture_logs
@@ -71,7 +71,7 @@ async def test_workers_publish_how_long_an_attempt_takes(pipeline: Pipeline) -> 
     await execution({}, **job.kwargs or {})
     publishing = pace.Pace(pipeline.redis, execution.slots.seconds, execution.slots.measured)
     assert await publishing.run_once() == 1
-    written = await pipeline.redis.get(pace_key(EMAIL_SEND.name))
+    written = await pipeline.redis.get(keys.PACE.format(EMAIL_SEND.name))
     assert written is not None
     assert float(written) == pytest.approx(execution.slots.seconds[EMAIL_SEND.name], abs=1e-6)
     assert await publishing.run_once() == 0

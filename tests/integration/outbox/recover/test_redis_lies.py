@@ -203,7 +203,7 @@ async def test_a_cut_while_redis_is_away_waits_for_it(pipeline: Pipeline, cut: s
 
 @pytest.mark.parametrize("garbage", [b"garbage", b"\xff", b"nan", b"-1", b"1e400", b"9" * 5_000, b"[1]"])
 async def test_a_pace_that_nobody_measured_is_as_good_as_none(pipeline: Pipeline, garbage: bytes) -> None:
-    await pipeline.redis.set(keys.pace_key(EMAIL_SEND.name), garbage)
+    await pipeline.redis.set(keys.PACE.format(EMAIL_SEND.name), garbage)
     (task_id,) = await pipeline.submit()
     assert await pipeline.forwarder.run_once() == 1
     assert await pipeline.status(task_id) == "queued"
