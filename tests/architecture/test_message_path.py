@@ -50,6 +50,7 @@ STOPS = (
     "kaguan/outbox/work/claiming.py:claim",
     "kaguan/outbox/work/execution.py:Execution._run",
     "kaguan/outbox/work/places.py:Seats.of",
+    "kaguan/outbox/task_type.py:TaskType.read",
     "kaguan/outbox/work/leases.py:Leases.holding",
     "kaguan/outbox/work/execution.py:Execution._seated",
     "kaguan/outbox/work/places.py:Seat.taken",
