@@ -21,6 +21,7 @@ OUTWARD = {"BaseModel", "BaseSettings", "DeclarativeBase", "Enum", "IntEnum", "S
 OUTWARD |= {"TokenRow"}  # kaguan token list --json 整个印出来
 # 别的库按名字来找的
 HOOKS = {
+    "__getattr__": "Python 的模块",
     "_value_": "枚举成员的值",
     "_exec_command": "psycopg 的连接发命令的地方",
     "_execute_gen": "psycopg 的游标",

@@ -12,7 +12,7 @@ from jsonschema_rs import validator_for
 
 from kaguan.config.model import Api, Telemetry
 from kaguan.dev.port_plan import DOCUMENTED, RELAY_METRICS, WORKER_METRICS
-from kaguan.telemetry.sampling import KEPT
+from kaguan.telemetry.unsampled import KEPT
 from tests.architecture.shipped import OBSERVABILITY, load_dashboard, load_yaml, rules
 from tests.support.declared_metrics import collectors, everywhere
 from tests.support.repository import ROOT

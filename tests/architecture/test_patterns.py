@@ -28,6 +28,7 @@ REVIEWED = {
     "kaguan/database/observed.py": f"{OWN}：SQL 来自 .sql 文件与 SQLAlchemy，参数不在其中",
     "kaguan/dev/directory.py": f"{OWN}：写环境文件",
     "kaguan/dev/traceview/jaeger_api.py": "两段有界的数字与单位",
+    "kaguan/words/patterns.py": "没有 RE2 时的替身：只装了库的，盖的是至多 128 字的请求号",
     "kaguan/words/language.py": "整段匹配，相邻的重复互不相容；至多 16 段",
     "kaguan/mail/address.py": "至多 254 个字符；逐段由点号隔开",
     "kaguan/mail/header.py": "整段匹配；词与单个空格互不相容",

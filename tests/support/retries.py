@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest.mock import patch
 
-from stamina.instrumentation import RetryDetails, set_on_retry_hooks
+from redis.backoff import EqualJitterBackoff
 
 
 @contextmanager
-def retries() -> Iterator[list[RetryDetails]]:
-    """其间每一次重试。"""
-    seen: list[RetryDetails] = []
+def retries() -> Iterator[list[float]]:
+    """其间每一次重试之前等的秒数。"""
+    seen: list[float] = []
+    compute = EqualJitterBackoff.compute
 
-    def note(details: RetryDetails) -> None:
-        seen.append(details)
+    def note(backoff: EqualJitterBackoff, failures: int) -> float:
+        seen.append(compute(backoff, failures))
+        return seen[-1]
 
-    set_on_retry_hooks([note])
-    try:
+    with patch.object(EqualJitterBackoff, "compute", note):
         yield seen
-    finally:
-        set_on_retry_hooks(None)

@@ -11,9 +11,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler, SamplingResult
 
-from kaguan.telemetry.sampling import FaultSampler
+from kaguan.telemetry.sampling import FaultProvider, FaultSampler
 from kaguan.telemetry.spans import SEND_LINKS
-from kaguan.telemetry.unsampled import FaultProvider
 
 
 class _Switch(Sampler):

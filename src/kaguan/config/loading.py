@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from kaguan.config import model
 from kaguan.config.explaining import explained
-from kaguan.config.process import Process
+from kaguan.config.process import ConfigurationError, Process
 from kaguan.config.production import refused
 from kaguan.config.settings import PREFIX, Settings
 from kaguan.config.shipped import shipped
@@ -24,10 +24,6 @@ CONFIG_DIRECTORY = shipped("configs")
 ENVIRONMENTS = frozenset(model.Environment)
 HARDENED = frozenset(environment for environment in ENVIRONMENTS if environment.is_hardened)
 WRONG = "配置有误："
-
-
-class ConfigurationError(Exception):
-    """配置有误。消息一行一处，每行已有键名、所给的值与允许的值。"""
 
 
 def load_settings(environ: Mapping[str, str] | None = None, process: Process = Process.COMMAND) -> Settings:

@@ -23,3 +23,7 @@ class Process(StrEnum):
     def goes_outside(self) -> bool:
         """去连中继、运营商与 webhook 的收件方。"""
         return self is Process.WORKER
+
+
+class ConfigurationError(Exception):
+    """配置有误。消息一行一处，每行已有键名、所给的值与允许的值。"""

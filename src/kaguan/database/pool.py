@@ -82,12 +82,13 @@ async def wait_for_database(config: Database, process: str) -> None:
     Raises:
         DatabaseUnavailableError: 次数用尽。
     """
+
+    async def connect(attempt: int) -> None:
+        log.info("连接数据库", attempt=attempt)
+        await (await open_connection(config, process)).close()
+
     try:
-        async for attempt in while_starting(psycopg.OperationalError, config.connect_attempts, config.connect_backoff):
-            with attempt:
-                log.info("连接数据库", attempt=attempt.num)
-                connection = await open_connection(config, process)
-                await connection.close()
+        await while_starting(connect, psycopg.OperationalError, config.connect_attempts, config.connect_backoff)
     except psycopg.Error as error:
         raise DatabaseUnavailableError(
             f"连不上 PostgreSQL（试了 {config.connect_attempts} 次）：{str(error).splitlines()[0]}；"

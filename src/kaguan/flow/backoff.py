@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 
-import stamina
+from redis.asyncio.retry import Retry
+from redis.backoff import EqualJitterBackoff
 
 # 秒；对方不在、或叫晚些来的，第 n 次失败之后至少等这么久：头一次照顾一闪而过的，其余合起来近一小时，
 # 熬得过灰名单（常见 5 分钟）与一般的停机维护。各项都不超过退避上限
@@ -47,9 +49,19 @@ def outage_wait(attempt: int, base: float, cap: float) -> float:
     return min(cap, floor + full_jitter(attempt, base, cap))
 
 
-def while_starting(on: type[Exception], attempts: int, first: float) -> AsyncIterator[stamina.Attempt]:
-    """启动时等一个依赖：碰上 ``on`` 就指数退避着再试，共 ``attempts`` 次；``first`` 是头一次等多少秒。"""
-    # 抖动：一起启动的不一齐来
-    return stamina.retry_context(
-        on=on, attempts=attempts, timeout=None, wait_initial=first, wait_max=STARTING_MAX, wait_jitter=first
-    )
+async def while_starting(
+    reach: Callable[[int], Awaitable[object]], on: type[Exception], attempts: int, first: float
+) -> None:
+    """启动时等一个依赖：``reach``（收下第几次）碰上 ``on`` 就退避着再试，共 ``attempts`` 次。
+
+    第 n 次之后等 ``first·2^(n-1)`` 到它的两倍（秒）：一起启动的不一齐来。
+    """
+    counter = itertools.count(1)
+
+    async def again(_failure: Exception) -> None:
+        """redis-py 的重试要有一个。"""
+
+    waits = EqualJitterBackoff(cap=STARTING_MAX, base=first)
+    # 它的标注只认 Redis 的错误，做的对哪一种都一样
+    retry = Retry(waits, attempts - 1, (on,))  # type: ignore[arg-type]
+    await retry.call_with_retry(lambda: reach(next(counter)), again)

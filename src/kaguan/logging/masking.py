@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-from structlog.typing import EventDict, WrappedLogger
+from typing import TYPE_CHECKING, Any
 
 from kaguan.logging import secret_rules
 from kaguan.logging.secret_rules import GATE, SHORTEST, cover
 from kaguan.words.secret_names import MAX_NAME, is_secret
 from kaguan.words.units import KIB
+
+if TYPE_CHECKING:  # 只用来标注：盖住请求号的库里没有 structlog
+    from structlog.typing import EventDict, WrappedLogger
 
 MASK = secret_rules.MASK.decode()
 FIELD_LIMIT = 64 * KIB  # 字节，UTF-8；一个日志字段至多看、至多写这么多

@@ -19,8 +19,8 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanK
 from opentelemetry.util.types import AttributeValue
 
 from kaguan.telemetry.propagation import context_from, link_from, sampled_trace_of
-from kaguan.telemetry.sampling import KEPT
 from kaguan.telemetry.spans import DB_COLLECTION, DB_OPERATION, DB_SYSTEM, SEND_LINKS, SPANS, ActiveSpan, record_error
+from kaguan.telemetry.unsampled import KEPT
 
 SYSTEM = "saq"
 MESSAGING_SYSTEM = "messaging.system"

@@ -78,16 +78,18 @@ async def wait_for_redis(client: Redis, config: RedisConfig) -> None:
     Raises:
         QueueUnavailableError: 次数用尽。
     """
+
+    async def connect(attempt: int) -> None:
+        log.info("连接 Redis", attempt=attempt)
+        # 并发的 PING 各占一个连接，用完都留在池里；一个败了也等完余下的，不留下接着连的
+        pings = [client.ping() for _ in range(max(1, config.pool_idle))]
+        told = await asyncio.gather(*pings, return_exceptions=True)  # type: ignore[arg-type] # redis-py 的类型把同步与异步混在一起
+        for failure in told:
+            if isinstance(failure, BaseException):
+                raise failure
+
     try:
-        async for attempt in while_starting(RedisError, config.connect_attempts, config.connect_backoff):
-            with attempt:
-                log.info("连接 Redis", attempt=attempt.num)
-                # 并发的 PING 各占一个连接，用完都留在池里；一个败了也等完余下的，不留下接着连的
-                pings = [client.ping() for _ in range(max(1, config.pool_idle))]
-                told = await asyncio.gather(*pings, return_exceptions=True)  # type: ignore[arg-type] # redis-py 的类型把同步与异步混在一起
-                for failure in told:
-                    if isinstance(failure, BaseException):
-                        raise failure
+        await while_starting(connect, RedisError, config.connect_attempts, config.connect_backoff)
     except RedisError as error:
         raise QueueUnavailableError(
             f"连不上 Redis（试了 {config.connect_attempts} 次）：{error}；请检查 KAGUAN_REDIS__URL 与服务器是否在运行"

@@ -21,9 +21,8 @@ from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 
 from kaguan.config import ConfigurationError
-from kaguan.telemetry.sampling import FaultSampler
+from kaguan.telemetry.sampling import FaultProvider, FaultSampler
 from kaguan.telemetry.spans import SEND_LINKS
-from kaguan.telemetry.unsampled import FaultProvider
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter

@@ -9,9 +9,13 @@ RE2（google-re2）没有回溯，因而没有环视与反向引用。在字节�
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
-import re2
+try:
+    import re2
+except ImportError:  # 只装了库：那里要盖的只有请求号，长短有界
+    re2 = None
 
 
 class Match(Protocol):
@@ -43,6 +47,8 @@ class Pattern(Protocol):
 
 def linear(pattern: bytes) -> Pattern:
     """编译；不分大小写（只认 ASCII 的大小写），``.`` 也匹配换行。"""
+    if re2 is None:
+        return re.compile(pattern, re.IGNORECASE | re.DOTALL)
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.case_sensitive = False

@@ -112,11 +112,10 @@ async def test_processes_that_start_together_do_not_try_again_in_step(
         async with open_redis(settings.redis) as client:
             return await wait_for_redis(client, settings.redis)
 
-    with retries() as again:
+    with retries() as waits:
         refused = await asyncio.gather(*(start() for _ in range(20)), return_exceptions=True)
     await proxy.stop()
     assert {type(error) for error in refused} <= {DatabaseUnavailableError, QueueUnavailableError}
-    waits = [one.wait_for for one in again]
     assert len(waits) == len(set(waits)) == len(refused)
     assert max(waits) - min(waits) > 0.25 * BACKOFF
 

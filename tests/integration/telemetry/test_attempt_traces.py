@@ -23,7 +23,7 @@ from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Token
 from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry
 from kaguan.telemetry.propagation import trace_id_of
-from kaguan.telemetry.sampling import KEPT
+from kaguan.telemetry.unsampled import KEPT
 from tests.support.console import signed_in
 from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.running_task import taken_over

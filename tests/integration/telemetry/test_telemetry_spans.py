@@ -19,8 +19,8 @@ from kaguan.database.observed import summary
 from kaguan.database.pool import Pool
 from kaguan.outbox import spans
 from kaguan.telemetry.propagation import context_from, current_traceparent, link_from, traceparent_of
-from kaguan.telemetry.sampling import KEPT
 from kaguan.telemetry.spans import SEND_LINKS, client_span, record_error
+from kaguan.telemetry.unsampled import KEPT
 from tests.support.tracing import only
 
 UNSAMPLED = SpanContext(1, 2, is_remote=False)

@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, TraceIdRatioB
 from opentelemetry.trace import Link, SpanKind, StatusCode, set_span_in_context, use_span
 
 from kaguan.telemetry.propagation import context_from, failed_traceparent, link_from, sampled_trace_of
-from kaguan.telemetry.sampling import KEPT, FaultSampler
+from kaguan.telemetry.sampling import FaultProvider, FaultSampler
 from kaguan.telemetry.setup import exporter_names
 from kaguan.telemetry.spans import record_error
-from kaguan.telemetry.unsampled import FaultProvider, Spans
+from kaguan.telemetry.unsampled import KEPT, Spans
 
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = f"{SAMPLED[:-2]}00"

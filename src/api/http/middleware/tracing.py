@@ -21,9 +21,8 @@ from api.http.context import Context
 from kaguan.logging.masking import mask
 from kaguan.telemetry.exposition import METRICS_PATH
 from kaguan.telemetry.propagation import context_from
-from kaguan.telemetry.sampling import KEPT
 from kaguan.telemetry.spans import ERROR_TYPE, HTTP_METHOD, HTTP_STATUS, record_error
-from kaguan.telemetry.unsampled import Spans, Unsampled
+from kaguan.telemetry.unsampled import KEPT, Spans, Unsampled
 
 # 探测与抓取每几秒一次，不值一条跟踪
 QUIET = probing.PATHS | {METRICS_PATH}

@@ -12,7 +12,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 from pydantic import ValidationError
 
-from kaguan.config.loading import ConfigurationError
+from kaguan.config.process import ConfigurationError
 from kaguan.config.schedules import Misfire, Schedule
 from kaguan.database.pool import AfterCommit, Connection, Pool, transaction
 from kaguan.database.sql import load

@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from kaguan.config import load_settings
-from kaguan.telemetry.sampling import KEPT
+from kaguan.telemetry.unsampled import KEPT
 from tests.support.serving import Api, serving
 from tests.support.tracing import only
 
