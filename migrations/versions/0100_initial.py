@@ -286,6 +286,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("drop function outbox_accept(jsonb)")
     op.execute("drop view vw_task")
     for table in TABLES:
         op.drop_table(table)

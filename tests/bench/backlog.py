@@ -8,12 +8,12 @@ UNSETTLED = "select count(*) from tb_task where status in ('pending', 'retrying'
 FILL = b"""
 with task as (
     insert into tb_task (
-        id, type, queue, principal, request_id, fingerprint, payload, max_attempts, traceparent, created_at,
+        id, type, queue, principal, request_id, payload, max_attempts, traceparent, created_at,
         available_at
     )
     select
         uuidv7(), 'email:send', 'default', %(principal)s,
-        gen_random_uuid()::text, sha256(n::text::bytea),
+        gen_random_uuid()::text,
         '{"v": 1, "to": ["customer@example.com"], "subject": "usage", "body": "your cards used 80 percent"}'::jsonb,
         6, '00-' || md5(n::text) || '-' || substr(md5(n::text), 1, 16) || '-00', clock_timestamp(), clock_timestamp()
     from generate_series(1, %(rows)s) as n

@@ -15,11 +15,11 @@ OLD_TASKS = 150_000
 # 一年多以前做完的，与真的一样宽
 OLD = """
 insert into tb_task (
-    id, type, queue, principal, request_id, fingerprint, payload, max_attempts, traceparent, created_at, available_at,
+    id, type, queue, principal, request_id, payload, max_attempts, traceparent, created_at, available_at,
     status, attempt, claim_id, queued_at, started_at, finished_at, result
 )
 select
-    uuidv7(interval '-400 days'), 'email:send', 'default', 'old', gen_random_uuid()::text, sha256(n::text::bytea),
+    uuidv7(interval '-400 days'), 'email:send', 'default', 'old', gen_random_uuid()::text,
     '{"v": 1, "to": ["customer@example.com"], "subject": "usage", "body": "your cards used 80 percent"}', 6,
     '00-' || md5(n::text) || '-' || substr(md5(n::text), 1, 16) || '-00', at, at, 'succeeded', 1, gen_random_uuid(),
     at, at, at, '{"n": 1}'

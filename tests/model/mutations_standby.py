@@ -9,7 +9,13 @@ FORMER = "tests/integration/outbox/recover/test_two_primaries.py"
 EMITTED = "and pg_logical_emit_message(true, 'kaguan', '') is not null"
 
 STANDBY_MUTATIONS = (
-    Mutation("重交的不等备库", "src/kaguan/outbox/accept/sql/first_answer.sql", EMITTED, "", (AWAY,)),
+    Mutation(
+        "重交的不等备库",
+        "src/kaguan/outbox/accept/sql/outbox_accept.sql",
+        "    perform pg_logical_emit_message(true, 'kaguan', '');\n",
+        "",
+        (AWAY,),
+    ),
     Mutation("重放首个应答不等备库", "src/kaguan/idempotency/sql/find.sql", EMITTED, "", (AWAY,)),
     Mutation(
         "等不到备库当作慢",

@@ -138,9 +138,9 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "同号不同文也当重复",
-        "src/kaguan/outbox/accept/acceptance.py",
-        "if first is None or first.fingerprint != item.fingerprint:",
-        "if first is None:",
+        "src/kaguan/outbox/accept/sql/outbox_accept.sql",
+        "when first.payload = s.payload and",
+        "when first.id is not null and",
         (DELIVERY + "::test_same_request_id_returns_the_first_task_and_another_body_is_refused",),
     ),
     Mutation(

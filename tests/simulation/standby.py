@@ -47,6 +47,7 @@ begin
         execute format('alter table %s alter column %I set default sim_server.now()', kept.home, kept.attname);
     end loop;
 end $$;
+alter function outbox_accept(jsonb) set search_path = sim_server, pg_catalog, public
 """
 UNDISTURBED: LiteralString = "alter table {} set (autovacuum_enabled = off)"
 CREATE: LiteralString = "create table sim_standby.{} (like {})"

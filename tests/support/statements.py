@@ -14,7 +14,9 @@ def _whole(path: Path) -> str:
     return load(".".join(("kaguan", *path.parents[1].relative_to(ROOT).parts)), path.stem)
 
 
-STATEMENTS: dict[Path, str] = {path: _whole(path) for path in sorted(ROOT.rglob("sql/*.sql"))}
+# 建函数的：由迁移执行，不是一条可以预备的语句
+DEFINITION = ROOT / "outbox" / "accept" / "sql" / "outbox_accept.sql"
+STATEMENTS: dict[Path, str] = {path: _whole(path) for path in sorted(ROOT.rglob("sql/*.sql")) if path != DEFINITION}
 
 
 def name_of(path: Path, between: str = "/") -> str:

@@ -9,12 +9,14 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, LiteralString
 
-FRAGMENT = re.compile(r"\{\{(\w+)\}\}")
+FRAGMENT = re.compile(r"\{\{(?:(\w+)\.)?(\w+)\}\}")
 
 
 @cache
 def load(package: str, name: str) -> LiteralString:
-    """读取 ``<package>/sql/<name>.sql``；``{{片断}}`` 换成上一级 ``fragments.toml`` 里的：一条规则只写一次。
+    """读取 ``<package>/sql/<name>.sql``；一条规则只写一次。
+
+    ``{{片断}}`` 换成上一级 ``fragments.toml`` 里的，``{{房间.语句}}`` 换成隔壁房间的那条语句。
 
     文本来自随代码发布的文件而非用户输入，因此可以当作 LiteralString；每个文件由测试在迁移后的库上 PREPARE。
 
@@ -22,7 +24,13 @@ def load(package: str, name: str) -> LiteralString:
         KeyError: 没有这个片断。
     """
     text: LiteralString = (files(package) / "sql" / f"{name}.sql").read_text("utf-8")
-    whole: LiteralString = FRAGMENT.sub(lambda found: _fragments(package.rpartition(".")[0])[found[1]], text)
+    parent = package.rpartition(".")[0]
+
+    def filled(found: re.Match[str]) -> str:
+        room, fragment = found.groups()
+        return _fragments(parent)[fragment] if room is None else load(f"{parent}.{room}", fragment).rstrip()
+
+    whole: LiteralString = FRAGMENT.sub(filled, text)
     return whole
 
 

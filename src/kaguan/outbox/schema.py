@@ -12,6 +12,7 @@ from uuid import UUID
 from psycopg import sql
 
 from kaguan.database.pool import Connection
+from kaguan.outbox.accept.contract import definition
 
 PACKAGE = "kaguan.outbox"
 PRODUCT = "kaguan"  # 产品自己的，在 search_path 的头一个模式里；别人的名字就是模式
@@ -59,7 +60,7 @@ def install_sql(name: str) -> LiteralString:
     """
     enter = f"create schema if not exists \"{name}\"; perform set_config('search_path', '\"{name}\"', true);"
     statement: LiteralString = INSTALL.format(
-        name=name, version=VERSION, first=_step(1), enter="" if name == PRODUCT else enter
+        name=name, version=VERSION, first=_step(1) + definition(), enter="" if name == PRODUCT else enter
     )
     return statement
 

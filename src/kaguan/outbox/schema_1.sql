@@ -6,7 +6,7 @@ create table tb_task (
     queue text not null,
     principal text not null,
     request_id text,
-    fingerprint bytea,
+    schedule_at timestamptz,
     payload jsonb not null,
     status text default 'pending' not null,
     attempt smallint default 0 not null,
@@ -180,7 +180,7 @@ create table tb_installation (
 
 create view vw_task as
 select
-    t.id, t.type, t.queue, t.principal, t.request_id, t.fingerprint, t.payload,
+    t.id, t.type, t.queue, t.principal, t.request_id, t.schedule_at, t.payload,
     case
         when w.lease_until is not null then 'running'
         when w.task_id is not null then 'queued'

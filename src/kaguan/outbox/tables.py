@@ -83,7 +83,7 @@ class Task(Base):
     queue: Mapped[str] = mapped_column(Text)
     principal: Mapped[str] = mapped_column(Text)
     request_id: Mapped[str | None] = mapped_column(Text)
-    fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary)
+    schedule_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))  # 提交时说的；同号再交，要一样
     payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
     status: Mapped[str] = mapped_column(Text, server_default="pending")
     attempt: Mapped[int] = mapped_column(SmallInteger, server_default="0")

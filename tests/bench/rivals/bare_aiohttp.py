@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -19,8 +18,8 @@ POOL_MIN, POOL_MAX = 10, 25  # 与 KAGUAN_DATABASE__POOL_MIN / MAX 的默认值�
 
 ACCEPT = b"""
 with task as (
-    insert into tb_task (id, type, queue, principal, request_id, fingerprint, payload, max_attempts)
-    values (%s, 'email:send', 'default', 'bench', %s, %s, %s::jsonb, 6)
+    insert into tb_task (id, type, queue, principal, request_id, payload, max_attempts)
+    values (%s, 'email:send', 'default', 'bench', %s, %s::jsonb, 6)
     returning id, delivery, type, principal, available_at
 )
 insert into tb_outbox (task_id, delivery, type, priority, principal, available_at)
@@ -34,7 +33,7 @@ async def submit(request: web.Request) -> web.Response:
     request_id = mail.pop("request_id")
     payload = orjson.dumps(mail)
     task_id = uuid7_source.uuid7()
-    parameters = (task_id, request_id, hashlib.sha256(payload).digest(), payload.decode())
+    parameters = (task_id, request_id, payload.decode())
     async with request.app[POOL].connection() as connection:
         await connection.execute(ACCEPT, parameters)
     body = orjson.dumps({"task_id": str(task_id), "status": "pending"})

@@ -4,7 +4,6 @@ Pydantic 请求模型、每个请求一个 AsyncSession 的依赖、两个 ORM �
 httptools。驱动是 psycopg（与我们相同），连接池的大小也相同。不开访问日志。
 """
 
-import hashlib
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -64,7 +63,6 @@ async def submit(mail: Mail, database: Annotated[AsyncSession, Depends(session)]
             queue=mail.priority,
             principal="bench",
             request_id=mail.request_id,
-            fingerprint=hashlib.sha256(mail.model_dump_json().encode()).digest(),
             payload=payload,
             max_attempts=6,
             **due,

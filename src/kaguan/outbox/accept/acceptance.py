@@ -1,10 +1,8 @@
-"""受理：任务行与发件箱行一条语句写入（I4）。写什么在这里定，何时提交由调用者定；并发的可以合并成一次提交。"""
+"""受理：一条语句，经库里的 ``outbox_accept``（I4）。写什么在这里定，何时提交由调用者定；并发的可以合并成一次提交。"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -16,16 +14,16 @@ import uuid_utils.compat as uuid7_source
 from opentelemetry.trace import SpanContext
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
-from psycopg.rows import class_row
-from psycopg.types.json import Json
+from psycopg.rows import tuple_row
+from psycopg.types.json import Jsonb
 from pydantic_core import to_json
 
 from kaguan.database.group_commit import Gathering, GroupCommit
 from kaguan.database.pool import AfterCommit, Connection, Pool, PooledConnection, at_once
 from kaguan.database.sql import load
 from kaguan.flow.time_slice import TimeSlice
+from kaguan.outbox.accept.contract import PACKAGE
 from kaguan.outbox.naming import named
-from kaguan.outbox.order import ordering
 from kaguan.outbox.spans import accept_span, creation_context
 from kaguan.outbox.task_type import P, TaskType
 from kaguan.outbox.vocabulary import Priority, TaskStatus
@@ -38,7 +36,6 @@ log = get_logger(__name__)
 
 Count: TypeAlias = Callable[[str, str, int], None]  # 提交之后计数：类型、队列、个数
 
-PACKAGE = "kaguan.outbox.accept"
 REUSED = FieldError("request_id", "已用于内容不同的任务", "already used for a different task")
 SYSTEM_PRINCIPAL = "system"
 PATIENCE = 0.02  # 秒；一批写得比这更久（等锁、磁盘慢），备用道才接手，平时一条道批次更大、更省
@@ -136,40 +133,45 @@ async def insert(
     after_commit: AfterCommit | None = None,
     count: Count = uncounted,
 ) -> list[Accepted | DomainError]:
-    """写入备好的一批任务与发件箱行；没插入的是重复的 ``request_id``，答案是首个任务。
+    """写入备好的一批任务与发件箱行。
 
     备好与写入分开：跟踪上下文属于提交它的请求，而写入可以合并；备好大的一批时也不必占着连接。
     """
-    ordered = [item.row() for item in staged if item.submission.ordering_key is not None]
-    plain = [item.row() for item in staged if item.submission.ordering_key is None]
-    inserted: set[UUID] = set()
-    commits_itself = connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE
-    # 不是自动提交的，第一句就开了调用者的事务：这里再开一个，就替他提交了
-    async with connection.transaction() if ordered and commits_itself else nullcontext():
-        if ordered:
-            inserted |= await ordering.accept(connection, ordered, _parameters(connection, ordered, max_attempts))
-        if plain:
-            cursor = await connection.execute(load(PACKAGE, "accept"), _parameters(connection, plain, max_attempts))
-            inserted |= {row[0] for row in await cursor.fetchall()}
-    repeated = [
-        (item.submission.principal, item.submission.request_id)
-        for item in staged
-        if item.task_id not in inserted and item.submission.request_id is not None
-    ]
-    firsts = await first_answers(connection, repeated) if repeated else {}
-    if after_commit is None and commits_itself:
-        after_commit = at_once
-    if after_commit is not None:
-        after_commit(partial(_tell, [item for item in staged if item.task_id in inserted], count))
-    return [_outcome(item, inserted, firsts) for item in staged]
-
-
-def _parameters(connection: Connection, rows: Sequence[dict[str, Any]], max_attempts: int) -> dict[str, Any]:
-    """要插入的一批行；大的，这条连接用完就换。"""
-    encoded = orjson.dumps(rows)
+    encoded = encode(staged, max_attempts)
     if len(encoded) > RETIRE_ABOVE and isinstance(connection, PooledConnection):
         connection.retire()
-    return {"rows": Json(rows, dumps=lambda _: encoded), "max_attempts": max_attempts}
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(load(PACKAGE, "accept"), {"tasks": Jsonb(None, dumps=lambda _: encoded)})
+        rows = await cursor.fetchall()
+    if after_commit is None and connection.info.transaction_status is TransactionStatus.IDLE:
+        after_commit = at_once  # 不在谁的事务里：语句自成一次提交
+    return answer(staged, rows, after_commit, count)
+
+
+def encode(staged: Sequence[Staged], max_attempts: int) -> bytes:
+    """交给 ``outbox_accept`` 的 JSON。"""
+    return orjson.dumps([item.row(max_attempts) for item in staged])
+
+
+def answer(
+    staged: Sequence[Staged],
+    rows: Iterable[Sequence[Any]],
+    after_commit: AfterCommit | None,
+    count: Count = uncounted,
+) -> list[Accepted | DomainError]:
+    """``outbox_accept`` 答的，逐个；提交之后才记日志、计数，没人说得出何时提交的就不记。"""
+    outcomes: list[Accepted | DomainError] = []
+    accepted: list[Staged] = []
+    for item, (_, task_id, status, outcome) in zip(staged, rows, strict=True):
+        if outcome == "conflict":
+            outcomes.append(DomainError(Code.IDEMPOTENCY_KEY_REUSED, fields=(REUSED,)))
+            continue
+        outcomes.append(Accepted(task_id, TaskStatus(status), replayed=outcome == "replayed"))
+        if outcome == "accepted":
+            accepted.append(item)
+    if after_commit is not None:
+        after_commit(partial(_tell, accepted, count))
+    return outcomes
 
 
 async def stage(submissions: Sequence[Submission[Any]]) -> list[Staged]:
@@ -199,51 +201,35 @@ def _tell(accepted: Sequence[Staged], count: Count) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """备好待写的任务：号码、序列化的载荷（JSON）、内容摘要、创建上下文。"""
+    """备好待写的任务：号码、序列化的载荷（JSON）、创建上下文。"""
 
     submission: Submission[Any]
     task_id: UUID
     payload: bytes
-    fingerprint: bytes
     creation: SpanContext
 
     @classmethod
     def of(cls, submission: Submission[Any]) -> Staged:
         payload = to_json(submission.payload)  # 直接要字节：载荷可有十几 MB，少抄两遍
-        ordering_key = "" if submission.ordering_key is None else f"{submission.ordering_key}\n"
-        subject = f"{submission.type.name}\n{submission.queue}\n{submission.schedule_at}\n{ordering_key}"
-        content = hashlib.sha256(subject.encode())
-        content.update(payload)
         task_id = uuid7_source.uuid7()
         creation = creation_context(submission.type.name, task_id, submission.queue)
-        return cls(submission, task_id, payload, content.digest(), creation)
+        return cls(submission, task_id, payload, creation)
 
-    def row(self) -> dict[str, Any]:
-        """accept.sql 的一行；载荷已是 JSON，原样嵌入。"""
+    def row(self, max_attempts: int) -> dict[str, Any]:
+        """``outbox_accept`` 要的一个任务；载荷已是 JSON，原样嵌入。"""
         submission = self.submission
         return {
             "id": self.task_id,
             "type": submission.type.name,
-            "queue": submission.queue,
-            "priority": submission.queue.rank,
+            "payload": orjson.Fragment(self.payload),
+            "max_attempts": submission.type.max_attempts or max_attempts,
+            "priority": submission.queue,
             "principal": submission.principal,
             "request_id": submission.request_id,
-            "fingerprint": f"\\x{self.fingerprint.hex()}",
-            "payload": orjson.Fragment(self.payload),
+            "ordering_key": submission.ordering_key,
             "schedule_at": submission.schedule_at,
             "traceparent": traceparent_of(self.creation),
-            "ordering_key": submission.ordering_key,
-            "max_attempts": submission.type.max_attempts,
         }
-
-
-def _outcome(item: Staged, inserted: set[UUID], firsts: dict[tuple[str, str], FirstAnswer]) -> Accepted | DomainError:
-    if item.task_id in inserted:
-        return Accepted(item.task_id, TaskStatus.PENDING)
-    first = firsts.get((item.submission.principal, item.submission.request_id or ""))
-    if first is None or first.fingerprint != item.fingerprint:
-        return DomainError(Code.IDEMPOTENCY_KEY_REUSED, fields=(REUSED,))
-    return Accepted(first.id, TaskStatus(first.status), replayed=True)
 
 
 class GroupAccept:
@@ -271,22 +257,3 @@ class GroupAccept:
             return await self._group.submit(Staged.of(submission))
         async with self._pool.connection() as connection:
             return await accept_one(connection, submission, self._max_attempts, count=self._count)
-
-
-@dataclass(frozen=True, slots=True)
-class FirstAnswer:
-    """某个 request_id 的首个任务。"""
-
-    principal: str
-    request_id: str
-    id: UUID
-    status: str
-    fingerprint: bytes
-
-
-async def first_answers(connection: Connection, asked: Sequence[tuple[str, str]]) -> dict[tuple[str, str], FirstAnswer]:
-    """``asked`` 是（提交者，request_id）。"""
-    pairs = {"principals": [one[0] for one in asked], "request_ids": [one[1] for one in asked]}
-    async with connection.cursor(row_factory=class_row(FirstAnswer)) as cursor:
-        await cursor.execute(load(PACKAGE, "first_answer"), pairs)
-        return {(row.principal, row.request_id): row for row in await cursor.fetchall()}

@@ -6,30 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 from uuid import UUID
 
 from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 
 PACKAGE = "kaguan.outbox.order"
-
-
-async def accept(connection: Connection, rows: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> set[UUID]:
-    """受理一批带 ``ordering_key`` 的任务，须在事务里；返回真正插入的任务号。
-
-    锁与插入分作两条语句：后一条的快照才看得见锁等到的那次提交。
-    """
-    subjects = {
-        "principals": [row["principal"] for row in rows],
-        "keys": [row["ordering_key"] for row in rows],
-    }
-    await connection.execute(load(PACKAGE, "lock"), subjects)
-    cursor = await connection.execute(load(PACKAGE, "accept"), parameters)
-    accepted = {row[0] for row in await cursor.fetchall()}
-    await connection.execute(load(PACKAGE, "admit"), subjects)
-    return accepted
 
 
 async def heads(connection: Connection, after: UUID, limit: int) -> list[UUID]:

@@ -65,7 +65,7 @@ async def test_a_bad_row_fails_alone(folded: GroupAccept, pool: Pool) -> None:
     answers = await asyncio.gather(
         *(folded.accept(bad if n == 7 else SUBMISSION) for n in range(20)), return_exceptions=True
     )
-    assert [n for n, answer in enumerate(answers) if isinstance(answer, psycopg.errors.CheckViolation)] == [7]
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, psycopg.errors.InvalidParameterValue)] == [7]
     assert (await counts(pool))[0] == 19
 
 

@@ -206,7 +206,8 @@ async def test_the_same_request_twice_is_one_place_in_the_line(pipeline: Pipelin
     with pytest.raises(DomainError) as refused:
         await submit("other")
     assert refused.value.code is Code.IDEMPOTENCY_KEY_REUSED
-    assert await pipeline.sql("select last_seq, head from tb_ordering where key = 'k'") == [(1, first.task_id)]
+    assert await pipeline.sql("select head from tb_ordering where key = 'k'") == [(first.task_id,)]
+    assert await pipeline.sql("select count(*)::int from tb_task where ordering_key = 'k'") == [(1,)]
 
 
 async def test_concurrent_submissions_and_parallel_workers_keep_every_key_in_order(pipeline: Pipeline) -> None:

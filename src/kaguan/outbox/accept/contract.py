@@ -1,0 +1,15 @@
+"""受理的约定：库里的一个函数 ``outbox_accept``，各种驱动、各种语言都经它（docs/library.md）。"""
+
+from __future__ import annotations
+
+from typing import LiteralString
+
+from kaguan.database.sql import load
+
+PACKAGE = "kaguan.outbox.accept"
+
+
+def definition() -> LiteralString:
+    """建这个函数的语句，不止一句；借来的放行，它的参数在这里面是变量。"""
+    text = load(PACKAGE, "outbox_accept")
+    return text.replace("%(principals)s", "principals").replace("%(keys)s", "keys")
