@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from kaguan.outbox import Attempt, Connection, Done, Outbox, Payload, watch
+from kaguan.outbox import Attempt, Done, Outbox, Payload, watch
 
 
 class Receipt(Payload):
@@ -15,12 +15,8 @@ shop = Outbox("shop", database=os.environ["DATABASE_URL"], redis=os.environ["RED
 
 @shop.task("receipt:write", Receipt, max_attempts=5)
 async def write_receipt(attempt: Attempt[Receipt]) -> Done:
-    order_id = attempt.payload.order_id
-
-    async def effect(connection: Connection) -> None:  # in the transaction that settles the task: once, whatever dies
-        await connection.execute("insert into receipt (order_id) values (%s)", (order_id,))
-
-    return Done({"order": order_id}, effect)
+    order_id = attempt.payload.order_id  # the effect: in the transaction that settles the task, once, whatever dies
+    return Done({"order": order_id}, effect=lambda tx: tx.execute("insert into receipt values (%s)", [order_id]))
 
 
 async def main() -> None:

@@ -20,8 +20,8 @@ from tests.support import artifacts
 from tests.support.message_path import MessagePath
 from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
 
-MOST_STOPS = 31
-MOST_FILES = 13
+MOST_STOPS = 32
+MOST_FILES = 14
 MOST_CALLS = 3  # 同一个协程里，从入口到发语句的函数
 
 COMMITTING = "kaguan/database/group_commit.py:GroupCommit._committing"

@@ -70,8 +70,8 @@ async def run(mailer: Mailer, attempt: Attempt[EmailPayload]) -> Outcome:
     """执行一次；结局的写入与清除意向在同一事务里，如结算所为。"""
     outcome = await EmailHandler(mailer, SENDER)(attempt)
     async with attempt.transaction() as connection:
-        if outcome.write is not None:
-            await outcome.write(connection)
+        if outcome.effect is not None:
+            await outcome.effect(connection)
         await connection.execute("update tb_task set intent_at = null where id = %s", (attempt.task_id,))
     return outcome
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.operate.watching import watch
     from kaguan.outbox.relay import Relay
     from kaguan.outbox.schema import NotInstalledError, install_sql
-    from kaguan.outbox.task_type import Effect, Payload, TaskType, TaskTypes, Unknown
+    from kaguan.outbox.task_type import Backoff, Effect, Payload, TaskType, TaskTypes, Unknown
     from kaguan.outbox.vocabulary import Priority, TaskStatus
     from kaguan.outbox.work.attempt import Attempt, Handler
     from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Retry, Snooze, Uncertain
@@ -38,7 +38,7 @@ _PLACES = {
     "kaguan.outbox.accept.doorbell": ("Doorbell",),
     "kaguan.outbox.schema": ("NotInstalledError", "install_sql"),
     "kaguan.outbox.relay": ("Relay",),
-    "kaguan.outbox.task_type": ("Effect", "Payload", "TaskType", "TaskTypes", "Unknown"),
+    "kaguan.outbox.task_type": ("Backoff", "Effect", "Payload", "TaskType", "TaskTypes", "Unknown"),
     "kaguan.outbox.vocabulary": ("Priority", "TaskStatus"),
     "kaguan.outbox.operate.watching": ("watch",),
     "kaguan.outbox.work.attempt": ("Attempt", "Handler"),
@@ -54,6 +54,7 @@ __all__ = [
     "Accepted",
     "AfterCommit",
     "Attempt",
+    "Backoff",
     "Cancelled",
     "Connection",
     "Database",

@@ -113,7 +113,7 @@ class Relay:
             pool=pool,
             queues=queues,
             config=config,
-            task_timeout=worker.task_timeout,
+            task_timeout=known.longest(worker.task_timeout),
             metrics=metrics,
             types=known,
             unknown=UnknownSince(timing.unknown_patience),

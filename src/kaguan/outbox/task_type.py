@@ -13,10 +13,13 @@ from typing_extensions import TypeVar
 
 from kaguan.outbox.vocabulary import TaskEventKind
 from kaguan.words.reasons import Reason, ReasonError
+from kaguan.words.units import DAY
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+")  # 与 tb_task 的约束相同
 NAME_LENGTH = 64
 MOST_ATTEMPTS = 101
+LONGEST_BACKOFF = 30 * DAY
+LONGEST_LIMIT = DAY
 
 
 class Payload(BaseModel):
@@ -63,6 +66,30 @@ class UnfitPayloadError(ReasonError):
     """载荷的版本认得，内容不符：谁来都一样。"""
 
 
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long a task waits after a failed attempt: after the n-th, evenly between none and ``base * 2 ** (n - 1)``.
+
+    The jitter is always there, so that tasks that failed together do not come back together; a wait of at least
+    so long is asked for by the handler, ``Retry(reason, delay=…)``. For ``Retry(outage=True)`` a floor of 10 s to
+    30 min, growing with n, is put under it; neither exceeds ``cap``.
+
+    Attributes:
+        base: seconds, the most after the first failed attempt.
+        cap: seconds, the most after any.
+
+    Raises:
+        ValueError: not ``0 < base <= cap <= 30 days``.
+    """
+
+    base: float = 2.0
+    cap: float = 1_800.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.base <= self.cap <= LONGEST_BACKOFF:
+            raise ValueError(f"0 < base <= cap <= {LONGEST_BACKOFF} s / 退避要 0 < base <= cap <= {LONGEST_BACKOFF} 秒")
+
+
 P = TypeVar("P", bound=Payload)
 P_co = TypeVar("P_co", bound=Payload, covariant=True, default=Payload)  # 不读载荷的，写 Attempt 就行
 P_contra = TypeVar("P_contra", bound=Payload, contravariant=True)
@@ -83,9 +110,11 @@ class TaskType(Generic[P]):
         limit: 一个 worker 里同时至多几个在手里；没有就只受槽位管着。等外面时让出槽位（:meth:`Attempt.outside`）的要有。
         resources: 要在外面排谁的队，一个 worker 里各至多几个在手里（:meth:`Attempt.place`）；哪一个的队，执行时才知道。
         max_attempts: 至多尝试几次；没有就随受理的人。
+        backoff: 失败之后隔多久再来；没有就随 worker 的配置。
+        time_limit: 秒，一次尝试至多做这么久；没有就随 worker 的配置。
 
     Raises:
-        ValueError: 名字不合写法，``unknown`` 与 ``effect`` 不配，或名额、次数不是正数。
+        ValueError: 名字不合写法，``unknown`` 与 ``effect`` 不配，或名额、次数、时限出了范围。
     """
 
     name: str
@@ -97,6 +126,8 @@ class TaskType(Generic[P]):
     limit: int | None = None
     resources: Mapping[str, int] = field(default_factory=dict, hash=False)
     max_attempts: int | None = None
+    backoff: Backoff | None = None
+    time_limit: float | None = None
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None or len(self.name) > NAME_LENGTH:
@@ -107,6 +138,8 @@ class TaskType(Generic[P]):
             raise ValueError(f"{self.name}：名额（limit、resources）至少一个")
         if self.max_attempts is not None and not 1 <= self.max_attempts <= MOST_ATTEMPTS:
             raise ValueError(f"{self.name}：max_attempts 从 1 到 {MOST_ATTEMPTS} / from 1 to {MOST_ATTEMPTS}")
+        if self.time_limit is not None and not 0 < self.time_limit <= LONGEST_LIMIT:
+            raise ValueError(f"{self.name}: 0 < time_limit <= {LONGEST_LIMIT} s / time_limit 至多 {LONGEST_LIMIT} 秒")
 
     def __str__(self) -> str:
         return self.name
@@ -143,6 +176,8 @@ class Options(TypedDict, total=False):
         effect: ``REPEATABLE``, or ``ONCE`` for what cannot be repeated: the call stands in ``attempt.once()``.
         unknown: what becomes of a ``ONCE`` task whose call may have happened; wanted for ``ONCE`` alone.
         max_attempts: 1 to 101; ``tasks.max_attempts`` unless given.
+        backoff: how long to wait after a failed attempt; ``tasks.backoff_base`` and ``backoff_cap`` unless given.
+        time_limit: seconds an attempt may take, at most a day; ``worker.task_timeout`` unless given.
         shareable: short and many: several travel in one delivery.
         limit: at most so many at once in one worker.
         resources: outside parties to queue for, and how many at once in one worker each (``attempt.place``).
@@ -152,6 +187,8 @@ class Options(TypedDict, total=False):
     effect: Effect
     unknown: Unknown
     max_attempts: int
+    backoff: Backoff
+    time_limit: float
     shareable: bool
     limit: int
     resources: Mapping[str, int]
@@ -185,6 +222,10 @@ class TaskTypes(dict[str, TaskType[Any]]):
     def once(self) -> tuple[str, ...]:
         """效果收不回的。"""
         return tuple(one.name for one in self.values() if one.effect is Effect.ONCE)
+
+    def longest(self, otherwise: float) -> float:
+        """一次尝试至多做多久，秒；``otherwise`` 是没有自己的时限的。"""
+        return max((one.time_limit or otherwise for one in self.values()), default=otherwise)
 
     @property
     def rows(self) -> tuple[str, ...]:

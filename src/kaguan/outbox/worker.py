@@ -108,7 +108,7 @@ class Worker:
             claims=claims or Claims(pool, self.leases, redis),
             seats=Seats(slots, self._gates),
             leases=self.leases,
-            settlement=Settlement(pool, self.leases.worker, tasks, types.redelivered),
+            settlement=Settlement(pool, self.leases.worker, tasks, types),
             metrics=metrics or Metrics(types),
             task_timeout=config.task_timeout,
             unguarded=types.unguarded,

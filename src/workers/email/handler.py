@@ -160,7 +160,7 @@ def _conclude(
     if RecipientOutcome.UNKNOWN in outcomes:
         return Uncertain(reason_of("mail.unknown", receipts, RecipientOutcome.UNKNOWN), write)
     if RecipientOutcome.DEFERRED in outcomes:
-        return Retry(reason_of("mail.deferred", receipts, RecipientOutcome.DEFERRED), write=write, outage=True)
+        return Retry(reason_of("mail.deferred", receipts, RecipientOutcome.DEFERRED), effect=write, outage=True)
     if doubtful := {
         one: receipts[one] for one in unknown if one in receipts and receipts[one].outcome is RecipientOutcome.REFUSED
     }:

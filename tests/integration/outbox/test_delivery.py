@@ -318,7 +318,7 @@ async def test_effect_and_settlement_are_one_transaction(pipeline: Pipeline) -> 
         raise ZeroDivisionError
 
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recorder([Done(write=failing_write)]))({}, deliveries=[(str(task_id), 1)])
+    await pipeline.execution(Recorder([Done(effect=failing_write)]))({}, deliveries=[(str(task_id), 1)])
     assert await pipeline.sql("select count(*) from tb_sim_event") == [(0,)]
     assert await pipeline.status(task_id) == "retrying"
 
@@ -387,14 +387,14 @@ async def test_a_continuation_keeps_what_it_wrote_and_a_stale_one_writes_nothing
     async def effect(connection: Connection) -> None:
         await connection.execute("update tb_task set progress = '{\"done\": 1}' where id in (%s, %s)", (kept, stale))
 
-    await deliver(pipeline, Recorder([Snooze("时间快到", write=effect)]), kept)
+    await deliver(pipeline, Recorder([Snooze("时间快到", effect=effect)]), kept)
     assert (await pipeline.task(kept)).progress == {"done": 1}
 
     class Outlived:
         async def __call__(self, attempt: Attempt) -> Outcome:
             await taken_over(pipeline.pool, attempt.task_id)
             await pipeline.sql("update tb_task set progress = null where id = %s", attempt.task_id)
-            return Snooze("时间快到", write=effect)
+            return Snooze("时间快到", effect=effect)
 
     await pipeline.execution(Outlived())({}, deliveries=[(str(stale), 1)])
     record = await pipeline.task(stale)

@@ -244,7 +244,7 @@ async def test_failing_write_costs_an_attempt_and_its_cause_is_kept(pipeline: Pi
         await write_event(connection)
         raise ZeroDivisionError
 
-    await pipeline.execution(Recorder([Done(write=failing)]))({}, deliveries=[(str(task_id), 1)])
+    await pipeline.execution(Recorder([Done(effect=failing)]))({}, deliveries=[(str(task_id), 1)])
     record = await pipeline.task(task_id)
     assert (record.status, record.attempt, record.lost_leases) == ("retrying", 1, 0)
     assert record.last_error == Reason("outbox.unexpected", {"error": "ZeroDivisionError"}).stored()

@@ -81,7 +81,7 @@ class _Unread:
 class Execution:
     """SAQ 函数：一次投递进来，它带的每个任务各一次尝试。从不抛出业务异常，SAQ 因此从不重试、也不记参数。
 
-    ``task_timeout`` 单位秒；``ring`` 按门铃。
+    ``task_timeout`` 单位秒，类型自己没有说时限的照它；``ring`` 按门铃。
     """
 
     def __init__(  # noqa: PLR0913 装配的地方，各是一个零件
@@ -110,6 +110,7 @@ class Execution:
         self.leases = leases
         self.settlement = settlement
         self._metrics = metrics
+        self._time_limits = {one.name: one.time_limit or task_timeout for one in handlers}
         self._task_timeout = task_timeout
         self._unguarded = unguarded
         self._once = once
@@ -220,7 +221,7 @@ class Execution:
         try:
             async with seat.taken():
                 started = clock()
-                attempt.deadline = started + self._task_timeout * YIELD_AFTER
+                attempt.deadline = started + self._time_limit(attempt) * YIELD_AFTER
                 outcome = self._newer.unhandled(attempt) if handler is None else await self._handle(attempt, handler)
                 elapsed = clock() - started
         except NoPlaceError as full:
@@ -230,7 +231,8 @@ class Execution:
 
     async def _handle(self, attempt: Attempt, handler: Handler[Any]) -> Outcome | None:  # noqa: PLR0911 每种意外各有结局
         """执行处理器，把一切意外折成结果；None 是途中就发现令牌失效。停机的取消原样放行：任务由停机流程交还。"""
-        limit = asyncio.timeout(self._task_timeout)
+        seconds = self._time_limit(attempt)
+        limit = asyncio.timeout(seconds)
         try:
             attempt.checkpoint()  # 排队轮到它之前，租约也许丢了、用户也许取消了
             async with limit:
@@ -249,7 +251,7 @@ class Execution:
             return Discard(error.reason)
         except Exception as error:  # 处理器的意外在此折成结果，别处不兜
             if isinstance(error, TimeoutError) and limit.expired():  # 处理器自己的超时是意外，不是用完了时限
-                reason = Reason("outbox.timed_out", {"seconds": self._task_timeout})
+                reason = Reason("outbox.timed_out", {"seconds": seconds})
             else:
                 log.exception("处理器意外失败")
                 reason = Reason("outbox.unexpected", {"error": type(error).__name__})
@@ -267,8 +269,12 @@ class Execution:
             return Uncertain(reason) if attempt.declared or unaccounted else Discard(reason)
         if isinstance(outcome, Done) and unaccounted:
             log.error("处理器没有进 attempt.once() 就说做成了")
-            return Uncertain(Reason("outbox.undeclared", {"ended": "Done"}), outcome.write)
+            return Uncertain(Reason("outbox.undeclared", {"ended": "Done"}), outcome.effect)
         return outcome
+
+    def _time_limit(self, attempt: Attempt) -> float:
+        """秒。"""
+        return self._time_limits.get(attempt.type, self._task_timeout)
 
     def _is_unaccounted(self, attempt: Attempt) -> bool:
         """重复不得的类型，没有记意向，也没有说用不着外面：外面叫没叫过，谁也不知道。"""

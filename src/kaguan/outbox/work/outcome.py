@@ -13,7 +13,7 @@ from kaguan.database.pool import Connection
 from kaguan.words.reasons import Reason
 
 # 处理器自己的写入：与结算在同一事务里执行，结算被挡住则一并回滚
-Write: TypeAlias = Callable[[Connection], Awaitable[None]]
+Write: TypeAlias = Callable[[Connection], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Done:
     """做完了。``result`` 进 tb_task.result（可 JSON 序列化，不含个人信息以外的大块内容）。"""
 
     result: dict[str, Any] = field(default_factory=dict)
-    write: Write | None = None
+    effect: Write | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Retry:
 
     reason: Reason | str
     delay: float | None = None
-    write: Write | None = None
+    effect: Write | None = None
     outage: bool = False
     result: dict[str, Any] | None = None
 
@@ -46,7 +46,7 @@ class Discard:
     """永久的失败：不再重试；``result`` 是留在任务上的半份结果。"""
 
     reason: Reason | str
-    write: Write | None = None
+    effect: Write | None = None
     result: dict[str, Any] | None = None
 
 
@@ -55,7 +55,7 @@ class Uncertain:
     """外部调用的结局不明（只可能来自无法幂等的调用）：由策略或人决定。"""
 
     reason: Reason | str
-    write: Write | None = None
+    effect: Write | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Cancelled:
     """用户要求取消，处理器在安全点停下。"""
 
     reason: Reason | str
-    write: Write | None = None
+    effect: Write | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Snooze:
     """
 
     reason: Reason | str
-    write: Write | None = None
+    effect: Write | None = None
     delay: float = 0.0
     waiting_for: str | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from kaguan.database.group_commit import TIMEOUT, Gathering, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS, Connection, Pool
 from kaguan.database.sql import columns, load
 from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter, full_jitter, outage_wait
+from kaguan.outbox.task_type import Backoff, TaskTypes
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import COLUMNS, FencedError, Token
@@ -78,15 +79,15 @@ class _Statement:
 
 
 class Settlement:
-    """``redelivered``：结局不明也重新投递、而不是搁置的类型 → 时间线上记作什么。"""
+    """``types`` 说：结局不明也重新投递、而不是搁置的，时间线上记作什么；自己有退避的，照它自己的。"""
 
-    def __init__(
-        self, pool: Pool, worker: str, config: Tasks, redelivered: Mapping[str, TaskEventKind] | None = None
-    ) -> None:
+    def __init__(self, pool: Pool, worker: str, config: Tasks, types: TaskTypes | None = None) -> None:
+        types = types or TaskTypes(())
         self._pool = pool
         self._worker = worker
-        self._config = config
-        self._redelivered = redelivered or {}
+        self._redelivered = types.redelivered
+        self._backoff_of = {one.name: one.backoff for one in types.values() if one.backoff is not None}
+        self._otherwise = Backoff(config.backoff_base, config.backoff_cap)
         self._group: GroupCommit[Success, Written | None] = GroupCommit(pool, settle_done, gathering=Gathering())
 
     async def settle(self, attempt: Attempt, outcome: Outcome) -> Settled | Fenced | Unsettled:
@@ -97,7 +98,7 @@ class Settlement:
         surprised = False
         while True:
             try:
-                if isinstance(statement, Success) and outcome.write is None:
+                if isinstance(statement, Success) and outcome.effect is None:
                     written = await self._group.submit(statement)
                 else:
                     written = await self._together(attempt, outcome, statement)
@@ -124,10 +125,10 @@ class Settlement:
         try:
             async with (
                 asyncio.timeout(TIMEOUT),
-                attempt.fence.transaction(check=outcome.write is not None) as connection,
+                attempt.fence.transaction(check=outcome.effect is not None) as connection,
             ):
-                if outcome.write is not None:
-                    await outcome.write(connection)
+                if outcome.effect is not None:
+                    await outcome.effect(connection)
                 if isinstance(statement, Success):
                     (written,) = await settle_done(connection, [statement])
                 else:
@@ -189,8 +190,8 @@ class Settlement:
         return _Statement(TaskStatus.RETRYING, "settle_retry", {**noted, **again})
 
     def _backoff(self, attempt: Attempt, *, outage: bool = False) -> float:
-        backoff = outage_wait if outage else full_jitter
-        return backoff(attempt.attempt, self._config.backoff_base, self._config.backoff_cap)
+        own = self._backoff_of.get(attempt.type, self._otherwise)
+        return (outage_wait if outage else full_jitter)(attempt.attempt, own.base, own.cap)
 
     @staticmethod
     def _ended(

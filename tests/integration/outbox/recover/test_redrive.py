@@ -50,7 +50,7 @@ async def start_zombie(pipeline: Pipeline, handler: Held, task_id: UUID, deliver
 
 async def test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_nothing(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
-    zombie = Held(Done({"by": "zombie"}, write=write_event))
+    zombie = Held(Done({"by": "zombie"}, effect=write_event))
     job = await start_zombie(pipeline, zombie, task_id)
     assert await pipeline.leases_redrive.run_once() == 1
     await pipeline.forwarder.run_once()
@@ -66,7 +66,7 @@ async def test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_no
 
 async def test_zombie_that_wakes_while_the_heir_is_running_changes_nothing(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
-    zombie, heir = (Held(Done(write=write_event)) for _ in range(2))
+    zombie, heir = (Held(Done(effect=write_event)) for _ in range(2))
     job = await start_zombie(pipeline, zombie, task_id)
     await pipeline.leases_redrive.run_once()
     await pipeline.forwarder.run_once()
@@ -333,7 +333,7 @@ async def test_a_line_about_a_redriven_task_carries_all_its_ids(pipeline: Pipeli
         await pipeline.sql("delete from tb_outbox")
         await pipeline.sql("update tb_task set available_at = now() - interval '1 hour'")
         await pipeline.orphans.run_once()  # 发件箱里漏了
-        job = await start_zombie(pipeline, zombie := Held(Done(write=write_event)), task_id, delivery=4)
+        job = await start_zombie(pipeline, zombie := Held(Done(effect=write_event)), task_id, delivery=4)
         await pipeline.leases_redrive.run_once()  # 租约到期
         zombie.released.set()
         await job
