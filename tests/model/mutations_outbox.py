@@ -17,11 +17,13 @@ from tests.model.mutation import (
     Mutation,
 )
 
+GUESTS = "tests/integration/outbox/accept/"
 VERIFIED = "tests/integration/mail/test_email_verify.py"
 REDIS_FAILOVER = (
     "tests/integration/outbox/recover/test_fault_redis.py"
     "::test_a_failover_that_loses_its_tail_loses_no_task_and_repeats_no_effect"
 )
+
 
 OUTBOX_MUTATIONS = (
     # 转交
@@ -77,9 +79,33 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "门铃不响",
         "src/kaguan/outbox/accept/doorbell.py",
-        'await self._redis.publish(DOORBELL, b"")',
+        'await self._redis.publish(key(self._redis, DOORBELL), b"")',
         "pass",
         (SURVIVORS + "::test_a_ring_goes_out",),
+    ),
+    # 客人的事务
+    Mutation(
+        "受理看调用者的 search_path",
+        "src/kaguan/outbox/accept/sql/outbox_accept.sql",
+        "    execute 'alter function outbox_accept(jsonb) set search_path",
+        "    perform 'alter function outbox_accept(jsonb) set search_path",
+        (
+            "tests/integration/outbox/accept/test_contract.py::test_tables_are_found_whatever_the_search_path_of_the_caller",
+        ),
+    ),
+    Mutation(
+        "保存点一放就报提交",
+        "src/kaguan/outbox/accept/joining.py",
+        "        if session.in_nested_transaction():",
+        "        if False:",
+        (GUESTS + "test_drivers.py::test_only_what_a_session_commits_is_told_of_whatever_became_of_its_savepoints",),
+    ),
+    Mutation(
+        "回滚了的也报提交",
+        "src/kaguan/outbox/accept/joining.py",
+        "if not _within(one[0], ended)]",
+        "if True]",
+        (GUESTS + "test_drivers.py::test_only_what_a_session_commits_is_told_of_whatever_became_of_its_savepoints",),
     ),
     # 重投
     Mutation(

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from kaguan.database.pool import AfterCommit, Connection, Pool, open_pool, transaction
     from kaguan.outbox.accept.acceptance import Accepted, GroupAccept, Submission, accept_many, accept_one
     from kaguan.outbox.accept.doorbell import Doorbell
-    from kaguan.outbox.front import Outbox, Task, Transaction
+    from kaguan.outbox.accept.joining import Joined, JoinedSync, Transaction
+    from kaguan.outbox.front import Outbox, Task
     from kaguan.outbox.operate.decisions import cancel, retry
     from kaguan.outbox.operate.watching import watch
     from kaguan.outbox.relay import Relay
@@ -33,7 +34,8 @@ _PLACES = {
     "kaguan.config.model": ("Database", "Redis"),
     "kaguan.database.pool": ("AfterCommit", "Connection", "Pool", "open_pool", "transaction"),
     "kaguan.outbox.accept.acceptance": ("Accepted", "GroupAccept", "Submission", "accept_many", "accept_one"),
-    "kaguan.outbox.front": ("Outbox", "Task", "Transaction"),
+    "kaguan.outbox.front": ("Outbox", "Task"),
+    "kaguan.outbox.accept.joining": ("Joined", "JoinedSync", "Transaction"),
     "kaguan.outbox.operate.decisions": ("cancel", "retry"),
     "kaguan.outbox.accept.doorbell": ("Doorbell",),
     "kaguan.outbox.schema": ("NotInstalledError", "install_sql"),
@@ -66,6 +68,8 @@ __all__ = [
     "GroupAccept",
     "Handler",
     "Happened",
+    "Joined",
+    "JoinedSync",
     "NotHappened",
     "NotInstalledError",
     "Outbox",

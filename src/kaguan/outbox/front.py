@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Generic, LiteralString, TypeAlias, Unpack
+from typing import Any, Generic, TypeAlias, TypedDict, Unpack, overload
 
-import psycopg
 from redis.asyncio import Redis as RedisClient
 
 from kaguan.config.model import Database, Redis, Tasks
 from kaguan.config.model import Relay as RelaySettings
 from kaguan.config.model import Worker as WorkerSettings
-from kaguan.database.pool import AfterCommit, Connection, Pool, open_connection, open_pool, transaction
-from kaguan.outbox.accept.acceptance import SYSTEM_PRINCIPAL, Accepted, Submission, accept_one
-from kaguan.outbox.accept.doorbell import Doorbell
+from kaguan.database.pool import Pool, open_connection, open_pool, transaction
+from kaguan.outbox.accept.acceptance import SYSTEM_PRINCIPAL, Accepted, Staged, Submission
+from kaguan.outbox.accept.doorbell import BlockingBell, Doorbell
+from kaguan.outbox.accept.joining import (
+    Awaited,
+    Cursored,
+    Executing,
+    Home,
+    Joined,
+    JoinedSync,
+    Transaction,
+    join,
+    on_psycopg,
+)
 from kaguan.outbox.relay import Relay
-from kaguan.outbox.schema import PRODUCT, install, installation, looking_into
+from kaguan.outbox.schema import PRODUCT, install, installation
 from kaguan.outbox.task_type import Effect, Model, Options, P, TaskType, TaskTypes, Unknown
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt, Handler
@@ -32,27 +42,28 @@ from kaguan.queues.client import open_redis
 from kaguan.queues.foreign import take_keys
 from kaguan.queues.keys import namespace_for
 
-if TYPE_CHECKING:  # SQLAlchemy is a guest's own choice
-    from sqlalchemy.ext.asyncio import AsyncSession
-
 Handled: TypeAlias = Callable[[Attempt[P]], Coroutine[Any, Any, Outcome]]
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 TAKEN = (PRODUCT, "information_schema", "public")
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """Of yours: what is accepted in it is committed with it, and then ``after_commit`` calls what it was given."""
+class How(TypedDict, total=False):
+    """How a task is to be accepted.
 
-    connection: Connection
-    after_commit: AfterCommit
+    Attributes:
+        request_id: submitted again by the same ``principal``, the first task is the answer (``replayed``).
+        key: tasks of one key of one principal are done one after the other, in the order of acceptance.
+        at: not before this moment, with a time zone.
+        priority: critical, default and low share the slots 6 : 3 : 1 while they compete.
+        principal: on whose behalf; within a queue principals take turns.
+    """
 
-    async def execute(
-        self, statement: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] | None = None
-    ) -> psycopg.AsyncCursor[tuple[Any, ...]]:
-        """Execute a statement of your own in it, as psycopg's ``AsyncConnection.execute`` does."""
-        return await self.connection.execute(statement, parameters)
+    request_id: str | None
+    key: str | None
+    at: datetime | None
+    priority: Priority
+    principal: str
 
 
 class Task(Generic[P]):
@@ -66,55 +77,45 @@ class Task(Generic[P]):
         """Call the handler, as a unit test does; ``LookupError`` if none is declared in this process."""
         return await self._outbox.handler_of(self.type)(attempt)
 
-    async def accept(
-        self,
-        transaction: Transaction,
-        payload: P,
-        *,
-        request_id: str | None = None,
-        key: str | None = None,
-        at: datetime | None = None,
-        priority: Priority = Priority.DEFAULT,
-        principal: str = SYSTEM_PRINCIPAL,
-    ) -> Accepted:
+    @overload
+    def accept(self, transaction: Joined, payload: P, **how: Unpack[How]) -> Coroutine[Any, Any, Accepted]: ...
+    @overload
+    def accept(self, transaction: JoinedSync, payload: P, **how: Unpack[How]) -> Accepted: ...
+    def accept(
+        self, transaction: Joined | JoinedSync, payload: P, **how: Unpack[How]
+    ) -> Coroutine[Any, Any, Accepted] | Accepted:
         """Accept one task in ``transaction``: with its commit it will be done, whatever dies.
 
+        To be awaited, unless the transaction is one of a driver that blocks.
+
         Args:
-            transaction: of :meth:`Outbox.transaction` or :meth:`Outbox.within`.
+            transaction: of :meth:`Outbox.transaction` or :meth:`Outbox.within`, of the outbox of this type.
             payload: what the handler reads; with a ``request_id`` it must not depend on the try.
-            request_id: submitted again by the same ``principal``, the first task is the answer (``replayed``).
-            key: tasks of one key of one principal are done one after the other, in the order of acceptance.
-            at: not before this moment, with a time zone.
-            priority: critical, default and low share the slots 6 : 3 : 1 while they compete.
-            principal: on whose behalf; within a queue principals take turns.
+            how: see :class:`How`.
 
         Raises:
             TypeError: the payload is not of this type, or the transaction is not one of the outbox.
             ValueError: ``at`` has no time zone.
             DomainError: ``request_id`` was used for another task (code 1011).
         """
-        if not isinstance(transaction, Transaction):
+        if getattr(transaction, "home", None) is not self._outbox.home:
             raise TypeError(
-                f"accept() wants a transaction of outbox.transaction() or outbox.within(…), not {_name(transaction)}"
-                " / accept() 要 outbox.transaction() 或 outbox.within(…) 给的事务"
+                f"accept() wants a transaction of transaction() or within(…) of {self._outbox.name}, not"
+                f" {_name(transaction)} / accept() 要 {self._outbox.name} 的 transaction() 或 within(…) 给的事务"
             )
+        at = how.get("at")
         if at is not None and at.tzinfo is None:
             raise ValueError("at= wants a time zone / at= 要带时区")
         submission = Submission(
-            type=self.type,
-            payload=payload,
-            queue=priority,
-            principal=principal,
-            request_id=request_id,
+            self.type,
+            payload,
+            queue=how.get("priority", Priority.DEFAULT),
+            principal=how.get("principal", SYSTEM_PRINCIPAL),
+            request_id=how.get("request_id"),
             schedule_at=at,
-            ordering_key=key,
+            ordering_key=how.get("key"),
         )
-        async with looking_into(transaction.connection, self._outbox.name):
-            accepted = await accept_one(
-                transaction.connection, submission, self._outbox.tasks.max_attempts, transaction.after_commit
-            )
-        transaction.after_commit(self._outbox.ring)
-        return accepted
+        return transaction.accept(Staged.of(submission))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +163,12 @@ class Outbox:
     ) -> None:
         if NAME.fullmatch(name) is None or name in TAKEN or name.startswith("pg_"):
             raise ValueError(f"a name is up to 32 of a-z0-9_, none of {TAKEN}, pg_…: {name!r} / 名字至多 32 个 a-z0-9_")
-        self.name, self.database = name, database
+        self.name = name
         self.tasks = tasks or Tasks()
         self._relay, self._worker = relay or RelaySettings(), worker or WorkerSettings()
         self._database = Database.model_validate({"url": database, "schema_name": name})
         self._redis = Redis.model_validate({"url": redis})
+        self.home = Home(name, self.tasks.max_attempts, self.ring, BlockingBell(redis, namespace_for(name)))
         self._types: dict[str, TaskType[Any]] = {}
         self._handlers: dict[TaskType[Any], Handler[Any]] = {}
         self._opened: _Opened | None = None
@@ -248,10 +250,8 @@ class Outbox:
         self._handlers[kind] = handler if verify is None else Verified(handler, verify, resend=resend)
 
     @asynccontextmanager
-    async def opened(self, *, pool: Pool | None = None) -> AsyncIterator[Outbox]:
+    async def opened(self) -> AsyncIterator[Outbox]:
         """Open the connections, for a process that accepts and neither relays nor works.
-
-        A ``pool`` of yours (psycopg, autocommit) is taken as it is, unchecked: see :mod:`kaguan.outbox.testing`.
 
         Raises:
             NotInstalledError: the tables are missing, older or newer than this version; it says what to run.
@@ -261,18 +261,18 @@ class Outbox:
         self._still_closed("open it")
         slots = self._worker.concurrency
         async with (
-            open_pool(self._database, self.name) if pool is None else nullcontext(pool) as opened,
+            open_pool(self._database, self.name) as pool,
             open_redis(self._redis, slots + SPARE_CONNECTIONS, namespace_for(self.name)) as redis,
             Doorbell(redis).ringing() as bell,
         ):
-            if pool is None:
-                async with opened.connection() as connection:
-                    await take_keys(redis, str(await installation(connection, self.name)))
-            self._opened = _Opened(opened, redis, bell)
+            async with pool.connection() as connection:
+                await take_keys(redis, str(await installation(connection, self.name)))
+            self._opened = _Opened(pool, redis, bell)
             try:
                 yield self
             finally:
                 self._opened = None
+                self.home.bell.close()
 
     @asynccontextmanager
     async def running(self, *, relay: bool = True, worker: bool = True) -> AsyncIterator[Outbox]:
@@ -344,36 +344,24 @@ class Outbox:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction on a connection of the outbox's pool; committed on leaving, rolled back by an exception."""
         async with self.pool.connection() as connection, transaction(connection) as after_commit:
-            yield Transaction(connection, after_commit)
+            yield on_psycopg(connection, self.home, after_commit)
 
-    async def within(self, session: AsyncSession | Connection) -> Transaction:
-        """Join a transaction of yours: an SQLAlchemy ``AsyncSession`` on psycopg, or a psycopg connection.
+    @overload
+    def within(self, session: Awaited) -> Joined: ...
+    @overload
+    def within(self, session: Executing | Cursored) -> JoinedSync: ...
+    def within(self, session: Any) -> Joined | JoinedSync:
+        """Join a transaction of yours; whoever opened it commits it.
 
-        Whoever opened it commits it. The relay is woken after the commit of a session; after that of a bare
-        connection call :meth:`ring`, or the relay's next poll sees it.
+        Of SQLAlchemy an ``AsyncSession``, ``AsyncConnection``, ``Session`` or ``Connection``, of psycopg an
+        ``AsyncConnection`` or ``Connection``, asyncpg's ``Connection``, Django's ``connection``. What blocks is not
+        awaited, and needs no open outbox. A session of SQLAlchemy and Django tell of their commit, and the relay is
+        woken then; after that of a bare connection call :meth:`ring`, or the relay's next poll sees it.
 
         Raises:
             TypeError: anything else.
         """
-        if isinstance(session, psycopg.AsyncConnection):
-            return Transaction(session, lambda _tell: None)  # nobody tells when it commits
-        try:
-            from sqlalchemy import event  # noqa: PLC0415 only who has a session has SQLAlchemy
-            from sqlalchemy.ext.asyncio import AsyncSession  # noqa: PLC0415 as above
-        except ImportError:
-            pass
-        else:
-            if isinstance(session, AsyncSession):
-                raw = (await (await session.connection()).get_raw_connection()).driver_connection
-                if isinstance(raw, psycopg.AsyncConnection):
-                    told: list[Callable[[], None]] = []
-                    event.listen(session.sync_session, "after_commit", lambda _: _tell(told))
-                    event.listen(session.sync_session, "after_rollback", lambda _: told.clear())
-                    return Transaction(raw, told.append)
-        raise TypeError(
-            f"within() joins an AsyncSession on psycopg or a psycopg AsyncConnection, not {_name(session)}"
-            " / within() 要 psycopg 上的 AsyncSession，或 psycopg 的 AsyncConnection"
-        )
+        return join(session, self.home)
 
     def _open(self) -> _Opened:
         if self._opened is None:
@@ -390,8 +378,3 @@ class Outbox:
 
 def _name(value: object) -> str:
     return type(value).__name__
-
-
-def _tell(told: list[Callable[[], None]]) -> None:
-    while told:
-        told.pop(0)()

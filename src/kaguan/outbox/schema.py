@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
 from typing import LiteralString
@@ -73,17 +71,6 @@ def _step(number: int) -> LiteralString:
 async def install(connection: Connection, name: str) -> None:
     """Execute :func:`install_sql`; in a transaction of yours, or in one of its own."""
     await connection.execute(install_sql(name))
-
-
-@asynccontextmanager
-async def looking_into(connection: Connection, name: str) -> AsyncIterator[None]:
-    """里面的语句找得到 ``name`` 的表：调用者自己的连接，看的是他自己的模式。"""
-    cursor = await connection.execute("select current_setting('search_path')")
-    (before,) = await cursor.fetchone() or ("",)
-    set_path = "select set_config('search_path', %s, true)"
-    await connection.execute(set_path, [f'"{name}", {before}'])
-    yield
-    await connection.execute(set_path, [before])
 
 
 async def installation(connection: Connection, name: str, *, behind: bool = False) -> UUID:

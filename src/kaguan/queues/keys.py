@@ -63,6 +63,11 @@ def key(redis: Redis, shape: str, *parts: object) -> str:
     return namespace_of(redis) + shape.removeprefix(NAMESPACE).format(*parts)
 
 
+def doorbell(namespace: str) -> str:
+    """``namespace`` 名下的门铃的频道。"""
+    return namespace + DOORBELL.removeprefix(NAMESPACE)
+
+
 def queue_name(redis: Redis, priority: str) -> str:
     """SAQ 的队列名：产品自己的就是优先级。"""
     namespace = namespace_of(redis)

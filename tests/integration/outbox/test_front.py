@@ -81,9 +81,9 @@ async def test_a_session_of_sqlalchemy_commits_its_task_and_wakes_the_relay(shop
     engine = create_async_engine(url, poolclass=NullPool)
     async with shop.running(), AsyncSession(engine) as session:
         await session.execute(text("select 1"))
-        await send.accept(await shop.within(session), Parcel(number=1))
+        await send.accept(shop.within(session), Parcel(number=1))
         await session.rollback()
-        accepted = await send.accept(await shop.within(session), Parcel(number=2))
+        accepted = await send.accept(shop.within(session), Parcel(number=2))
         await session.commit()
         assert await ended(shop, accepted.task_id) == [TaskStatus.SUCCEEDED]
     await engine.dispose()
@@ -96,7 +96,7 @@ async def test_a_connection_of_the_guests_own_is_joined_and_stays_his_to_commit(
     send = sending(shop, [])
     url = settings.database.url.get_secret_value()
     async with shop.opened(), await psycopg.AsyncConnection.connect(url) as own:
-        accepted = await send.accept(await shop.within(own), Parcel(number=1))
+        accepted = await send.accept(shop.within(own), Parcel(number=1))
         async with shop.pool.connection() as other:
             assert await find(other, accepted.task_id) is None
             await own.commit()
@@ -136,13 +136,13 @@ async def test_a_wrong_use_is_refused_at_the_first_call_in_words(shop: Outbox) -
             await shop.opened().__aenter__()
         async with shop.transaction() as tx:
             with pytest.raises(TypeError, match="carries Parcel"):
-                await send.accept(tx, Letter(text="x"))  # type: ignore[arg-type] # 用错的
+                await send.accept(tx, Letter(text="x"))  # type: ignore[call-overload] # 用错的
             with pytest.raises(TypeError, match="wants a transaction"):
-                await send.accept(tx.connection, Parcel(number=1))  # type: ignore[arg-type] # 用错的
+                await send.accept(tx.connection, Parcel(number=1))  # type: ignore[call-overload] # 用错的
             with pytest.raises(ValueError, match="time zone"):
                 await send.accept(tx, Parcel(number=1), at=datetime(2026, 1, 1))  # noqa: DTZ001 用错的
         with pytest.raises(TypeError, match="AsyncSession"):
-            await shop.within(object())  # type: ignore[arg-type] # 用错的
+            shop.within(object())  # type: ignore[call-overload] # 用错的
 
 
 def test_a_declaration_that_cannot_hold_is_refused(shop: Outbox) -> None:

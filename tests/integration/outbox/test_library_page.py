@@ -13,7 +13,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from kaguan.config import Settings
@@ -23,6 +25,7 @@ from tests.support.repository import ROOT
 
 PAGE = ROOT / "docs" / "library.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SQL = re.compile(r"^```sql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TABLES = "create table shop_order (id int primary key); create table receipt (order_id int)"
 
 
@@ -51,6 +54,11 @@ async def test_the_page_runs_as_printed(page: Any, settings: Settings) -> None:
     await page.main()
     url = settings.database.url.get_secret_value().replace("postgresql://", "postgresql+psycopg://", 1)
     engine = create_async_engine(url, poolclass=NullPool)
+    with psycopg.connect(settings.database.url.get_secret_value(), autocommit=True) as elsewhere:
+        for statements in SQL.findall(PAGE.read_text("utf-8")):
+            elsewhere.execute(statements)
+    with Session(create_engine(url, poolclass=NullPool)) as blocking:
+        page.buy_without_waiting(blocking, 4)
     async with page.shop.running(), AsyncSession(engine) as session:
         await page.buy_by_session(session, 2)
         async with page.shop.transaction() as tx:
@@ -58,14 +66,14 @@ async def test_the_page_runs_as_printed(page: Any, settings: Settings) -> None:
         async with page.shop.pool.connection() as connection:
             found = await (await connection.execute("select id from tb_task order by id")).fetchall()
             ended = await watch(connection, [row[0] for row in found], PATIENCE, lambda _: None)
-            receipts = await (await connection.execute("select order_id from receipt")).fetchall()
+            receipts = await (await connection.execute("select order_id from receipt order by 1")).fetchall()
     await engine.dispose()
     assert {(task.type, task.status, task.attempt) for task in ended} == {
         ("receipt:write", "succeeded", 1),
         ("parcel:send", "succeeded", 2),
         ("card:charge", "succeeded", 1),
     }
-    assert receipts == [(1,)]
+    assert receipts == [(1,), (3,)]
     assert page.charged == {2}
 
 

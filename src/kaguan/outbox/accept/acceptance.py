@@ -138,14 +138,19 @@ async def insert(
     备好与写入分开：跟踪上下文属于提交它的请求，而写入可以合并；备好大的一批时也不必占着连接。
     """
     encoded = encode(staged, max_attempts)
-    if len(encoded) > RETIRE_ABOVE and isinstance(connection, PooledConnection):
-        connection.retire()
+    retire_after(connection, encoded)
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(load(PACKAGE, "accept"), {"tasks": Jsonb(None, dumps=lambda _: encoded)})
         rows = await cursor.fetchall()
     if after_commit is None and connection.info.transaction_status is TransactionStatus.IDLE:
         after_commit = at_once  # 不在谁的事务里：语句自成一次提交
     return answer(staged, rows, after_commit, count)
+
+
+def retire_after(connection: Connection, encoded: bytes) -> None:
+    """这一批若是大的，池里的这条连接用完就换。"""
+    if len(encoded) > RETIRE_ABOVE and isinstance(connection, PooledConnection):
+        connection.retire()
 
 
 def encode(staged: Sequence[Staged], max_attempts: int) -> bytes:

@@ -9,6 +9,13 @@ from kaguan.database.sql import load
 PACKAGE = "kaguan.outbox.accept"
 
 
+def statement(schema: str, tasks: LiteralString) -> LiteralString:
+    """在哪个模式里受理：那里的函数只认那里的表。``tasks`` 是驱动的参数的记号。"""
+    text: LiteralString = load(PACKAGE, "accept").replace("%(tasks)s", tasks)
+    named: LiteralString = text.replace("outbox_accept(", f'"{schema}".outbox_accept(')
+    return named
+
+
 def definition() -> LiteralString:
     """建这个函数的语句，不止一句；借来的放行，它的参数在这里面是变量。"""
     text = load(PACKAGE, "outbox_accept")

@@ -6,20 +6,27 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
+from kaguan.config.sentinel import sentinel_address
 from kaguan.flow.background import in_background
 from kaguan.flow.backoff import RECONNECT, jitter
-from kaguan.queues.keys import DOORBELL, key
+from kaguan.queues.keys import DOORBELL, doorbell, key
 from kaguan.words.log import get_logger
 
 log = get_logger(__name__)
 
 INTERVAL = 0.003  # 秒；一个进程至多这么久按一次
+BLOCKED, QUIET = 0.2, 5.0  # 秒：同步的铃至多让提交的人等这么久；按不成的，歇这么久再按
+BLOCKING_CONNECTIONS = 4
 SILENCE = 15.0  # 秒；这么久没有铃就问一声，再这么久没有回音就换一条连接
 
 
@@ -53,6 +60,41 @@ class Doorbell:
         """在后台跑起来，离开时停下。"""
         async with in_background(self.run(), "doorbell"):
             yield self
+
+
+class BlockingBell:
+    """同步的驱动按的铃：提交之后当场按，至多等 ``BLOCKED`` 秒；按不成就歇一会儿，由 relay 的轮询补上。
+
+    经哨兵的地址没有铃：找主要问一圈，不值得让提交的人等。
+    """
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self._channel = doorbell(namespace)
+        self._quiet_until = 0.0
+        self._redis = None
+        if sentinel_address(url) is None:
+            self._redis = BlockingRedis.from_url(
+                url,
+                socket_timeout=BLOCKED,
+                socket_connect_timeout=BLOCKED,
+                max_connections=BLOCKING_CONNECTIONS,
+                retry=Retry(NoBackoff(), 0),
+            )
+
+    def ring(self) -> None:
+        """提交之后调用；哪个线程都行。"""
+        if self._redis is None or time.monotonic() < self._quiet_until:
+            return
+        try:
+            self._redis.publish(self._channel, b"")
+        except RedisError as error:
+            self._quiet_until = time.monotonic() + QUIET
+            log.debug("铃没按成，relay 轮询时会看见", error=type(error).__name__)
+
+    def close(self) -> None:
+        """断开；再按就再连。"""
+        if self._redis is not None:
+            self._redis.close()
 
 
 async def listen(redis: Redis, heard: Callable[[], None]) -> None:
