@@ -98,7 +98,7 @@ prove: $(STAMP) ## Evidence beyond the suite: `make prove` lists it, `make prove
 
 lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
 	echo 'uv>=0.13' | $(BIN)/uv pip compile $(UNLOCKED) - -o requirements-uv.txt
-	$(BIN)/uv pip compile $(UNLOCKED) pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile $(UNLOCKED) pyproject.toml --extra server -o requirements.txt
 	$(BIN)/uv pip compile $(UNLOCKED) -c requirements.txt pyproject.toml --extra local -o requirements-local.txt
 	$(BIN)/uv pip compile $(UNLOCKED) -c requirements-local.txt pyproject.toml --extra local --extra dev -o requirements-dev.txt
 	$(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt pyproject.toml --extra local --extra dev --extra bench -o requirements-bench.txt

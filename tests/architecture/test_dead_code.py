@@ -46,6 +46,7 @@ HOOKS = {
     "notify": "SAQ 的队列",
     "sweep": "SAQ 的队列",
     "retries": "SAQ 的 Job",
+    "pytest_addoption": "pytest 的插件",
     "pos": "正则的协议里按位置给的参数",
     "settings_customise_sources": "pydantic-settings 的来源",
     "should_sample": "OpenTelemetry 的 Sampler",
@@ -54,7 +55,11 @@ HOOKS = {
     "traceback": "上下文管理器的第三个参数",
 }
 # 给别的应用用的
-PUBLIC = {f"src/kaguan/outbox/{name}.py" for name in ("__init__", "front", "schema", "testing")}
+PUBLIC = {f"src/kaguan/outbox/{name}.py" for name in ("__init__", "front", "schema")}
+PUBLIC |= {
+    f"src/kaguan/outbox/testing/{name}.py"
+    for name in ("__init__", "draining", "faults", "fixtures", "outside", "plugin")
+}
 ENTRY = {"main"}
 SHOWN = re.compile(r"\{[{%](.*?)[%}]\}")  # 模板里的表达式与语句
 

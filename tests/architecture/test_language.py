@@ -29,6 +29,10 @@ ROLE = re.compile(r":(?:func|class|mod|data|attr|meth|exc):`((?:kaguan|api|relay
 LOGGERS = {"log", "logger", "_log"}
 ENGLISH = {  # 库的用户看的；导出的名字的文档字符串也是
     *(f"src/kaguan/outbox/{name}.py" for name in ("__init__", "accept/joining", "front", "schema", "task_type")),
+    *(
+        f"src/kaguan/outbox/testing/{name}.py"
+        for name in ("__init__", "draining", "faults", "fixtures", "outside", "plugin")
+    ),
     "src/kaguan/queues/foreign.py",
 }
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}

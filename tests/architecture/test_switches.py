@@ -18,7 +18,7 @@ ELSEWHERE = {
     "Formatter.rate capped": "模板来叫",
     "Outbox.handles resend": "给应用用",
     "Outbox.task resend": "给应用用",
-    "drain skip_waits": "给应用自己的测试用",
+    "Drain.__call__ skip_waits": "给应用自己的测试用",
 }
 
 

@@ -15,6 +15,7 @@ import subprocess
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
@@ -24,7 +25,7 @@ from psycopg import connect
 from kaguan.config import Process, Settings
 from kaguan.dev.postgres import ROLE, PostgresServer
 from tests.e2e.stack import started
-from tests.e2e.wheels import Installed, build, install, run
+from tests.e2e.wheels import Installed, build, install, needed, run
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import READABLE, temporary_place
 from tests.support.production import NEEDED, SECRETS
@@ -36,6 +37,67 @@ UNDECLARED = ("pytest", "hypothesis", "mypy", "opentelemetry.instrumentation.aio
 EMPTY = os.environ.get("KAGUAN_WHEEL_ENVIRONMENT") == "empty"
 PRODUCTION = {"KAGUAN_ENV": "prod"}
 EXAMPLE = "outbox_in_your_app.py"
+MOST_PACKAGES = 15  # 除了 psycopg 的
+PSYCOPG = {"psycopg", "psycopg-binary", "psycopg-pool"}
+# 一个处理器总是失败，一个做不成就作罢；做到都有了结局
+FAILING = """
+import asyncio, os
+from kaguan.outbox import Attempt, Discard, Done, Outbox, Payload
+
+class Nothing(Payload):
+    pass
+
+shop = Outbox("shop", database=os.environ["DATABASE_URL"], redis=os.environ["REDIS_URL"])
+over = asyncio.Event()
+
+@shop.task("thing:break", Nothing, max_attempts=1)
+async def breaks(attempt: Attempt) -> Done:
+    raise RuntimeError("broken")
+
+@shop.task("thing:drop", Nothing)
+async def drops(attempt: Attempt) -> Discard:
+    over.set()
+    return Discard("no")
+
+async def main() -> None:
+    await shop.install()
+    async with shop.running():
+        async with shop.transaction() as tx:
+            await breaks.accept(tx, Nothing(), key="one")
+            await drops.accept(tx, Nothing(), key="one")
+        await over.wait()
+
+asyncio.run(main())
+"""
+LOADED = """
+import json, sys
+from kaguan.outbox import *
+names = {name.split(".")[0] for name in sys.modules} - sys.stdlib_module_names
+print(json.dumps(sorted(name for name in names if not name.startswith(("_cython_", "_sysconfigdata_")))))
+"""
+# 库导入的，与为什么
+LOADS = {
+    "kaguan": "它自己",
+    "psycopg": "PostgreSQL",
+    "psycopg_binary": "psycopg 的 C 部分",
+    "psycopg_pool": "连接池",
+    "redis": "Redis",
+    "hiredis": "redis 的 C 部分",
+    "saq": "队列",
+    "croniter": "SAQ 要；定时计划",
+    "dateutil": "croniter 要",
+    "pydantic": "载荷与设置",
+    "pydantic_core": "pydantic 要",
+    "annotated_types": "pydantic 要",
+    "typing_inspection": "pydantic 要",
+    "typing_extensions": "pydantic 要；类型参数的默认值",
+    "orjson": "投递",
+    "uuid_utils": "任务号（UUIDv7）",
+    "opentelemetry": "只有 API：应用没有提供者就什么也不做",
+    "prometheus_client": "指标",
+}
+# 不是谁声明的：解释器与 Cython 自己的
+PLUMBING = {"__main__", "cython_runtime", "_distutils_hack", "sitecustomize"}
 MAIL = {"to": ["han.meimei@example.com"], "subject": "您好", "body": "第一封信"}
 
 
@@ -55,6 +117,13 @@ def wheel(outside: Path) -> Path:
 def installed(outside: Path, wheel: Path) -> Installed:
     (outside / "whole").mkdir()
     return install(outside / "whole", wheel, ROOT / "requirements-local.txt" if EMPTY else None)
+
+
+@pytest.fixture(scope="module")
+def thin(outside: Path, wheel: Path) -> Installed:
+    """只有库。"""
+    (outside / "thin").mkdir()
+    return install(outside / "thin", wheel, extras=frozenset())
 
 
 def tracked(*folders: str) -> list[Path]:
@@ -166,7 +235,7 @@ def test_an_application_keeps_its_own_names(installed: Installed, outside: Path)
 
 def test_without_the_local_extra_up_says_what_to_install_and_the_rest_works(outside: Path, wheel: Path) -> None:
     (outside / "bare").mkdir()
-    bare = install(outside / "bare", wheel, extras=frozenset())
+    bare = install(outside / "bare", wheel, extras=frozenset({"server"}))
     assert importable(bare, *LOCAL_EXTRA) == set()
     refused = bare.run("up")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1), refused.stderr
@@ -175,8 +244,44 @@ def test_without_the_local_extra_up_says_what_to_install_and_the_rest_works(outs
     assert bare.run("openapi").returncode == 0
 
 
-def test_the_example_runs_from_the_wheel_alone(
-    installed: Installed, outside: Path, admin: psycopg.Connection, postgres_server: PostgresServer, settings: Settings
+def test_the_library_comes_with_few_packages(wheel: Path) -> None:
+    packages = needed(wheel, frozenset()).keys() - PSYCOPG
+    assert len(packages) <= MOST_PACKAGES, sorted(packages)
+
+
+def test_a_command_on_the_library_alone_says_what_to_install(thin: Installed) -> None:
+    for command in ("doctor", "up", "api", "--help"):
+        refused = thin.run(command)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1), refused.stderr
+        assert "命令行与各进程要 pip install 'kaguan[server]'" in refused.stderr
+        assert "the commands and processes need pip install 'kaguan[server]'" in refused.stderr
+    asked = thin.run("--version")
+    assert (asked.returncode, asked.stdout) == (0, f"kaguan {version('kaguan')}\n"), asked.stderr
+
+
+def test_what_the_library_loads_is_listed(thin: Installed) -> None:
+    """多出一个，就多一份装与起的代价：先在这里说明为什么。"""
+    loaded = run(str(thin.python), "-c", LOADED, folder=thin.folder)
+    assert loaded.returncode == 0, loaded.stderr
+    assert set(json.loads(loaded.stdout)) - PLUMBING == set(LOADS)
+
+
+def test_a_handler_of_the_library_alone_fails_without_a_word(
+    thin: Installed, admin: psycopg.Connection, postgres_server: PostgresServer, settings: Settings
+) -> None:
+    """没有配置日志的应用：处理器失败、SAQ 的行、启动与停下，标准输出与标准错误上都没有字。"""
+    name = "wheel_silent"
+    admin.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
+    given = {"DATABASE_URL": postgres_server.url_of(name), "REDIS_URL": settings.redis.url.get_secret_value()}
+    try:
+        done = run(str(thin.python), "-c", FAILING, folder=thin.folder, environ=given)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    finally:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_the_example_runs_from_the_library_alone(
+    thin: Installed, outside: Path, admin: psycopg.Connection, postgres_server: PostgresServer, settings: Settings
 ) -> None:
     """README 头一段代码的全文，在别人的目录里、没有检出。"""
     application = outside / "shop"
@@ -186,10 +291,10 @@ def test_the_example_runs_from_the_wheel_alone(
     admin.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
     given = {"DATABASE_URL": postgres_server.url_of(name), "REDIS_URL": settings.redis.url.get_secret_value()}
     try:
-        done = run(str(installed.python), EXAMPLE, folder=application, environ=given)
+        done = run(str(thin.python), EXAMPLE, folder=application, environ=given)
         assert done.returncode == 0, done.stderr
         with connect(given["DATABASE_URL"]) as connection:
-            assert connection.execute("select order_id from receipt").fetchall() == [(1,)]
+            assert connection.execute("select order_id from shop.receipt").fetchall() == [(1,)]
     finally:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -86,7 +86,9 @@ def needed(wheel: Path, extras: frozenset[str]) -> dict[str, Distribution]:
     while waiting:
         one = waiting.pop()
         name, wanted = canonicalize_name(one.name), frozenset(one.extras)
-        if (name, wanted) not in seen:
+        if name == "kaguan":  # 一个附加组带着另一个
+            waiting += asked(declared(wheel), wanted)
+        elif (name, wanted) not in seen:
             seen.add((name, wanted))
             found[name] = distribution(name)
             waiting += asked(found[name].requires or [], wanted)

@@ -16,6 +16,7 @@ from kaguan.database.pool import Pool
 from kaguan.idempotency import store as idempotency
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.relay import Relay, Timing
+from kaguan.outbox.testing.stepped import SteppedPool
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.fence import Token
@@ -26,7 +27,6 @@ from kaguan.outbox.worker import Worker
 from kaguan.product.task_types import task_types
 from kaguan.sims.tasks import SIM_STATUS_SYNC
 from tests.simulation.broker import SteppedRedis
-from tests.simulation.database import SteppedPool
 from tests.simulation.outside import Index, Ledger, Outside, PostOffice
 from tests.simulation.process import Process
 from workers.email.handler import EmailHandler

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any, LiteralString
 from uuid import UUID
 
+from kaguan.database.sql import load
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept import acceptance as service
 from kaguan.outbox.accept.acceptance import Submission
@@ -31,15 +32,6 @@ PAYLOADS: dict[TaskType[Any], Any] = {
     SIM_STATUS_SYNC: SimStatusPayload(iccids=("8986001234567890123",)),
     DATA_SYNC: DataSyncPayload(sync_type=SyncType.USAGE, start_date=date(2026, 1, 1), end_date=date(2026, 1, 1)),
 }
-# 停着的进程锁住的行，这次不动：等它的锁就再也等不到
-EXPIRE = """
-update tb_work set lease_until = clock_timestamp() - interval '1 hour'
-where task_id in (
-    select task_id from tb_work
-    where lease_until > '-infinity' and (%(worker)s::text is null or worker = %(worker)s)
-    for no key update skip locked
-)
-"""
 LONG_AGO: tuple[LiteralString, ...] = (
     """
     update tb_work set queued_at = clock_timestamp() - interval '1 hour'
@@ -170,7 +162,7 @@ def lose_jobs(world: World) -> None:
 
 def expire_leases(world: World, worker: str | None = None) -> None:
     """虚拟时钟：租约到期。``worker`` 活着就是 SIGSTOP 过久的僵尸。"""
-    world.admin.execute(EXPIRE, {"worker": worker})
+    world.admin.execute(load("kaguan.outbox.testing", "expire_leases"), {"worker": worker})
     locks: Any = world.valkey.keys("kaguan:task:*:lock")  # 任务锁的时限就是租约
     for key in locks:
         world.valkey.delete(key)

@@ -6,14 +6,14 @@ import asyncio
 from bisect import insort
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
+from psycopg import AsyncCursor
+
+from kaguan.outbox.testing.stepped import SteppedConnection
 from tests.simulation.clock import place_of
 from tests.simulation.turnstile import Turnstile
 from tests.simulation.witness import Witness
-
-if TYPE_CHECKING:
-    from tests.simulation.database import SteppedConnection
 
 T = TypeVar("T")
 
@@ -99,6 +99,9 @@ class Process:
             return await self.turnstile.fly(action)
         finally:
             self.flying -= 1
+
+    async def saw(self, cursor: AsyncCursor[Any], name: str, parameters: Any) -> None:
+        await self.witness.look(cursor, name, parameters)
 
     def go(self, index: int = 0) -> None:
         """放行一处。"""

@@ -17,12 +17,13 @@ from redis.exceptions import RedisError
 from kaguan.config import Settings
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox.deliver.deliveries import build_queues
+from kaguan.outbox.testing.stepped import SteppedConnection, SteppedPool
 from kaguan.queues.client import build_client
 from tests.chaos.recording import READ, Recorded, installing, recorded
 from tests.simulation.aftermath import nameless
 from tests.simulation.cast import RelayParts, WorkerParts, relay_loops, worker_parts
 from tests.simulation.clock import VirtualLoop
-from tests.simulation.database import SteppedConnection, SteppedPool, terminate
+from tests.simulation.database import pool_of, terminate
 from tests.simulation.outside import Outside
 from tests.simulation.process import Process
 from tests.simulation.standby import TABLES, Standby
@@ -124,7 +125,7 @@ class World:
         """起一个进程；重启的也是新的一个，名字各不相同。"""
         self._born += 1
         process = Process(f"{role}-{self._born}", role, self.points, self.witness, self.turnstile)
-        pool = SteppedPool(process, self._spare, self.database_url)
+        pool = pool_of(process, self._spare, self.database_url)
         self.processes[process.name] = process
         settings, sockets = self._configured(), self._redis.connection_pool
         match role:

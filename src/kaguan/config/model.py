@@ -40,9 +40,9 @@ class Environment(StrEnum):
 
 
 class Group(BaseModel):
-    """配置分组：不可变，未知键是错误。"""
+    """配置分组：不可变，未知键是错误。用到才备好校验：用库的应用用不着的那些，不必付。"""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, defer_build=True)
 
 
 class Api(Group):

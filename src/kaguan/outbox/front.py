@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from inspect import iscoroutinefunction
@@ -163,7 +163,7 @@ class Outbox:
     ) -> None:
         if NAME.fullmatch(name) is None or name in TAKEN or name.startswith("pg_"):
             raise ValueError(f"a name is up to 32 of a-z0-9_, none of {TAKEN}, pg_…: {name!r} / 名字至多 32 个 a-z0-9_")
-        self.name = name
+        self.name, self.database = name, database
         self.tasks = tasks or Tasks()
         self._relay, self._worker = relay or RelaySettings(), worker or WorkerSettings()
         self._database = Database.model_validate({"url": database, "schema_name": name})
@@ -250,8 +250,10 @@ class Outbox:
         self._handlers[kind] = handler if verify is None else Verified(handler, verify, resend=resend)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Outbox]:
+    async def opened(self, *, pool: Pool | None = None) -> AsyncIterator[Outbox]:
         """Open the connections, for a process that accepts and neither relays nor works.
+
+        A ``pool`` of yours (psycopg, autocommit) is taken as it is, unchecked: see :mod:`kaguan.outbox.testing`.
 
         Raises:
             NotInstalledError: the tables are missing, older or newer than this version; it says what to run.
@@ -261,13 +263,14 @@ class Outbox:
         self._still_closed("open it")
         slots = self._worker.concurrency
         async with (
-            open_pool(self._database, self.name) as pool,
+            open_pool(self._database, self.name) if pool is None else nullcontext(pool) as opened,
             open_redis(self._redis, slots + SPARE_CONNECTIONS, namespace_for(self.name)) as redis,
             Doorbell(redis).ringing() as bell,
         ):
-            async with pool.connection() as connection:
-                await take_keys(redis, str(await installation(connection, self.name)))
-            self._opened = _Opened(pool, redis, bell)
+            if pool is None:
+                async with opened.connection() as connection:
+                    await take_keys(redis, str(await installation(connection, self.name)))
+            self._opened = _Opened(opened, redis, bell)
             try:
                 yield self
             finally:

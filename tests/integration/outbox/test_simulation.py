@@ -21,13 +21,13 @@ import redis
 
 from kaguan.config import Settings, load_settings
 from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.testing.stepped import names
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.chaos.history_rules import can_judge, misfits
 from tests.model.history import Rules
 from tests.simulation import drive
 from tests.simulation.byways import ASKING, asked_in_vain
 from tests.simulation.clock import VirtualLoop
-from tests.simulation.database import NAMES
 from tests.simulation.deaths import STORIES, Walk, die_at, points_by_story, walk
 from tests.simulation.forgetting import asked_about_the_tail, lost_holders, nothing_left, old_directory
 from tests.simulation.machine import explore
@@ -47,6 +47,7 @@ ACCESS = "令牌与会话，不在投递的路上；一条语句一次提交"
 EXCUSED = {
     "schedule.switch": "人启停计划：一条语句一次提交",
     "deliver.take_due": "只供测试内联执行",
+    "testing.expire_leases": "只供测试让时间过去",
     "work.call_in": "只把等着名额的提前，一条语句一次提交，见 outbox/work/test_isolation",
     "work.recall": "只把等着的提前，一条语句一次提交，见 test_email_recovery",
     "idempotency.remember": "幂等键与受理同一事务，见 test_api_idempotency",
@@ -217,7 +218,7 @@ def test_time_in_the_database_moves_only_when_it_is_asked_for(world: World) -> N
 def test_every_statement_that_writes_has_its_points_or_a_reason() -> None:
     """没有经历走到的写，在这里露面：添一段经历，或写明缘由。"""
     reached = {line.split()[1] for line in GOLDEN.read_text("utf-8").splitlines()}
-    writing = {name for text, name in NAMES.items() if WRITES.search(re.sub("--.*", "", text))}
+    writing = {name for text, name in names().items() if WRITES.search(re.sub("--.*", "", text))}
     assert writing - reached == set(EXCUSED)
 
 

@@ -1,6 +1,7 @@
-"""给写业务代码的人的测试工具：断言受理了什么；不要 Redis、不起进程，就地把发件箱里的全做完。
+"""What was accepted; do all of it on the spot, without Redis or processes.
 
-与生产同一条路：同样的认领、同样的处理器外壳、同样的结算与重试；只是不经 relay 与队列。用法见使用指南「写测试」。
+The way of production: the same claim, the same shell around the handler, the same settlement and retries; only relay
+and queue are left out.
 """
 
 from __future__ import annotations
@@ -29,7 +30,17 @@ ROUNDS = 1_000  # 处理器若总在生出新任务，到此为止
 
 @dataclass(frozen=True, slots=True)
 class AcceptedTask:
-    """受理过的一个任务。"""
+    """A task that was accepted.
+
+    Attributes:
+        id: of the task.
+        queue: ``critical``, ``default`` or ``low``.
+        request_id: by which a repeated submission is known.
+        principal: on whose behalf.
+        status: ``pending`` until it is taken.
+        payload: as JSON.
+        key: its ordering key.
+    """
 
     id: UUID
     queue: str
@@ -37,10 +48,11 @@ class AcceptedTask:
     principal: str
     status: str
     payload: dict[str, Any]
+    key: str | None
 
 
 async def accepted(connection: Connection, task_type: TaskType[Any]) -> list[AcceptedTask]:
-    """受理过的这种任务，按受理的次序；看得见本事务里还没提交的。"""
+    """List the tasks of a type in the order of acceptance, those not yet committed in this transaction too."""
     async with connection.cursor(row_factory=class_row(AcceptedTask)) as cursor:
         await cursor.execute(load("kaguan.outbox.accept", "accepted"), {"type": task_type.name})
         return await cursor.fetchall()
@@ -49,10 +61,22 @@ async def accepted(connection: Connection, task_type: TaskType[Any]) -> list[Acc
 async def assert_accepted(
     connection: Connection, task_type: TaskType[Any], *, count: int = 1, queue: str | None = None, **payload: object
 ) -> list[AcceptedTask]:
-    """断言恰好受理了 ``count`` 个这种任务，载荷里有给出的这些字段（其余不论）；返回它们。
+    """Assert that ``count`` tasks of a type were accepted whose payloads have these fields.
+
+    The fixture ``accepted`` looks at one block of code alone.
+
+    Args:
+        connection: of psycopg; what its own transaction accepted is seen.
+        task_type: ``Task.type`` of what :class:`kaguan.outbox.Outbox` declares.
+        count: how many; 0 for none.
+        queue: ``critical``, ``default`` or ``low``; not compared unless given.
+        payload: fields that each payload has; others are not compared.
+
+    Returns:
+        The tasks that match.
 
     Raises:
-        AssertionError: 个数不对；消息里列出受理了什么。
+        AssertionError: another number; it lists what was accepted.
     """
     found = await accepted(connection, task_type)
     matching = [
@@ -69,7 +93,7 @@ async def assert_accepted(
 
 @dataclass(slots=True)
 class Recorder:
-    """记下每次尝试的处理器：依次给出 ``outcomes``，用完了一律成功；谁也不叫。"""
+    """A handler that calls nobody and records each attempt; it gives ``outcomes`` in their order, then ``Done``."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     attempts: list[Attempt[Any]] = field(default_factory=list)
@@ -88,18 +112,21 @@ async def drain(
     *,
     skip_waits: bool = False,
 ) -> Counter[str]:
-    """就地做完发件箱里的一切（途中新生的也算）；返回做完之后各状态几个任务。
+    """Do everything in the outbox on the spot, what comes of it on the way too.
 
     Args:
-        pool: 数据库。
-        handlers: 用到的任务类型各一个；遇到没给的就报错，而不是悄悄跳过。
-        tasks: 重试策略。
-        worker: 时限。
-        skip_waits: 不等退避与定时，当它们都已到期。
+        pool: of psycopg connections in autocommit.
+        handlers: one for each type that is met, such as ``Outbox.handlers``.
+        tasks: retries.
+        worker: time limits.
+        skip_waits: neither back-off nor a moment to come is waited for: all counts as due.
+
+    Returns:
+        How many tasks ended in which status: ``{"succeeded": 2, "failed": 1}``.
 
     Raises:
-        LookupError: 遇到没有处理器的任务类型。
-        RuntimeError: 做了一千轮还没完。
+        LookupError: a type was met that has no handler here.
+        RuntimeError: it does not come to an end within a thousand rounds.
     """
     execution = Worker(pool, None, handlers, worker, tasks, name=WORKER).execution
     known = {one.name for one in handlers}

@@ -1,0 +1,363 @@
+"""逐点打断客人的处理器：站得住的放行，站不住的说得出是哪一点、之前做过什么、之后怎样。"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import psycopg
+import pytest
+
+from kaguan.config import Settings
+from kaguan.outbox import (
+    Attempt,
+    Connection,
+    Done,
+    Effect,
+    Happened,
+    NotHappened,
+    Outbox,
+    Payload,
+    Retry,
+    Task,
+    Unknown,
+    VerifiedOutcome,
+)
+from kaguan.outbox.testing import EveryCrashPoint, Fault, NotProvenError, Outside
+from tests.support.untraced import untraced
+
+pytestmark = [
+    pytest.mark.unjudged("一遍遍放回去的历史"),
+    pytest.mark.direct("死者的会话按后端的进程号断开"),
+]
+TABLES = """
+create table payment (id bigint generated always as identity primary key, order_id int);
+create table payment_line (payment_id bigint references payment, amount int);
+create table rate (amount int);
+insert into rate values (3)
+"""
+BOOK: Any = """
+with booked as (insert into payment (order_id) values (%s) returning id)
+insert into payment_line (payment_id, amount) select id, amount from booked, rate
+"""
+
+
+class Order(Payload):
+    order_id: int
+
+
+ORDER = Order(order_id=7)
+Made: TypeAlias = Callable[[Outbox, Outside], Task[Order]]
+
+
+@pytest.fixture(autouse=True)
+def _quick() -> Iterator[None]:
+    with untraced():
+        yield
+
+
+@pytest.fixture
+def outbox_under_test(settings: Settings) -> Outbox:
+    url = settings.database.url.get_secret_value()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(TABLES)
+    return Outbox("shop", database=url, redis=settings.redis.url.get_secret_value())
+
+
+@pytest.fixture
+def bank() -> Outside:
+    return Outside()
+
+
+@pytest.fixture
+def task(request: pytest.FixtureRequest, outbox_under_test: Outbox, bank: Outside) -> Task[Order]:
+    """声明在发件箱打开之前。"""
+    made: Made = request.param
+    return made(outbox_under_test, bank)
+
+
+async def book(connection: Connection) -> None:
+    await connection.execute(BOOK, (7,))
+
+
+async def on_another_connection(outbox: Outbox) -> None:
+    async with await psycopg.AsyncConnection.connect(outbox.database, autocommit=True) as other:
+        await other.execute(BOOK, (7,))
+
+
+# ---- 站得住的
+
+
+def in_the_settlement(outbox: Outbox, _: Outside) -> Task[Order]:
+    """十次等待，等的钟不真的等；受理后续的也在结算里。"""
+
+    @outbox.task("payment:tell", Order)
+    async def tell(attempt: Attempt[Order]) -> Done:
+        attempt.checkpoint()
+        return Done()
+
+    @outbox.task("payment:book", Order)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        for _ in range(8):
+            await asyncio.sleep(attempt.attempt)
+        async with attempt.pool.connection() as connection:
+            await connection.execute("select amount from rate")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(attempt.attempt))
+
+        async def effect(connection: Connection) -> None:
+            await book(connection)
+            await tell.accept(outbox.within(connection), ORDER)
+
+        return Done({}, effect)
+
+    return handler
+
+
+def once_and_held(outbox: Outbox, bank: Outside) -> Task[Order]:
+    @outbox.task("payment:book", Order, effect=Effect.ONCE, unknown=Unknown.HOLD)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        async with attempt.once():
+            bank.call()
+            await asyncio.sleep(attempt.attempt)
+        return Done({}, book)
+
+    return handler
+
+
+def once_and_verified(outbox: Outbox, bank: Outside) -> Task[Order]:
+    async def ask(attempt: Attempt[Order]) -> VerifiedOutcome | None:
+        await asyncio.sleep(attempt.attempt)
+        return Happened(Done({}, book)) if attempt.task_id in bank else NotHappened()
+
+    @outbox.task("payment:book", Order, effect=Effect.ONCE, unknown=Unknown.VERIFY, verify=ask)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        async with attempt.once():
+            await asyncio.sleep(attempt.attempt)
+            bank.call(attempt.task_id)
+            await asyncio.sleep(attempt.attempt)
+        return Done({}, book)
+
+    return handler
+
+
+def resent_under_the_same_identity(outbox: Outbox, bank: Outside) -> Task[Order]:
+    @outbox.task("payment:book", Order, effect=Effect.ONCE, unknown=Unknown.RESEND)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        async with attempt.once():
+            bank.call(attempt.task_id)
+        return Done({}, book)
+
+    return handler
+
+
+def repeated_under_the_same_identity(outbox: Outbox, bank: Outside) -> Task[Order]:
+    """锁是进程里的：几个被模拟的进程共用它，也不互相等死。"""
+    lock = asyncio.Lock()
+
+    @outbox.task("payment:book", Order)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        async with lock:
+            bank.call(attempt.task_id)
+            await asyncio.sleep(attempt.attempt)
+        return Done({}, book)
+
+    return handler
+
+
+SOUND = (
+    in_the_settlement,
+    once_and_held,
+    once_and_verified,
+    resent_under_the_same_identity,
+    repeated_under_the_same_identity,
+)
+
+
+@pytest.mark.parametrize("task", SOUND, indirect=True)
+async def test_a_sound_handler_is_proven(task: Task[Order], bank: Outside, every_crash_point: EveryCrashPoint) -> None:
+    proof = await every_crash_point(task, ORDER, calls=bank)
+    assert proof.runs == 1 + len(proof.points) * len(Fault)
+
+
+# ---- 站不住的
+
+
+def through_another_connection(outbox: Outbox, _: Outside) -> Task[Order]:
+    @outbox.task("payment:book", Order)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        attempt.checkpoint()
+        await on_another_connection(outbox)
+        return Done()
+
+    return handler
+
+
+def in_a_transaction_of_its_own(outbox: Outbox, _: Outside) -> Task[Order]:
+    @outbox.task("payment:book", Order)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        async with attempt.transaction() as connection:
+            await book(connection)
+        return Done()
+
+    return handler
+
+
+def called_before_once(outbox: Outbox, bank: Outside) -> Task[Order]:
+    @outbox.task("payment:book", Order, effect=Effect.ONCE, unknown=Unknown.HOLD)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        bank.call(attempt.task_id)
+        async with attempt.once():
+            pass
+        return Done({}, book)
+
+    return handler
+
+
+def forgets_once(outbox: Outbox, bank: Outside) -> Task[Order]:
+    @outbox.task("payment:book", Order, effect=Effect.ONCE, unknown=Unknown.HOLD)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        bank.call(attempt.task_id)
+        return Done({}, book)
+
+    return handler
+
+
+def after_it_said_done(outbox: Outbox, _: Outside) -> Task[Order]:
+    left: set[asyncio.Task[None]] = set()
+
+    @outbox.task("payment:book", Order)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        attempt.checkpoint()
+        left.add(asyncio.create_task(on_another_connection(outbox)))
+        return Done()
+
+    return handler
+
+
+def swallows_cancellation(outbox: Outbox, _: Outside) -> Task[Order]:
+    @outbox.task("payment:book", Order)
+    async def handler(attempt: Attempt[Order]) -> Done | Retry:
+        attempt.checkpoint()
+        try:
+            await asyncio.sleep(attempt.attempt)
+        except BaseException:  # noqa: BLE001 正是要它吞掉
+            return Retry("later")
+        return Done({}, book)
+
+    return handler
+
+
+def asks_its_own_table(outbox: Outbox, bank: Outside) -> Task[Order]:
+    async def ask(attempt: Attempt[Order]) -> VerifiedOutcome | None:
+        async with attempt.pool.connection() as connection:
+            found = await (await connection.execute("select from payment where order_id = 7")).fetchone()
+        return Happened(Done()) if found else NotHappened()
+
+    @outbox.task("payment:book", Order, effect=Effect.ONCE, unknown=Unknown.VERIFY, verify=ask)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        async with attempt.once():
+            bank.call(attempt.task_id)
+        return Done({}, book)
+
+    return handler
+
+
+def under_a_new_identity(outbox: Outbox, bank: Outside) -> Task[Order]:
+    @outbox.task("payment:book", Order)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        bank.call((attempt.task_id, attempt.delivery))
+        return Done({}, book)
+
+    return handler
+
+
+def without_an_identity(outbox: Outbox, bank: Outside) -> Task[Order]:
+    @outbox.task("payment:book", Order)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        attempt.checkpoint()
+        bank.call()
+        return Done({}, book)
+
+    return handler
+
+
+def marks_before_it_calls(outbox: Outbox, bank: Outside) -> Task[Order]:
+    @outbox.task("payment:book", Order)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        async with attempt.transaction() as connection:
+            marked = await connection.execute(
+                "insert into payment (order_id) select 7 where not exists (table payment)"
+            )
+        if marked.rowcount:
+            bank.call(attempt.task_id)
+        return Done()
+
+    return handler
+
+
+TWICE = "the effect is not once: PostgreSQL holds {'public.payment': 2, 'public.payment_line': 2}, "
+NEVER = "the effect is not once: PostgreSQL holds {'public.payment': 0, 'public.payment_line': 0}, "
+ONCE = "an undisturbed run leaves {'public.payment': 1, 'public.payment_line': 1}"
+CALLED_TWICE = "the outside was called 2 times, not 1"
+BROKEN = (
+    (through_another_connection, TWICE + ONCE, "`await other.execute(BOOK, (7,))` (await)"),
+    (
+        in_a_transaction_of_its_own,
+        TWICE + ONCE,
+        "`async with attempt.transaction() as connection:`: commit (after)",
+    ),
+    (
+        called_before_once,
+        f"{CALLED_TWICE}, silently: the type is ONCE and HOLD",
+        "`async with attempt.once():`: work.fence (before)",
+    ),
+    (after_it_said_done, NEVER + ONCE, "kaguan: work.settle_done (after)"),
+    (
+        swallows_cancellation,
+        "the handler swallowed the cancellation (CancelledError) and went on: it cannot be stopped",
+        "`await asyncio.sleep(attempt.attempt)` (await)",
+    ),
+    (
+        asks_its_own_table,
+        f"{CALLED_TWICE}: verify said NotHappened of a call that had happened",
+        "kaguan: work.fence (before)",
+    ),
+    (under_a_new_identity, f"{CALLED_TWICE}, under several identities", "kaguan: work.fence (before)"),
+    (
+        without_an_identity,
+        f"{CALLED_TWICE}, and nobody outside can tell a repetition: give each call its identity (Outside.call)",
+        "kaguan: work.fence (before)",
+    ),
+    (
+        marks_before_it_calls,
+        "the outside was called 0 times, not 1, and the task says it is done",
+        "`async with attempt.transaction() as connection:`: commit (after)",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("task", "wrong", "at"), [pytest.param(*row, id=row[0].__name__) for row in BROKEN], indirect=["task"]
+)
+async def test_a_broken_handler_is_condemned_at_the_point_where_it_breaks(
+    task: Task[Order], wrong: str, at: str, bank: Outside, every_crash_point: EveryCrashPoint
+) -> None:
+    with pytest.raises(NotProvenError) as condemned:
+        await every_crash_point(task, ORDER, calls=bank)
+    said = str(condemned.value)
+    fault = Fault.STOPPED if "CancelledError" in wrong else Fault.KILLED
+    assert said.startswith(f"payment:book is not proven: {wrong}")
+    assert re.search(rf"^  at     .*{re.escape(at)}$", said, re.MULTILINE), said
+    assert f"\n  fault  {fault}\n  before kaguan: work.claim (before)\n         kaguan: work.claim (after)" in said
+    assert (fault is Fault.KILLED) == ("\n  then   its lease runs out, the task is delivered again" in said)
+
+
+@pytest.mark.parametrize("task", [forgets_once], indirect=True)
+async def test_a_handler_that_forgets_once_does_not_even_succeed_undisturbed(
+    task: Task[Order], bank: Outside, every_crash_point: EveryCrashPoint
+) -> None:
+    with pytest.raises(ValueError, match="ends uncertain though nobody disturbs it"):
+        await every_crash_point(task, ORDER, calls=bank)
