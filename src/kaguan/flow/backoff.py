@@ -6,9 +6,6 @@ import itertools
 import random
 from collections.abc import Awaitable, Callable
 
-from redis.asyncio.retry import Retry
-from redis.backoff import EqualJitterBackoff
-
 # 秒；对方不在、或叫晚些来的，第 n 次失败之后至少等这么久：头一次照顾一闪而过的，其余合起来近一小时，
 # 熬得过灰名单（常见 5 分钟）与一般的停机维护。各项都不超过退避上限
 OUTAGE_FLOORS = (10.0, 60.0, 300.0, 900.0, 1_800.0)
@@ -56,12 +53,14 @@ async def while_starting(
 
     第 n 次之后等 ``first·2^(n-1)`` 到它的两倍（秒）：一起启动的不一齐来。
     """
+    from redis import asyncio, backoff  # noqa: PLC0415 与 Redis 无关的命令也用这个模块，不为它付导入的时间
+
     counter = itertools.count(1)
 
     async def again(_failure: Exception) -> None:
         """redis-py 的重试要有一个。"""
 
-    waits = EqualJitterBackoff(cap=STARTING_MAX, base=first)
+    waits = backoff.EqualJitterBackoff(cap=STARTING_MAX, base=first)
     # 它的标注只认 Redis 的错误，做的对哪一种都一样
-    retry = Retry(waits, attempts - 1, (on,))  # type: ignore[arg-type]
+    retry = asyncio.retry.Retry(waits, attempts - 1, (on,))  # type: ignore[arg-type]
     await retry.call_with_retry(lambda: reach(next(counter)), again)

@@ -70,7 +70,7 @@ class Relay:
         tasks: 次数与保留期。
         worker: 任务时限（SAQ 的时限随它）与租约（PostgreSQL 重启之后给持有者续租的时间）。
         metrics: 指标；不给就自成一份。
-        schedules: 定时计划，已查过（:func:`kaguan.outbox.schedule.service.check`）。
+        schedules: 定时计划，已查过（:func:`kaguan.outbox.schedule.checking.check`）。
         expiries: 协议之外也归保留期管的。
         timing: 不必配置的节拍。
         others: 应用自己的循环；补进发件箱的，转交立刻知道。

@@ -10,7 +10,7 @@ from kaguan.config import ConfigurationError, Settings
 from kaguan.config.model import Carriers, Smtp
 from kaguan.mail.task import EMAIL_SEND, email_send
 from kaguan.notices.task import TASK_NOTIFY
-from kaguan.outbox.schedule.service import check
+from kaguan.outbox.schedule.checking import check
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, asking
 

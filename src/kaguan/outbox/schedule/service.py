@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from psycopg.rows import class_row
-from pydantic import ValidationError
 
-from kaguan.config.process import ConfigurationError
 from kaguan.config.schedules import Misfire, Schedule
 from kaguan.database.pool import AfterCommit, Connection, Pool, transaction
 from kaguan.database.sql import load
 from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.metrics import Metrics
-from kaguan.outbox.schedule.due import between, latest_until, next_after, render
-from kaguan.outbox.task_type import Payload, TaskTypes
+from kaguan.outbox.schedule.checking import payload_of
+from kaguan.outbox.schedule.due import between, latest_until, next_after
+from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.vocabulary import Priority
 from kaguan.words.errors import Code, DomainError, refused
 from kaguan.words.log import get_logger
@@ -29,35 +28,7 @@ log = get_logger(__name__)
 
 PACKAGE = "kaguan.outbox.schedule"
 PRINCIPAL = "schedule"  # 触发的任务以此名义提交
-SAMPLE_DAY = date(2026, 1, 31)
 GRACE = timedelta(minutes=1)  # 晚这么多以内算准时，不算错过
-
-
-def check(schedules: Sequence[Schedule], types: TaskTypes) -> None:
-    """每个计划的类型有人认得，载荷合它的要求；不合的不等到半夜两点才说。
-
-    Raises:
-        ConfigurationError: 有不合的，逐个说明。
-    """
-    faults = [f"KAGUAN_SCHEDULES__{n}__{fault}" for n, one in enumerate(schedules) if (fault := _fault(one, types))]
-    if faults:
-        raise ConfigurationError(f"配置有误：{'；'.join(faults)}")
-
-
-def _fault(schedule: Schedule, types: TaskTypes) -> str | None:
-    if schedule.type not in types:
-        return f"TYPE：允许 {'、'.join(types)}，给的是 {schedule.type!r}"
-    try:
-        _payload(schedule, types, SAMPLE_DAY)
-    except ValidationError as error:
-        places = "、".join(".".join(map(str, item["loc"])) for item in error.errors())
-        return f"PAYLOAD：{schedule.name} 的载荷不合 {schedule.type} 的要求：{places}"
-    return None
-
-
-def _payload(schedule: Schedule, types: TaskTypes, today: date) -> Payload:
-    model: type[Payload] = types[schedule.type].payload
-    return model.model_validate(render(schedule.payload, today))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +178,7 @@ async def _submit(
     submissions = [
         Submission(
             types[schedule.type],
-            _payload(schedule, types, moment.astimezone(schedule.zone).date()),
+            payload_of(schedule, types, moment.astimezone(schedule.zone).date()),
             Priority(schedule.queue),
             PRINCIPAL,
             f"schedule:{schedule.name}:{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",

@@ -1,0 +1,47 @@
+"""配置里的计划合不合各任务类型的要求。不导入受理：起动时与命令行只要看一眼。"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from pydantic import ValidationError
+
+from kaguan.config.process import ConfigurationError
+from kaguan.config.schedules import Schedule
+from kaguan.outbox.schedule.due import render
+from kaguan.outbox.task_type import Payload, TaskTypes
+
+SAMPLE_DAY = date(2026, 1, 31)
+
+
+def check(schedules: Sequence[Schedule], types: TaskTypes) -> None:
+    """每个计划的类型有人认得，载荷合它的要求；不合的不等到半夜两点才说。
+
+    Raises:
+        ConfigurationError: 有不合的，逐个说明。
+    """
+    faults = [f"KAGUAN_SCHEDULES__{n}__{fault}" for n, one in enumerate(schedules) if (fault := _fault(one, types))]
+    if faults:
+        raise ConfigurationError(f"配置有误：{'；'.join(faults)}")
+
+
+def _fault(schedule: Schedule, types: TaskTypes) -> str | None:
+    if schedule.type not in types:
+        return f"TYPE：允许 {'、'.join(types)}，给的是 {schedule.type!r}"
+    try:
+        payload_of(schedule, types, SAMPLE_DAY)
+    except ValidationError as error:
+        places = "、".join(".".join(map(str, item["loc"])) for item in error.errors())
+        return f"PAYLOAD：{schedule.name} 的载荷不合 {schedule.type} 的要求：{places}"
+    return None
+
+
+def payload_of(schedule: Schedule, types: TaskTypes, today: date) -> Payload:
+    """到期那天是 ``today`` 的载荷。
+
+    Raises:
+        ValidationError: 不合类型的要求。
+    """
+    model: type[Payload] = types[schedule.type].payload
+    return model.model_validate(render(schedule.payload, today))
