@@ -148,6 +148,7 @@ class Disturbing(TypedDict, total=False):
             ids or times. By default the number of rows of each of your tables.
         calls: how often the outside was asked so far: an :class:`Outside`, or a function that returns a number, or the
             identities of all calls.
+        before: called (and awaited) before each run: puts your stand-ins for the outside back to the beginning.
         fresh: makes the handler anew for each simulated process, where it keeps locks or connections of its own.
         key: the ordering key.
         faults: fewer than all.
@@ -156,6 +157,7 @@ class Disturbing(TypedDict, total=False):
 
     effects: Effects
     calls: Calls
+    before: Callable[[], object]
     fresh: Callable[[], Handler[Any]]
     key: str
     faults: Sequence[Fault]
@@ -219,6 +221,7 @@ class EveryCrashPoint:
             connect=self._bench.connect,
             effects=options.get("effects"),
             calls=Outside() if calls is None else calls,
+            before=options.get("before", calls.clear if isinstance(calls, Outside) else None),
             tasks=outbox.tasks,
             faults=options.get("faults", tuple(Fault)),
             most=options.get("most", MOST),

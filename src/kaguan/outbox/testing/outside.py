@@ -35,6 +35,10 @@ class Outside:
         """
         self._calls.append(identity)
 
+    def clear(self) -> None:
+        """Forget all calls; :class:`EveryCrashPoint` does before each run."""
+        self._calls.clear()
+
     def __call__(self) -> Sequence[Hashable]:
         """The identities of all calls, in their order."""
         return tuple(self._calls)

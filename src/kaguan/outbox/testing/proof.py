@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 
@@ -61,6 +62,7 @@ class Proving:
         connect: 各进程的连接怎么开。
         effects: 看什么；不给就看每张表有几行。
         calls: 外面被叫过几次。
+        before: 每一遍之前叫它：外面的替身回到开始。
     """
 
     ground: Ground
@@ -70,11 +72,13 @@ class Proving:
     connect: Callable[[], Awaitable[SteppedConnection]]
     effects: Effects | None
     calls: Calls
+    before: Callable[[], object] | None = None
     tasks: Tasks = field(default_factory=Tasks)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     faults: Sequence[Fault] = tuple(Fault)
     most: int = MOST
     runs: int = 0
+    types: TaskTypes = field(init=False)
     metrics: Metrics = field(init=False)
     guest: Guest = field(init=False)
 
@@ -86,7 +90,8 @@ class Proving:
             ValueError: 没有人打扰也做不成；点太多。
         """
         handlers = self.build()
-        self.metrics = Metrics(TaskTypes(handlers))
+        self.types = TaskTypes(handlers)
+        self.metrics = Metrics(self.types)
         self.guest = Guest(_innermost(handlers[self.type]))
         await self.ground.keep()
         try:
@@ -148,6 +153,9 @@ class _Run:
         """返回看到的，与受理之前库里的样子。"""
         proving, ground = self._proving, self._ground
         await ground.restore()
+        begun = None if proving.before is None else proving.before()
+        if isawaitable(begun):
+            await begun
         called = len(recorded(proving.calls))
         task_id = await proving.accept()
         before = await self._effects(task_id)
@@ -298,8 +306,7 @@ class _Run:
         """要投递的；没有处理器的类型，受理了就算。"""
         parameters = {"skip_waits": True, "limit": PAGE}
         cursor = await self._ground.admin.execute(load("kaguan.outbox.deliver", "take_due"), parameters)
-        known = {kind.name for kind in self._proving.build()}
-        return [(row[0], row[1], row[2]) for row in await cursor.fetchall() if row[2] in known]
+        return [(row[0], row[1], row[2]) for row in await cursor.fetchall() if row[2] in self._proving.types]
 
     async def _effects(self, task_id: UUID) -> object:
         watched, admin = self._proving.effects, self._ground.admin
