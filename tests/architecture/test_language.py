@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from operator import attrgetter
+from types import FunctionType
 
 from kaguan import outbox
 from tests.support.repository import ROOT, texts, tracked
@@ -35,6 +36,11 @@ ENGLISH = {  # 库的用户看的；导出的名字的文档字符串也是
     ),
     "src/kaguan/queues/foreign.py",
 }
+EXPORTED = {
+    (f"src/{one.__module__.replace('.', '/')}.py", one.__name__)
+    for one in (getattr(outbox, name) for name in outbox.__all__)
+    if isinstance(one, type | FunctionType)
+}
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
@@ -43,10 +49,10 @@ def is_foreign(text: str) -> bool:
     return not HAN.search(text) and bool(WORD.search(CODE.sub("", text)))
 
 
-def exported_from(tree: ast.Module) -> Iterator[ast.AST]:
+def exported_from(name: str, tree: ast.Module) -> Iterator[ast.AST]:
     """这里定义的、库导出的名字，与它们公开的方法。"""
     for node in tree.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name in outbox.__all__:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (name, node.name) in EXPORTED:
             yield node
             if isinstance(node, ast.ClassDef):
                 yield from (one for one in node.body if not getattr(one, "name", "_").startswith("_"))
@@ -58,7 +64,7 @@ def foreign_words(name: str, text: str) -> Iterator[str]:
         if token.type == tokenize.COMMENT and is_foreign(token.string.lstrip("#!")):
             yield f"{name}:{token.start[0]} {token.string}"
     tree = ast.parse(text)
-    exported = set(exported_from(tree)) if name.startswith("src/kaguan/outbox/") else set()
+    exported = set(exported_from(name, tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             told = ast.get_docstring(node)

@@ -116,7 +116,24 @@ class Redis(Group):
 
 
 class Relay(Group):
-    """发件箱 → 队列，以及重投。"""
+    """How the relay hands tasks over, and looks for what was lost.
+
+    Attributes:
+        batch_size: rows handed over in one go.
+        ids_per_delivery: tasks that travel together at most; only quick ones do; 1: never.
+        poll_interval: seconds between two looks when nobody rings.
+        doorbell_interval: seconds between two rings of one process, at least.
+        window: deliveries in Redis at most, until it proves too small.
+        high_water: the same, however quick the workers are; per queue.
+        backoff_max: seconds between two tries at most while Redis is away.
+        presence_interval: seconds between two looks for what Redis forgot.
+        presence_age: seconds a delivery must be old to be looked for.
+        backstop_age: seconds after which what was left behind between two statements is picked up.
+        lease_scan_interval: seconds between two looks for leases that ran out.
+        max_deliveries_without_result: leases lost in a row after which a task is thought to kill its worker.
+        metrics_host: of Prometheus' ``/metrics``, which ``kaguan relay`` alone serves.
+        metrics_port: the same; ``None``: not served.
+    """
 
     batch_size: int = Field(default=300, ge=1, le=5_000)
     ids_per_delivery: int = Field(default=100, ge=1, le=100)  # 一次投递至多带几个任务，手快的才多带；1 = 从不同乘
@@ -138,7 +155,19 @@ class Relay(Group):
 
 
 class Worker(Group):
-    """执行任务的进程。"""
+    """How a worker does tasks.
+
+    Attributes:
+        concurrency: slots: tasks that run at once.
+        weights: how critical, default and low share the slots while they compete.
+        reserve: slots kept free for each of the two more urgent queues; ``None``: 2, fewer of few slots.
+        limits: type → how many at once, where that is not what the type says.
+        lease: seconds without a sign of life after which a task goes to another worker.
+        shutdown_grace: seconds that what runs is given on stopping; the rest is handed back, uncounted.
+        task_timeout: seconds an attempt may take, where the type does not say.
+        metrics_host: of Prometheus' ``/metrics``, which ``kaguan worker`` alone serves.
+        metrics_port: the same; ``None``: not served.
+    """
 
     concurrency: int = Field(default=20, ge=3, le=1_000)
     weights: tuple[Weight, Weight, Weight] = (6, 3, 1)  # critical、default、low 都有活时怎么分
@@ -166,12 +195,22 @@ class Worker(Group):
 
     @property
     def kept_free(self) -> int:
-        """给每个更急的队列总留着几个槽位。"""
+        """How many slots each of the two more urgent queues always finds free."""
         return min(RESERVE, (self.concurrency - 1) // 2) if self.reserve is None else self.reserve
 
 
 class Tasks(Group):
-    """重试与失败策略。"""
+    """How often a task is tried, and how long it is kept.
+
+    Attributes:
+        max_retries: attempts after the first, where the type does not say.
+        backoff_base: seconds, see :class:`kaguan.outbox.Backoff`; where the type does not say.
+        backoff_cap: seconds, the same.
+        retention_days: days a task is kept after its end, with its events and the ``rows`` of its type.
+        calls_kept_for: seconds Redis remembers an outside call that cannot be repeated, beside PostgreSQL.
+        calls_kept: how many of them at most.
+        audit_retention_days: days the product keeps who did what.
+    """
 
     max_retries: int = Field(default=5, ge=0, le=100)
     backoff_base: Seconds = 2.0
@@ -183,7 +222,7 @@ class Tasks(Group):
 
     @property
     def max_attempts(self) -> int:
-        """至多尝试几次：头一次与重试。类型自己说了的，以它为准。"""
+        """How many attempts there are, the first included."""
         return self.max_retries + 1
 
 

@@ -73,7 +73,7 @@ def is_away(error: Exception) -> bool:
 
 
 class DatabaseUnavailableError(Exception):
-    """启动时按配置的次数重试之后，仍连不上 PostgreSQL。"""
+    """PostgreSQL cannot be reached when the connections are opened, after as many tries as are configured."""
 
 
 async def wait_for_database(config: Database, process: str) -> None:
@@ -92,7 +92,7 @@ async def wait_for_database(config: Database, process: str) -> None:
     except psycopg.Error as error:
         raise DatabaseUnavailableError(
             f"连不上 PostgreSQL（试了 {config.connect_attempts} 次）：{str(error).splitlines()[0]}；"
-            "请检查 KAGUAN_DATABASE__URL 与服务器是否在运行"
+            "请检查它的地址与服务器是否在运行 / PostgreSQL cannot be reached: check its URL and whether it runs"
         ) from None
 
 

@@ -1,8 +1,13 @@
-"""事务性发件箱：与业务写入同一事务受理，relay 交给 SAQ 队列，worker 恰好生效一次。
+"""A transactional outbox: tasks are accepted in your transaction, and once it is committed they will be done.
 
-不知道任何领域，只用 presence 及以下的：别的应用带上自己的表与任务类型就能用，见 ``examples/``。
-这里是对外的全部名字，连同打开两边连接要的；各阶段在同名的模块里。
-名字用到才导入：只受理任务的进程不必装载 relay 与 worker。
+:class:`Outbox` is the door: types, handlers, connections, relay and worker. A handler takes an :class:`Attempt` and
+returns an ``Outcome``, which is one of :class:`Done`, :class:`Retry`, :class:`Discard`, :class:`Snooze`,
+:class:`Uncertain`; ``VerifiedOutcome`` is what ``verify=`` returns, :class:`Happened` or :class:`NotHappened`.
+``Connection`` is psycopg's ``AsyncConnection``. What tests need is in :mod:`kaguan.outbox.testing`, and
+``docs/library.md`` shows all of it at work.
+
+These names are all there is to rely on; each is imported when it is used. No domain is known here, and no room above
+``presence`` is used.
 """
 
 from __future__ import annotations
@@ -11,62 +16,62 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kaguan.config.model import Database, Redis
-    from kaguan.database.pool import AfterCommit, Connection, Pool, open_pool, transaction
-    from kaguan.outbox.accept.acceptance import Accepted, GroupAccept, Submission, accept_many, accept_one
-    from kaguan.outbox.accept.doorbell import Doorbell
+    from kaguan.config.model import Relay as RelaySettings
+    from kaguan.config.model import Tasks as TaskSettings
+    from kaguan.config.model import Worker as WorkerSettings
+    from kaguan.database.pool import Connection, DatabaseUnavailableError
+    from kaguan.outbox.accept.acceptance import Accepted
     from kaguan.outbox.accept.joining import Joined, JoinedSync, Transaction
+    from kaguan.outbox.errors import RequestIdReusedError, TaskNotFoundError, TaskStatusError
     from kaguan.outbox.front import Outbox, Task
     from kaguan.outbox.operate.decisions import cancel, retry
-    from kaguan.outbox.operate.watching import watch
-    from kaguan.outbox.relay import Relay
+    from kaguan.outbox.operate.record import TaskRecord, find
+    from kaguan.outbox.operate.watching import Watched, watch
     from kaguan.outbox.schema import NotInstalledError, install_sql
-    from kaguan.outbox.task_type import Backoff, Effect, Payload, TaskType, TaskTypes, Unknown
+    from kaguan.outbox.task_type import Backoff, Effect, Payload, TaskType, Unknown
     from kaguan.outbox.vocabulary import Priority, TaskStatus
-    from kaguan.outbox.work.attempt import Attempt, Handler
-    from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Retry, Snooze, Uncertain
-    from kaguan.outbox.work.verification import Happened, NotHappened, Verified, VerifiedOutcome, Verify
-    from kaguan.outbox.worker import Worker
-    from kaguan.queues.client import open_redis
+    from kaguan.outbox.work.attempt import Attempt, CancelledByUserError
+    from kaguan.outbox.work.fence import FencedError
+    from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze, Uncertain
+    from kaguan.outbox.work.verification import Happened, NotHappened, VerifiedOutcome
+    from kaguan.queues.client import QueueUnavailableError
     from kaguan.queues.foreign import ForeignKeysError
 
 _PLACES = {
-    "kaguan.config.model": ("Database", "Redis"),
-    "kaguan.database.pool": ("AfterCommit", "Connection", "Pool", "open_pool", "transaction"),
-    "kaguan.outbox.accept.acceptance": ("Accepted", "GroupAccept", "Submission", "accept_many", "accept_one"),
-    "kaguan.outbox.front": ("Outbox", "Task"),
+    "kaguan.config.model": ("RelaySettings", "TaskSettings", "WorkerSettings"),
+    "kaguan.database.pool": ("Connection", "DatabaseUnavailableError"),
+    "kaguan.outbox.accept.acceptance": ("Accepted",),
+    "kaguan.outbox.errors": ("RequestIdReusedError", "TaskNotFoundError", "TaskStatusError"),
     "kaguan.outbox.accept.joining": ("Joined", "JoinedSync", "Transaction"),
+    "kaguan.outbox.front": ("Outbox", "Task"),
     "kaguan.outbox.operate.decisions": ("cancel", "retry"),
-    "kaguan.outbox.accept.doorbell": ("Doorbell",),
+    "kaguan.outbox.operate.record": ("TaskRecord", "find"),
+    "kaguan.outbox.operate.watching": ("Watched", "watch"),
     "kaguan.outbox.schema": ("NotInstalledError", "install_sql"),
-    "kaguan.outbox.relay": ("Relay",),
-    "kaguan.outbox.task_type": ("Backoff", "Effect", "Payload", "TaskType", "TaskTypes", "Unknown"),
+    "kaguan.outbox.task_type": ("Backoff", "Effect", "Payload", "TaskType", "Unknown"),
     "kaguan.outbox.vocabulary": ("Priority", "TaskStatus"),
-    "kaguan.outbox.operate.watching": ("watch",),
-    "kaguan.outbox.work.attempt": ("Attempt", "Handler"),
-    "kaguan.outbox.work.outcome": ("Cancelled", "Discard", "Done", "Outcome", "Retry", "Snooze", "Uncertain"),
-    "kaguan.outbox.work.verification": ("Happened", "NotHappened", "Verified", "VerifiedOutcome", "Verify"),
-    "kaguan.outbox.worker": ("Worker",),
-    "kaguan.queues.client": ("open_redis",),
+    "kaguan.outbox.work.attempt": ("Attempt", "CancelledByUserError"),
+    "kaguan.outbox.work.fence": ("FencedError",),
+    "kaguan.outbox.work.outcome": ("Discard", "Done", "Outcome", "Retry", "Snooze", "Uncertain"),
+    "kaguan.outbox.work.verification": ("Happened", "NotHappened", "VerifiedOutcome"),
+    "kaguan.queues.client": ("QueueUnavailableError",),
     "kaguan.queues.foreign": ("ForeignKeysError",),
 }
+_NAMED_THERE = {"RelaySettings": "Relay", "TaskSettings": "Tasks", "WorkerSettings": "Worker"}
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
     "Accepted",
-    "AfterCommit",
     "Attempt",
     "Backoff",
-    "Cancelled",
+    "CancelledByUserError",
     "Connection",
-    "Database",
+    "DatabaseUnavailableError",
     "Discard",
     "Done",
-    "Doorbell",
     "Effect",
+    "FencedError",
     "ForeignKeysError",
-    "GroupAccept",
-    "Handler",
     "Happened",
     "Joined",
     "JoinedSync",
@@ -75,37 +80,36 @@ __all__ = [
     "Outbox",
     "Outcome",
     "Payload",
-    "Pool",
     "Priority",
-    "Redis",
-    "Relay",
+    "QueueUnavailableError",
+    "RelaySettings",
+    "RequestIdReusedError",
     "Retry",
     "Snooze",
-    "Submission",
     "Task",
+    "TaskNotFoundError",
+    "TaskRecord",
+    "TaskSettings",
     "TaskStatus",
+    "TaskStatusError",
     "TaskType",
-    "TaskTypes",
     "Transaction",
     "Uncertain",
     "Unknown",
-    "Verified",
     "VerifiedOutcome",
-    "Verify",
-    "Worker",
-    "accept_many",
-    "accept_one",
+    "Watched",
+    "WorkerSettings",
     "cancel",
+    "find",
     "install_sql",
-    "open_pool",
-    "open_redis",
     "retry",
-    "transaction",
     "watch",
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+if not TYPE_CHECKING:  # a name that is not there is then a type error, too
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULE_OF[name]), _NAMED_THERE.get(name, name))

@@ -96,7 +96,7 @@ class Task(Generic[P]):
         Raises:
             TypeError: the payload is not of this type, or the transaction is not one of the outbox.
             ValueError: ``at`` has no time zone.
-            DomainError: ``request_id`` was used for another task (code 1011).
+            RequestIdReusedError: ``request_id`` was used for another task.
         """
         if getattr(transaction, "home", None) is not self._outbox.home:
             raise TypeError(

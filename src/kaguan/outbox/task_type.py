@@ -23,11 +23,23 @@ LONGEST_LIMIT = DAY
 
 
 class Payload(BaseModel):
-    """队列载荷，冻结的。与 HTTP 模型、数据行是三种形状，有意不合并。
+    """What a task carries: a frozen pydantic model, stored as JSON, without unknown fields, NaN and infinity.
 
-    ``v`` 是载荷版本，默认值是本版本写的：新旧进程并存时，更新的版本留给升级过的进程，不猜。
-    改了字段就加一版：``v: int = 2``，旧的仍要读得懂。
-    JSON 里没有 NaN 与无穷：构造时就不收；藏在任意值里的原样写出，受理时由 PostgreSQL 拒收，不悄悄存成 null。
+    Who changes it raises ``v``, and must still understand what was stored before: give new fields a default. While
+    old and new processes run side by side, a worker leaves a payload of a newer version to one that knows it.
+
+    Example::
+
+        class Receipt(Payload):
+            v: int = 2
+            order_id: int
+            currency: str = "EUR"  # since version 2
+
+    Attributes:
+        v: the version that is written; its default is the newest one understood here, 1 the oldest.
+
+    Raises:
+        pydantic.ValidationError: the fields do not fit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants")
@@ -44,14 +56,25 @@ class Payload(BaseModel):
 
 
 class Effect(StrEnum):
-    """这种任务的效果，再做一遍会怎样。"""
+    """What doing a task once more would do.
+
+    Attributes:
+        REPEATABLE: nothing: it writes only to PostgreSQL, or the other side knows a repetition by ``task_id``.
+        ONCE: harm that cannot be taken back; the outside call stands in ``async with attempt.once():``.
+    """
 
     REPEATABLE = "repeatable"  # 只在 PostgreSQL 里，或对方认得重复：死在半途就再做一遍
     ONCE = "once"  # 外面的调用重复了收不回：先记意向，死在意向与结局之间即结局不明
 
 
 class Unknown(StrEnum):
-    """结局不明的怎么办（I3）。"""
+    """What becomes of a ``ONCE`` task whose outside call may or may not have happened.
+
+    Attributes:
+        HOLD: it is ``UNCERTAIN`` until a person decides.
+        RESEND: it is done again, with the same ``task_id``.
+        VERIFY: ``verify=`` asks outside first.
+    """
 
     HOLD = "hold"  # 等人定夺
     RESEND = "resend"  # 再做一次，用同样的标识
@@ -98,23 +121,23 @@ Model: TypeAlias = type[P]  # 类里 ``type`` 是任务类型，写不得
 
 @dataclass(frozen=True, slots=True)
 class TaskType(Generic[P]):
-    """一种任务。
+    """Everything there is to say about a kind of task, said once; :meth:`Outbox.type` and :meth:`Outbox.task` make it.
 
     Attributes:
-        name: ``领域:动作``，也是 SAQ 的函数名；退役的名字不得再用。
-        payload: 载荷模型，带版本。
-        effect: 效果的种类。
-        unknown: 结局不明的怎么办；``effect`` 为 ``ONCE`` 的必须说，别的不许说。
-        shareable: 可与同类同乘一次投递：短而多的才是。
-        rows: 随任务一同过期的附属表，各有一列 ``task_id``。
-        limit: 一个 worker 里同时至多几个在手里；没有就只受槽位管着。等外面时让出槽位（:meth:`Attempt.outside`）的要有。
-        resources: 要在外面排谁的队，一个 worker 里各至多几个在手里（:meth:`Attempt.place`）；哪一个的队，执行时才知道。
-        max_attempts: 至多尝试几次；没有就随受理的人。
-        backoff: 失败之后隔多久再来；没有就随 worker 的配置。
-        time_limit: 秒，一次尝试至多做这么久；没有就随 worker 的配置。
+        name: ``domain:action``; a name that is retired is not used again.
+        payload: the model of what it carries.
+        effect: what doing it once more would do.
+        unknown: what becomes of it when nobody knows; wanted for ``Effect.ONCE`` alone.
+        shareable: short and many: several travel in one delivery.
+        rows: tables of yours that expire with the task, each with a column ``task_id``.
+        limit: at most so many at once in one worker; wanted where :meth:`Attempt.outside` gives up the slot.
+        resources: outside parties to queue for, and how many at once in one worker each (:meth:`Attempt.place`).
+        max_attempts: 1 to 101; ``TaskSettings.max_attempts`` unless given.
+        backoff: how long to wait after a failed attempt; as ``TaskSettings`` says unless given.
+        time_limit: seconds an attempt may take, at most a day; ``WorkerSettings.task_timeout`` unless given.
 
     Raises:
-        ValueError: 名字不合写法，``unknown`` 与 ``effect`` 不配，或名额、次数、时限出了范围。
+        ValueError: the name is not of this form, ``unknown`` does not fit ``effect``, a number is out of its range.
     """
 
     name: str
@@ -131,11 +154,17 @@ class TaskType(Generic[P]):
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None or len(self.name) > NAME_LENGTH:
-            raise ValueError(f"任务类型的名字应形如 领域:动作，至多 {NAME_LENGTH} 个字符：{self.name!r}")
+            raise ValueError(
+                f"a type is named domain:action, in at most {NAME_LENGTH} of a-z0-9_: {self.name!r}"
+                f" / 任务类型的名字应形如 领域:动作，至多 {NAME_LENGTH} 个字符"
+            )
         if (self.effect is Effect.ONCE) != (self.unknown is not None):
-            raise ValueError(f"{self.name}：不能重做的任务（且只有它）要说清结局不明的怎么办")
+            raise ValueError(
+                f"{self.name}: effect=ONCE, and no other, wants unknown="
+                " / 不能重做的任务（且只有它）要说清结局不明的怎么办（unknown=）"
+            )
         if any(places < 1 for places in (1 if self.limit is None else self.limit, *self.resources.values())):
-            raise ValueError(f"{self.name}：名额（limit、resources）至少一个")
+            raise ValueError(f"{self.name}: limit and resources are at least 1 / 名额（limit、resources）至少一个")
         if self.max_attempts is not None and not 1 <= self.max_attempts <= MOST_ATTEMPTS:
             raise ValueError(f"{self.name}：max_attempts 从 1 到 {MOST_ATTEMPTS} / from 1 to {MOST_ATTEMPTS}")
         if self.time_limit is not None and not 0 < self.time_limit <= LONGEST_LIMIT:
@@ -145,11 +174,11 @@ class TaskType(Generic[P]):
         return self.name
 
     def read(self, stored: Mapping[str, Any]) -> P:
-        """库里的载荷，校验过的。
+        """Validate a stored payload.
 
         Raises:
-            NewerPayloadError: 版本比本进程所知的新。
-            UnfitPayloadError: 版本认得，内容不符。
+            NewerPayloadError: its version is newer than the one known here.
+            UnfitPayloadError: its version is known, and it does not fit.
         """
         version, known = stored.get("v"), self.payload.model_fields["v"].default
         if isinstance(version, int) and version > known:
@@ -160,12 +189,12 @@ class TaskType(Generic[P]):
             raise UnfitPayloadError(Reason("outbox.unfit_payload", {"places": error.error_count()})) from error
 
     def place(self, whom: str) -> str:
-        """排 ``whom`` 的队，名额叫什么：也是在等它的任务的 ``waiting_for``。"""
+        """What a place in the queue of ``whom`` is called: the ``waiting_for`` of the tasks that wait for it."""
         return f"{whom}/{self.name}"
 
     @property
     def places(self) -> tuple[str, ...]:
-        """可能要等的名额。"""
+        """The places it may have to wait for."""
         return (self.name, *map(self.place, self.resources))
 
 
@@ -207,7 +236,9 @@ class TaskTypes(dict[str, TaskType[Any]]):
         super().__init__((one.name, one) for one in listed)
         if len(self) != len(listed):
             names = [one.name for one in listed]
-            raise ValueError(f"任务类型重名：{sorted({name for name in names if names.count(name) > 1})}")
+            raise ValueError(
+                f"two types of one name / 任务类型重名：{sorted({name for name in names if names.count(name) > 1})}"
+            )
 
     @property
     def shareable(self) -> frozenset[str]:

@@ -15,7 +15,13 @@ START = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))  # 从头看起
 
 
 class Priority(StrEnum):
-    """优先级，也是队列名。"""
+    """How urgent a task is: three queues, which share a worker's slots 6 : 3 : 1 while they compete; none starves.
+
+    Attributes:
+        CRITICAL: what somebody waits for; finds a free slot at once.
+        DEFAULT: what is not said to be otherwise.
+        LOW: what may take its time.
+    """
 
     CRITICAL = "critical"
     DEFAULT = "default"
@@ -23,6 +29,7 @@ class Priority(StrEnum):
 
     @property
     def rank(self) -> PriorityRank:
+        """Its place in the order, the smaller the earlier."""
         return PriorityRank[self.name]
 
 
@@ -46,7 +53,18 @@ def split_slots(total: int, weights: Sequence[int]) -> dict[Priority, int]:
 
 
 class TaskStatus(StrEnum):
-    """任务的状态。"""
+    """Where a task is.
+
+    Attributes:
+        PENDING: accepted; not yet handed to a worker, or not yet due.
+        QUEUED: handed over, waiting for a free slot.
+        RUNNING: a worker has it.
+        RETRYING: an attempt failed, or gave up its slot (``Snooze``); it comes again.
+        SUCCEEDED: done; final.
+        FAILED: attempts used up, or ``Discard``; final until a person retries it.
+        UNCERTAIN: an outside call may or may not have happened; waits for a person.
+        CANCELLED: by a person; final.
+    """
 
     PENDING = "pending"
     QUEUED = "queued"

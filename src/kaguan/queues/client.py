@@ -29,7 +29,7 @@ RETRIES = 1  # 断线时单个命令重试一次；更久的断线由调用者�
 
 
 class QueueUnavailableError(Exception):
-    """启动时按配置的次数重试之后，仍连不上 Redis。"""
+    """Redis cannot be reached when the connections are opened, after as many tries as are configured."""
 
 
 class Client(Redis):
@@ -92,7 +92,8 @@ async def wait_for_redis(client: Redis, config: RedisConfig) -> None:
         await while_starting(connect, RedisError, config.connect_attempts, config.connect_backoff)
     except RedisError as error:
         raise QueueUnavailableError(
-            f"连不上 Redis（试了 {config.connect_attempts} 次）：{error}；请检查 KAGUAN_REDIS__URL 与服务器是否在运行"
+            f"连不上 Redis（试了 {config.connect_attempts} 次）：{error}；"
+            "请检查它的地址与服务器是否在运行 / Redis cannot be reached: check its URL and whether it runs"
         ) from None
 
 

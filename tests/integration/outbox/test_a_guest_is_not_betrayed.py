@@ -12,23 +12,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from kaguan.config import Settings
-from kaguan.outbox import (
-    Attempt,
-    Done,
-    Effect,
-    Handler,
-    NotHappened,
-    Outcome,
-    Payload,
-    Pool,
-    Submission,
-    TaskType,
-    Unknown,
-    Verified,
-    Worker,
-    accept_one,
-)
+from kaguan.database.pool import Pool
+from kaguan.outbox import Attempt, Done, Effect, NotHappened, Outcome, Payload, TaskType, Unknown
+from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.outbox.testing import Recorder
+from kaguan.outbox.work.attempt import Handler
+from kaguan.outbox.work.verification import Verified
+from kaguan.outbox.worker import Worker
 from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.said import capture_logs
 

@@ -10,9 +10,12 @@ from typing import Any
 
 from kaguan.config import load_settings
 from kaguan.database.pool import Connection, Pool
-from kaguan.outbox import Attempt, Done, Effect, Handler, Payload, Submission, TaskType, TaskTypes, accept_one, watch
+from kaguan.outbox import Attempt, Done, Effect, Payload, TaskType, watch
+from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.outbox.operate.record import events, find
 from kaguan.outbox.operate.timeline import timeline
+from kaguan.outbox.task_type import TaskTypes
+from kaguan.outbox.work.attempt import Handler
 from kaguan.product.task_types import TASK_TYPES
 from relay.__main__ import serve as serve_relay
 from tests.support.carrier_world import rows

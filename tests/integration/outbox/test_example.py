@@ -16,9 +16,12 @@ import pytest
 from kaguan import outbox
 from kaguan.config import Settings
 from kaguan.database.pool import Pool
-from kaguan.outbox import Effect, Payload, Relay, Submission, TaskType, Worker, accept_one
+from kaguan.outbox import Effect, Payload, TaskType
+from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.outbox.metrics import Metrics
+from kaguan.outbox.relay import Relay
 from kaguan.outbox.testing import Recorder
+from kaguan.outbox.worker import Worker
 from kaguan.queues.client import open_redis
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT

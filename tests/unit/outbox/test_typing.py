@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from kaguan.outbox import Effect, Payload, Submission, TaskType
+from kaguan.outbox import Effect, Payload, TaskType
+from kaguan.outbox.accept.acceptance import Submission
 from tests.support.eventually import PATIENCE
 
 PROGRAM = """
-from kaguan.outbox import Attempt, Done, Effect, Happened, Outbox, Payload, Submission, TaskType, VerifiedOutcome
+from kaguan.outbox import Attempt, Done, Effect, Happened, Outbox, Payload, TaskType, VerifiedOutcome
+from kaguan.outbox.accept.acceptance import Submission
 
 
 class Parcel(Payload):

@@ -23,12 +23,13 @@ from kaguan.database.pool import AfterCommit, Connection, Pool, PooledConnection
 from kaguan.database.sql import load
 from kaguan.flow.time_slice import TimeSlice
 from kaguan.outbox.accept.contract import PACKAGE
+from kaguan.outbox.errors import RequestIdReusedError
 from kaguan.outbox.naming import named
 from kaguan.outbox.spans import accept_span, creation_context
 from kaguan.outbox.task_type import P, TaskType
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.telemetry.propagation import traceparent_of
-from kaguan.words.errors import Code, DomainError, FieldError
+from kaguan.words.errors import DomainError
 from kaguan.words.log import get_logger
 from kaguan.words.units import MIB
 
@@ -36,7 +37,6 @@ log = get_logger(__name__)
 
 Count: TypeAlias = Callable[[str, str, int], None]  # 提交之后计数：类型、队列、个数
 
-REUSED = FieldError("request_id", "已用于内容不同的任务", "already used for a different task")
 SYSTEM_PRINCIPAL = "system"
 PATIENCE = 0.02  # 秒；一批写得比这更久（等锁、磁盘慢），备用道才接手，平时一条道批次更大、更省
 GATHER = 0.005  # 秒：来得再密，也至多凑这么久；提交的人在等
@@ -72,7 +72,13 @@ class Submission(Generic[P]):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """受理的结果；``replayed`` 表示这是重复提交，返回的是首个任务。"""
+    """What :meth:`Task.accept` answers; it holds once the transaction is committed.
+
+    Attributes:
+        task_id: of the task, a UUID of version 7; the same in all its attempts.
+        status: ``PENDING``, or where the first task stands when the submission was repeated.
+        replayed: the ``request_id`` came again; this is the first task, nothing new was written.
+    """
 
     task_id: UUID
     status: TaskStatus
@@ -97,7 +103,7 @@ async def accept_one(
 
     Raises:
         TypeError: 不是 psycopg 的异步连接。
-        DomainError: ``request_id`` 已用于内容不同的任务（1011）。
+        RequestIdReusedError: ``request_id`` 已用于内容不同的任务。
     """
     outcome = (await accept_many(connection, [submission], max_attempts, after_commit, count))[0]
     if isinstance(outcome, DomainError):
@@ -169,7 +175,7 @@ def answer(
     accepted: list[Staged] = []
     for item, (_, task_id, status, outcome) in zip(staged, rows, strict=True):
         if outcome == "conflict":
-            outcomes.append(DomainError(Code.IDEMPOTENCY_KEY_REUSED, fields=(REUSED,)))
+            outcomes.append(RequestIdReusedError())
             continue
         outcomes.append(Accepted(task_id, TaskStatus(status), replayed=outcome == "replayed"))
         if outcome == "accepted":
@@ -254,7 +260,7 @@ class GroupAccept:
         """受理一个任务。有序的要锁住它的键，不与别人合并：谁也不该等它的锁。
 
         Raises:
-            DomainError: ``request_id`` 已用于内容不同的任务（1011）。
+            RequestIdReusedError: ``request_id`` 已用于内容不同的任务。
             psycopg.Error: 数据库出错；什么也没写（或结局不明，同 request_id 再交即可）。
             TimeoutError: 久等不到，结局不明，同上。
         """

@@ -70,7 +70,13 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A transaction of yours in a driver that is awaited; who opened it commits it."""
+    """A transaction of yours in a driver that is awaited; who opened it commits it.
+
+    Attributes:
+        home: the outbox.
+        ask: calls its function in your transaction.
+        after_commit: takes what is to be called after the commit, where the driver tells of it.
+    """
 
     home: Home
     ask: Callable[[bytes], Awaitable[Rows]]
@@ -83,7 +89,13 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class JoinedSync:
-    """A transaction of yours in a driver that blocks; who opened it commits it."""
+    """A transaction of yours in a driver that blocks; who opened it commits it.
+
+    Attributes:
+        home: the outbox.
+        ask: calls its function in your transaction.
+        after_commit: takes what is to be called after the commit, where the driver tells of it.
+    """
 
     home: Home
     ask: Callable[[bytes], Rows]
@@ -105,7 +117,14 @@ def _answered(staged: Staged, rows: Rows, after_commit: AfterCommit, ring: Tell)
 
 @dataclass(frozen=True, slots=True)
 class Transaction(Joined):
-    """A transaction on a psycopg connection, of the outbox's pool or of yours."""
+    """A transaction on a psycopg connection, of the outbox's pool or of yours.
+
+    Attributes:
+        connection: psycopg's; :meth:`execute` is its.
+        home: the outbox.
+        ask: calls its function in the transaction.
+        after_commit: takes what is to be called after the commit.
+    """
 
     connection: Connection
 

@@ -9,11 +9,11 @@ from psycopg.types.json import Jsonb
 
 from kaguan.database.pool import AfterCommit, Connection, at_once
 from kaguan.database.sql import load
+from kaguan.outbox.errors import TaskNotFoundError, TaskStatusError
 from kaguan.outbox.operate import replay
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import gate
 from kaguan.outbox.vocabulary import RETRYABLE, TaskStatus
-from kaguan.words.errors import Code, refused
 from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 
@@ -38,27 +38,35 @@ def refuse_outside_transaction(connection: Connection) -> None:
 
 
 async def cancel(connection: Connection, task_id: UUID, actor: str, after_commit: AfterCommit = at_once) -> TaskStatus:
-    """取消任务，放行同键的下一个；提交之后应按门铃。
+    """Cancel a task, for a person.
 
-    ``after_commit`` 见 :func:`kaguan.outbox.accept.acceptance.accept_one`。
+    What waits is cancelled at once, and the next of its key is let go. What is running goes on until its handler
+    calls ``attempt.checkpoint()`` or ends. A task whose outside call may have happened stays ``UNCERTAIN``.
 
-    先锁住，取消的语句才看得见等锁的工夫里写下的（再试一次的发件箱行）。
-    返回之后的状态：正在运行的仍是 running，处理器会在安全点停下；先前的外部调用下落不明的是 uncertain。
+    Args:
+        connection: in a transaction, which you commit: ``async with shop.transaction() as tx: … tx.connection``.
+        task_id: as :meth:`Task.accept` answered it.
+        actor: who asked; it stands in the task's timeline.
+        after_commit: takes what is to be done after the commit, a line of log: ``tx.after_commit``.
+
+    Returns:
+        The status it has now; a running one is still ``RUNNING``.
 
     Raises:
-        DomainError: 没有此任务（1004），或已结束（1005）。
-        GateClosedError: 历史还没有核对完。
-        RuntimeError: 连接不在事务中。
+        TaskNotFoundError: there is none of this id.
+        TaskStatusError: it has ended.
+        GateClosedError: PostgreSQL has just lost a tail, and what was done is being told apart; come again.
+        RuntimeError: the connection is not in a transaction.
     """
     refuse_outside_transaction(connection)
     await gate.ensure_open(connection)
     await _lock_decided(connection, task_id)
     found = await _cancel(connection, task_id, actor)
     if found is None:
-        raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))
+        raise TaskNotFoundError
     before, after = map(TaskStatus, found)
     if before is not TaskStatus.RUNNING and before not in CANCELLABLE:
-        raise refused(Code.CONFLICT, Reason("outbox.ended", {"status": before.value}), "status")
+        raise TaskStatusError(Reason("outbox.ended", {"status": before.value}))
     after_commit(lambda: log.info("取消任务", task_id=str(task_id), actor=actor, before=before, after=after))
     if after is not TaskStatus.RUNNING:
         await ordering.release(connection, [task_id])
@@ -66,21 +74,30 @@ async def cancel(connection: Connection, task_id: UUID, actor: str, after_commit
 
 
 async def retry(connection: Connection, task_id: UUID, actor: str, after_commit: AfterCommit = at_once) -> TaskStatus:
-    """人工重来一个失败或结局不明的任务：只有一个的重放。锁要留到重放。
+    """Let a task that failed, or is uncertain, be done once more, for a person; its attempts are counted from one.
+
+    Args:
+        connection: in a transaction, which you commit.
+        task_id: as :meth:`Task.accept` answered it.
+        actor: who asked; it stands in the task's timeline.
+        after_commit: as of :func:`cancel`.
+
+    Returns:
+        ``PENDING``.
 
     Raises:
-        DomainError: 没有此任务（1004），或状态不许（1005）。
-        GateClosedError: 历史还没有核对完。
-        RuntimeError: 连接不在事务中。
+        TaskNotFoundError: there is none of this id.
+        TaskStatusError: it has neither failed nor is it uncertain.
+        GateClosedError, RuntimeError: as of :func:`cancel`.
     """
     refuse_outside_transaction(connection)
     await gate.ensure_open(connection)
     found = await _lock_decided(connection, task_id)
     if found is None:
-        raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))
+        raise TaskNotFoundError
     before, delivery = TaskStatus(found[0]), found[1]
     if before not in RETRYABLE or not await replay.one(connection, task_id, before, delivery, actor):
-        raise refused(Code.CONFLICT, Reason("outbox.not_retryable", {"status": before.value}), "status")
+        raise TaskStatusError(Reason("outbox.not_retryable", {"status": before.value}))
     after_commit(lambda: log.info("人工重来任务", task_id=str(task_id), actor=actor, before=before))
     return TaskStatus.PENDING
 

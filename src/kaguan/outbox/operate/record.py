@@ -18,7 +18,20 @@ EVENT_LIMIT = 500
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """tb_task 的一行，不含载荷。"""
+    """A task as it stands in PostgreSQL, without its payload.
+
+    Attributes:
+        id, type, queue, request_id, ordering_key: as it was accepted.
+        status: of :class:`TaskStatus`.
+        attempt, max_attempts: the attempt it is in, and how many it has.
+        delivery: how often it was handed over; more than ``attempt`` where that cost no attempt.
+        lost_leases: how many workers in a row fell silent over it; five in a row end it.
+        worker, lease_until: who has it, and until when.
+        progress, result: what ``attempt.report`` said last; what ``Done`` left.
+        last_error: ``reason``, ``code`` and ``parameters`` of the last failed attempt.
+        traceparent, attempt_traceparent: of W3C Trace Context: of its acceptance, of its last attempt.
+        created_at, available_at, queued_at, started_at, finished_at, cancel_requested_at: by PostgreSQL's clock.
+    """
 
     id: UUID
     type: str
@@ -46,7 +59,7 @@ class TaskRecord:
 
     @property
     def last_attempt(self) -> str | None:
-        """在跑的、做成的那次尝试的 ``traceparent``：头一次投递就在受理的那条上，之后各有自己的一条。"""
+        """The ``traceparent`` of the attempt that is running or succeeded; of the first delivery, the acceptance's."""
         return self.attempt_traceparent or (self.traceparent if self.delivery == 1 else None)
 
 
@@ -65,6 +78,13 @@ class EventRecord:
 
 
 async def find(connection: Connection, task_id: UUID) -> TaskRecord | None:
+    """Find a task by its id; ``None``: there is none, or its retention is over.
+
+    Example::
+
+        async with shop.pool.connection() as connection:
+            task = await find(connection, accepted.task_id)
+    """
     async with connection.cursor(row_factory=class_row(TaskRecord)) as cursor:
         await cursor.execute(load(PACKAGE, "find"), {"task_id": task_id})
         return await cursor.fetchone()

@@ -20,7 +20,16 @@ SETTLED = FINAL | {TaskStatus.UNCERTAIN}  # 不明的在等人，等下去也不
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """一个任务此刻的样子。"""
+    """A task as it is at this moment.
+
+    Attributes:
+        id: of the task.
+        type: its name.
+        status: of :class:`TaskStatus`.
+        attempt: the attempt it is in, or was in last; 0 before the first.
+        max_attempts: how many it has.
+        progress: what ``attempt.report`` said last.
+    """
 
     id: UUID
     type: str
@@ -31,16 +40,31 @@ class Watched:
 
     @property
     def settled(self) -> bool:
+        """It has ended, or is uncertain and waits for a person."""
         return self.status in SETTLED
 
 
 async def watch(
     connection: Connection, task_ids: Sequence[UUID], seconds: float, look: Callable[[list[Watched]], None]
 ) -> list[Watched]:
-    """每 ``INTERVAL`` 秒看一次，交给 ``look``，直到都有结局。连接须是自动提交的。
+    """Look at tasks twice a second until each has ended or is uncertain.
+
+    Example::
+
+        async with shop.pool.connection() as connection:
+            (task,) = await watch(connection, [accepted.task_id], 60, print)
+
+    Args:
+        connection: in autocommit, as those of ``shop.pool`` are.
+        task_ids: those to look at; one that is not there is not waited for.
+        seconds: how long at most.
+        look: is called with what was seen, each time.
+
+    Returns:
+        The tasks as they were seen last.
 
     Raises:
-        TimeoutError: ``seconds`` 秒之后还有没结束的。
+        TimeoutError: some have not ended within ``seconds``.
     """
     async with asyncio.timeout(seconds):
         while True:

@@ -27,7 +27,7 @@ PROGRESS_INTERVAL = 1.0  # 秒；写得更勤只会增加死元组
 
 
 class CancelledByUserError(Exception):
-    """用户要求取消，处理器在安全点停下。"""
+    """A person asked to cancel the task: :meth:`Attempt.checkpoint` stops the handler, which lets it pass."""
 
 
 class UnnotedError(Exception):
@@ -36,17 +36,24 @@ class UnnotedError(Exception):
 
 @dataclass(slots=True)
 class Attempt(Generic[P_co]):
-    """一个任务的一次执行。
+    """One try at a task, as its handler sees it.
 
     Attributes:
-        fence: 它的写入经过的隔离；令牌与库里不符即 :class:`FencedError`。
-        attempt: 第几次尝试，从 1 起。
-        payload: 任务载荷，校验过的。
-        intended: 先前某次尝试的外部调用下落不明，至今没有答案：这个任务不许再判失败或取消。
-        declared: 本次尝试已记下意向；此后的意外即结局不明。
-        calls_nobody: 处理器说过这一次用不着外面，见 :meth:`call_nobody`。
-        deadline: 长任务应在此刻（事件循环的钟）之前让位，见 :meth:`time_left`。
-        lost: 租约已失时置位；长循环应在每一步前调 :meth:`checkpoint`。
+        payload: what was accepted, validated.
+        attempt: which try this is, from 1.
+        max_attempts: how many there are.
+        type: the name of the task's type.
+        request_id: as it was accepted.
+        intended: an earlier try may have made the outside call, and nobody knows yet.
+        declared: :meth:`once` was entered in this try.
+        calls_nobody: :meth:`call_nobody` was called in this try.
+        deadline: when a long handler should give up its slot, by the event loop's clock; see :meth:`time_left`.
+        lost: is set when the lease is lost; :meth:`checkpoint` asks for it.
+        cancel_requested: is set when a person asked to cancel; :meth:`checkpoint` asks for it.
+        progress: what :meth:`report` said last.
+        fence: what every write passes; :meth:`transaction` is its door.
+        calls: what notes outside calls in Redis; ``None`` where there is none.
+        seat: its place in the worker; ``None`` when it is done on the spot.
     """
 
     fence: Fence
@@ -68,29 +75,30 @@ class Attempt(Generic[P_co]):
 
     @property
     def pool(self) -> Pool:
-        """只读的查询用；写入经 :meth:`transaction`。"""
+        """Connections for reading; what is written goes through :meth:`transaction`."""
         return self.fence.pool
 
     @property
     def token(self) -> Token:
+        """Task, delivery and claim: what a write is checked against."""
         return self.fence.token
 
     @property
     def task_id(self) -> UUID:
-        """任务号，各次尝试相同。"""
+        """The id of the task, the same in each try: what you give the other side to know a repetition by."""
         return self.token.task_id
 
     @property
     def delivery(self) -> int:
-        """第几次投递。"""
+        """How often the task was handed over, this time included."""
         return self.token.delivery
 
     def checkpoint(self) -> None:
-        """安全点。
+        """Stop here if there is no use in going on; call it before each step of a long handler, and let it raise.
 
         Raises:
-            FencedError: 租约已失。
-            CancelledByUserError: 用户要求取消。
+            FencedError: the lease is lost; somebody else has the task.
+            CancelledByUserError: a person asked to cancel.
         """
         if self.lost.is_set():
             raise FencedError
@@ -99,40 +107,46 @@ class Attempt(Generic[P_co]):
 
     @property
     def passes(self) -> int:
-        """不计尝试的空跑了几趟。"""
+        """How often it was handed over without using up an attempt."""
         return self.delivery - self.attempt
 
     @asynccontextmanager
     async def outside(self, whom: str) -> AsyncIterator[None]:
-        """里面等的是外面的 ``whom``（轮到、限额、应答）：让出槽位，别的先做；出来时再占。
+        """Inside, you wait for ``whom`` outside: the slot is given up to others, and taken again on leaving.
 
-        里面不要占着数据库连接。类型没有名额（``TaskType.limit``、``resources``）管着个数的，槽位仍占着。
+        Hold no database connection inside. The type wants ``limit`` or ``resources``; without, the slot is kept.
+
+        Args:
+            whom: a name, shown where the worker tells who waits for whom.
         """
         async with nullcontext() if self.seat is None else self.seat.outside(whom):
             yield
 
     @asynccontextmanager
     async def place(self, whom: str) -> AsyncIterator[None]:
-        """里面占着 ``whom`` 的一个名额（``TaskType.resources``）；要等的，等的时候不占槽位。
+        """Inside, you hold one of the places of ``whom`` (``resources`` of the type); while you wait, no slot.
+
+        Args:
+            whom: one of the names in ``resources``.
 
         Raises:
-            NoPlaceError: 没有名额，而且不会马上轮到：原样传出即让位，有了名额再叫回来，不计尝试。
-            LookupError: 类型没有声明要排它的队。
+            NoPlaceError: none will be free soon; let it pass, and the task comes again when one is, uncounted.
+            LookupError: the type does not name ``whom``.
         """
         async with nullcontext() if self.seat is None else self.seat.place(whom):
             yield
 
     def time_left(self) -> float:
-        """离让位还有几秒，不大于 0 即该让：再做下去会撞上任务时限，白白耗掉一次尝试。"""
+        """Seconds until a long handler should return ``Snooze``; not above 0: now, or the limit costs an attempt."""
         return self.deadline - asyncio.get_running_loop().time()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """带隔离令牌检查的事务：锁住任务行，确认仍归自己，再让处理器写入。
+        """A transaction of yours in the middle of the handler, on a psycopg connection; the task is locked and yours.
 
         Raises:
-            FencedError: 令牌已失效；事务回滚。
-            GateClosedError: 还归自己，历史却没有核对完；事务回滚。
+            FencedError: the task is no longer this worker's; nothing is written.
+            GateClosedError: PostgreSQL has just lost a tail; let it pass, the task comes again, uncounted.
         """
         declared = self.declared
         try:
@@ -143,18 +157,19 @@ class Attempt(Generic[P_co]):
             raise
 
     def after_commit(self, tell: Callable[[], None]) -> None:
-        """在 :meth:`transaction` 或结算的写入里记下「提交之后」才做的事；回滚了就不做。"""
+        """Call ``tell`` after the commit of :meth:`transaction` or of the outcome's ``effect``, if there is one."""
         self.fence.after_commit(tell)
 
     async def declare_intent(self, connection: Connection) -> None:
-        """在无法幂等的调用之前、于 :meth:`transaction` 内记下意向；从此到结算之间若死去，任务即 uncertain。
+        """Record in your :meth:`transaction` that the outside call follows; :meth:`once` does both.
 
-        先在 Redis 记一笔：PostgreSQL 若丢了这个意向，那里还有。
+        Args:
+            connection: of :meth:`transaction`.
 
         Raises:
-            UnnotedError: 没有记成，别去做。
-            FencedError: 令牌已失效。
-            GateClosedError: 历史没有核对完。
+            UnnotedError: Redis is away, it was not recorded: do not call; let it pass, the task comes again, uncounted.
+            FencedError: the task is no longer this worker's.
+            GateClosedError: PostgreSQL has just lost a tail; let it pass, the task comes again, uncounted.
         """
         if self.calls is not None:
             try:
@@ -168,16 +183,25 @@ class Attempt(Generic[P_co]):
 
     @asynccontextmanager
     async def once(self, write: Write | None = None) -> AsyncIterator[None]:
-        """重复了收不回的外部调用写在里面：进来之前意向已提交，此后到结算之间的死与意外都是结局不明。
+        """Inside, make the outside call that cannot be repeated: that it follows is committed before you enter.
+
+        If the worker dies after that, or something is raised inside, nobody knows whether the call was made, and
+        ``unknown`` of the type decides.
+
+        Example::
+
+            async with attempt.once():
+                await bank.charge(attempt.payload.amount, reference=str(attempt.task_id))
+            return Done()
 
         Args:
-            write: 与意向同一事务的写入（收件人、单号……）。
+            write: what you write in the transaction that records the intent, given its connection.
 
         Raises:
-            FencedError: 令牌已失效；里面的没有执行。
-            CancelledByUserError: 用户要求取消；同上。
-            UnnotedError: Redis 不在，意向没有记成；同上。
-            GateClosedError: 历史没有核对完；同上。
+            FencedError: the task is no longer this worker's; the block is not entered. So with the others:
+            CancelledByUserError: a person asked to cancel.
+            UnnotedError: Redis is away; let it pass, the task comes again, uncounted.
+            GateClosedError: PostgreSQL has just lost a tail; as before.
         """
         self.checkpoint()
         async with self.transaction() as connection:
@@ -187,11 +211,17 @@ class Attempt(Generic[P_co]):
         yield
 
     def call_nobody(self) -> None:
-        """这一次用不着外面（都已有定论）：没有记意向是有意的，不是忘了。"""
+        """Say that this try of a ``ONCE`` task needs no outside call: :meth:`once` is left out on purpose."""
         self.calls_nobody = True
 
     async def report(self, done: int, total: int | None = None, **counters: int) -> None:
-        """写进度（至多每秒一次；最后一次由结算带上）。"""
+        """Show progress on the task; written once a second at most, and with the outcome.
+
+        Args:
+            done: how much is done.
+            total: of how much, if that is known.
+            counters: numbers of your own, by name.
+        """
         self.progress = {"done": done, "total": total, **counters}
         now = asyncio.get_running_loop().time()
         if now - self._progress_at < PROGRESS_INTERVAL:
@@ -203,7 +233,7 @@ class Attempt(Generic[P_co]):
 
     @property
     def own_traceparent(self) -> str | None:
-        """这次尝试自己的跟踪；头一次投递就在受理的那条上，没有自己的。"""
+        """The ``traceparent`` of this try; of the first delivery ``None``: it is in the trace of the acceptance."""
         return current_traceparent() if self.delivery > 1 else None
 
 

@@ -18,7 +18,10 @@ COLUMNS = ("task_ids", "deliveries", "claim_ids")  # 几个令牌，一样一列
 
 
 class FencedError(Exception):
-    """这次投递已不归本进程所有：租约被收走，或任务已取消。什么都不许再写。"""
+    """The task is no longer this worker's: its lease ran out, or it was cancelled. Nothing more is written.
+
+    A handler lets it pass; whoever has the task now goes on.
+    """
 
 
 class Token(NamedTuple):

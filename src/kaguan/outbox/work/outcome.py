@@ -18,7 +18,17 @@ Write: TypeAlias = Callable[[Connection], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """做完了。``result`` 进 tb_task.result（可 JSON 序列化，不含个人信息以外的大块内容）。"""
+    """Done: the task has succeeded.
+
+    Example::
+
+        return Done({"receipt": 7}, effect=lambda tx: tx.execute("insert into receipt values (%s)", [7]))
+
+    Attributes:
+        result: is kept with the task, as JSON; nothing large, nothing secret.
+        effect: what you write, given a psycopg connection in the transaction that settles the task: it is done once,
+            or not at all if the task is no longer this worker's. An exception in it is a failed attempt.
+    """
 
     result: dict[str, Any] = field(default_factory=dict)
     effect: Write | None = None
@@ -26,12 +36,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """暂时的失败：耗一次尝试，按退避再来。
+    """A failure that may pass: it uses up an attempt and comes again after the type's back-off.
 
     Attributes:
-        delay: 对方指定的等待下限，秒。
-        outage: 对方不在、或叫晚些来：退避垫高，熬得过停机与灰名单。
-        result: 尝试用尽时留在任务上的半份结果。
+        reason: for the owner of the task to read, in your words.
+        delay: seconds, at least; what the other side asked for.
+        effect: as of :class:`Done`.
+        outage: the other side is away, or said come later: the back-off is raised to outlast it.
+        result: kept with the task if this was the last attempt.
     """
 
     reason: Reason | str
@@ -43,7 +55,13 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """永久的失败：不再重试；``result`` 是留在任务上的半份结果。"""
+    """A failure that is final: the task has failed, and is tried again only if a person asks.
+
+    Attributes:
+        reason: for the owner of the task to read, in your words.
+        effect: as of :class:`Done`.
+        result: what is kept with the task.
+    """
 
     reason: Reason | str
     effect: Write | None = None
@@ -52,7 +70,12 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Uncertain:
-    """外部调用的结局不明（只可能来自无法幂等的调用）：由策略或人决定。"""
+    """Nobody knows whether the outside call happened: ``unknown`` of the type decides, or a person.
+
+    Attributes:
+        reason: for the person to read.
+        effect: as of :class:`Done`.
+    """
 
     reason: Reason | str
     effect: Write | None = None
@@ -68,14 +91,15 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Snooze:
-    """让位：还出名额，``delay`` 秒之后由新的投递接着做；不耗尝试。
+    """Later: the slot is given up, and the task comes again after ``delay`` seconds; no attempt is used up.
 
-    处理器只许在已有进展、只是排不上自己的限额、或在等外面恢复时返回它，否则永远做不完；
-    执行的外壳另用它把读不懂的新载荷留给升级过的进程。
+    Return it only after progress that is stored, or while waiting for somebody: nothing else ends such a task.
 
     Attributes:
-        waiting_for: 在等谁恢复，一个名字：任务上看得见、有自己的量表，
-            一段等待只留一笔事件；它好了，relay 提前叫回来，不等 ``delay`` 到。
+        reason: for the owner of the task to read, in your words.
+        effect: as of :class:`Done`.
+        delay: seconds.
+        waiting_for: the name of whom it waits for; shown on the task and counted.
     """
 
     reason: Reason | str

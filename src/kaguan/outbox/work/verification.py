@@ -31,14 +31,18 @@ PATIENCE = 30.0  # 秒；查证本身也不许拖住一次尝试
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """发生过，而且没有别的可做：以 ``outcome`` 结算。"""
+    """The outside call happened, and nothing is left to do: the task has succeeded with ``outcome``.
+
+    Attributes:
+        outcome: result and effect, as the handler would have said.
+    """
 
     outcome: Done
 
 
 @dataclass(frozen=True, slots=True)
 class NotHappened:
-    """没有发生（或已记下发生过的那部分，还有剩下的）：照常执行。"""
+    """The outside call did not happen, or a part of it is left: the handler is called as always."""
 
 
 VerifiedOutcome: TypeAlias = Happened | NotHappened

@@ -1,0 +1,53 @@
+"""库拒绝了的：话是中英文都有的；产品的 HTTP 边缘照 :class:`kaguan.words.errors.DomainError` 认它们。"""
+
+from __future__ import annotations
+
+from kaguan.words.errors import Code, DomainError, FieldError
+from kaguan.words.reasons import Reason
+
+
+class RequestIdReusedError(DomainError):
+    """A ``request_id`` that was used for another task came again, with another type, payload or option.
+
+    Nothing was written for it; the first task stands. Choose the ``request_id`` from what the task is about, not from
+    the try, and let the payload not depend on the try either.
+    """
+
+    def __init__(self) -> None:
+        told = FieldError("request_id", "已用于内容不同的任务", "already used for a different task")
+        super().__init__(Code.IDEMPOTENCY_KEY_REUSED, fields=(told,))
+
+    def __str__(self) -> str:
+        return _words(self)
+
+
+class TaskNotFoundError(DomainError):
+    """There is no task of this id: never accepted, rolled back, or kept longer than ``retention_days``."""
+
+    def __init__(self) -> None:
+        why = Reason("outbox.no_task")
+        super().__init__(Code.NOT_FOUND, why.text("zh"), why.text("en"), why=why)
+
+    def __str__(self) -> str:
+        return _words(self)
+
+
+class TaskStatusError(DomainError):
+    """The status of the task does not allow it: to cancel what has ended, to retry what has not failed."""
+
+    def __init__(self, why: Reason) -> None:
+        zh, en = why.text("zh"), why.text("en")
+        super().__init__(Code.CONFLICT, zh, en, fields=(FieldError("status", zh, en),), why=why)
+
+    def __str__(self) -> str:
+        return _words(self)
+
+
+def _words(error: DomainError) -> str:
+    """两种语言各一句，没有错误码。"""
+    zh, en = (
+        "; ".join(f"{one['field']}: {one['reason']}" for one in (item.render(language) for item in error.fields))
+        or error.text(language)
+        for language in ("zh", "en")
+    )
+    return f"{en} / {zh}"
