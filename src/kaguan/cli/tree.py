@@ -10,8 +10,9 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
-from kaguan.cli.wording import catalogue, help_language
+from kaguan.cli.wording import catalogue
 from kaguan.product.exit_codes import ExitCode
+from kaguan.words.language import environment_language
 
 MODULES = {
     "up": "processes",
@@ -73,7 +74,7 @@ class Root(TyperGroup):
     """``kaguan`` 本身。列出命令（帮助、补全）只用名字与一行说明，一个模块也不导入。"""
 
     def __init__(self, **attributes: Any) -> None:
-        language = help_language()
+        language = environment_language()
         codes = catalogue(language)["line"]["then"].join(f"{code} {code.told(language)}" for code in ExitCode)
         attributes["epilog"] = catalogue(language)["command"]["epilog"].format(codes=codes)
         super().__init__(**attributes)
@@ -99,14 +100,14 @@ class Root(TyperGroup):
             return super().invoke(ctx)
 
     def _index(self) -> TyperGroup:
-        texts = catalogue(help_language())["command"]
+        texts = catalogue(environment_language())["command"]
         names: dict[str, Any] = {name: TyperCommand(name, help=texts[f"kaguan {name}"]) for name in MODULES}
         return TyperGroup(name=self.name, commands=names, params=self.params, rich_markup_mode=None)
 
 
 def explain(command: Any, path: str) -> None:
     """把一条命令与它下面的说明换成读者的语言；``help`` 里写的是目录的键，空格之后的填进那一句。"""
-    texts = catalogue(help_language())
+    texts = catalogue(environment_language())
     command.help = texts["command"][path]
     for parameter in command.params:
         if isinstance(parameter, TyperOption | TyperArgument) and parameter.help:

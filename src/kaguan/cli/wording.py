@@ -9,22 +9,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from kaguan.words.language import LANGUAGES
-
-VARIABLE = "KAGUAN_LANGUAGE"
-DEFAULT = "zh"
+from kaguan.words.language import environment_language
 
 
 @cache
 def catalogue(language: str) -> Mapping[str, Mapping[str, Any]]:
     """``command``、``option`` 两节是帮助，``line`` 是命令印出的话，``table`` 是各表的表头。"""
     return tomllib.loads((files("kaguan.cli") / "locales" / f"{language}.toml").read_text("utf-8"))
-
-
-def help_language() -> str:
-    """帮助的语言：只看环境变量，不为一页帮助读配置文件。"""
-    given = {value for key, value in os.environ.items() if key.upper() == VARIABLE}
-    return next((language for language in LANGUAGES if language in given), DEFAULT)
 
 
 def reader_language() -> str:
@@ -51,4 +42,4 @@ def _configured(given: frozenset[tuple[str, str]]) -> str:
     try:
         return load_settings(dict(given)).language
     except ConfigurationError:
-        return help_language()
+        return environment_language()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Literal, TypeAlias
 
 Language: TypeAlias = Literal["zh", "en"]
 LANGUAGES = ("zh", "en")
+DEFAULT = "zh"
+VARIABLE = "KAGUAN_LANGUAGE"
 
 # 两端的空白先去掉：两段能互相让的空白会让一长串空格花平方的时间
 LANGUAGE_RANGE = re.compile(r"([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]{1,35})?(?:\s*;\s*q=([01](?:\.\d{0,3})?))?")
@@ -26,3 +29,9 @@ def preferred_language(header: str | None) -> str:
         if language in LANGUAGES and weight > best_weight:
             best, best_weight = language, weight
     return best
+
+
+def environment_language() -> str:
+    """环境变量要的语言；没有要，就是中文。"""
+    given = {value for key, value in os.environ.items() if key.upper() == VARIABLE}
+    return next((language for language in LANGUAGES if language in given), DEFAULT)

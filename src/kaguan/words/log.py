@@ -1,17 +1,22 @@
 """日志的一行：标准库 ``logging`` 的，字段随行。写到哪里、写成什么样，由应用定；没有定的，一个字也不出。
 
 产品的写法在 :mod:`kaguan.logging.setup`。用库的应用打开 ``kaguan`` 这个记录器，读到的是 ``事件 键=值 …``；
-要字段的处理器取 ``record.msg``，它是字典。
+要字段的处理器取 ``record.msg``，它是字典。``KAGUAN_LANGUAGE=en`` 时事件说英文，字典里的仍是代码里的那一句。
 """
 
 from __future__ import annotations
 
 import logging
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
+
+from kaguan.words.language import DEFAULT, environment_language
 
 CALLER = 3  # 层：:meth:`Log._say` 与 ``info`` 之上，才是说这句话的
 
@@ -25,7 +30,10 @@ class Line(dict[str, object]):
     """一行：``event`` 是那句话，其余是字段；写成文字就是给人读的。"""
 
     def __str__(self) -> str:
-        return " ".join([str(self["event"]), *(f"{name}={_shown(self[name])}" for name in self if name != "event")])
+        event = str(self["event"])
+        if _in_english():
+            event = english().get(event, event)
+        return " ".join([event, *(f"{name}={_shown(self[name])}" for name in self if name != "event")])
 
 
 class Log:
@@ -57,6 +65,12 @@ class Log:
             self._logger.log(level, line, exc_info=raised, stacklevel=CALLER)
 
 
+@cache
+def english() -> Mapping[str, str]:
+    """事件 → 英文；库的都有，产品自己的没有。"""
+    return tomllib.loads((files("kaguan.words") / "events.toml").read_text("utf-8"))
+
+
 def get_logger(name: str) -> Log:
     """名为 ``name`` 的记录器。"""
     return Log(logging.getLogger(name))
@@ -80,6 +94,12 @@ def bind(**fields: object) -> None:
 def bound_fields() -> Mapping[str, object]:
     """此刻绑着的。"""
     return _bound.get()
+
+
+@cache
+def _in_english() -> bool:
+    """一行一行地看环境变量太慢；它不变。"""
+    return environment_language() != DEFAULT
 
 
 def _shown(value: object) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from kaguan.words.log import Line, bound, get_logger
+from kaguan.words.log import Line, bound, english, get_logger
 from tests.support.eventually import PATIENCE
+from tests.support.repository import trees
+
+LIBRARY = tuple(f"src/kaguan/{room}/" for room in ("outbox", "presence", "breakers", "queues", "database", "flow"))
 
 SILENT = """
 import kaguan.outbox
@@ -31,14 +37,16 @@ from kaguan.words.log import get_logger
 logging.getLogger("saq").info("SAQ 逐任务的")
 
 def accept():
-    get_logger("kaguan.outbox.accept").info("任务受理", task_type="receipt:write", count=3, said="two words")
+    get_logger("kaguan.outbox.accept").info("受理任务", task_type="receipt:write", count=3, said="two words")
 
 accept()
 """
 
 
-def said_by(program: str) -> tuple[str, str]:
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
+def said_by(program: str, language: str = "zh") -> tuple[str, str]:
+    environ = {**os.environ, "KAGUAN_LANGUAGE": language}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=True)
     return done.stdout, done.stderr
 
 
@@ -49,8 +57,26 @@ def test_a_process_that_configured_no_logging_hears_nothing() -> None:
 def test_a_process_that_asks_for_it_reads_the_event_with_its_fields() -> None:
     assert said_by(HEARD) == (
         "",
-        "INFO kaguan.outbox.accept accept 任务受理 task_type=receipt:write count=3 said='two words'\n",
+        "INFO kaguan.outbox.accept accept 受理任务 task_type=receipt:write count=3 said='two words'\n",
     )
+
+
+def test_an_application_that_asks_for_english_reads_english() -> None:
+    assert "accept task accepted task_type=receipt:write count=3" in said_by(HEARD, "en")[1]
+
+
+def events(tree: ast.Module) -> Iterator[str]:
+    """写定的事件；要填进去的（``%s``）是产品的子进程的。"""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="log")), args=[ast.Constant(value=str(event)), *_]):
+                if "%" not in event:
+                    yield event
+
+
+def test_every_event_of_the_library_has_its_english_and_nothing_else_has() -> None:
+    said = {event for name, tree in trees("src").items() if name.startswith(LIBRARY) for event in events(tree)}
+    assert said == english().keys()
 
 
 def test_a_line_carries_what_is_bound_around_it(caplog: pytest.LogCaptureFixture) -> None:
