@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from inspect import iscoroutinefunction
-from typing import Any, Generic, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
+from pydantic import ValidationError
 from redis.asyncio import Redis as RedisClient
 
 from kaguan.config.model import Database, Redis, Tasks
@@ -45,6 +46,9 @@ from kaguan.queues.keys import namespace_for
 Handled: TypeAlias = Callable[[Attempt[P]], Coroutine[Any, Any, Outcome]]
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+POSTGRES_FORM = "postgresql://user:password@host/database"
+REDIS_FORM = "redis://user:password@host:6379/0, rediss://…"
+S = TypeVar("S", Database, Redis)
 TAKEN = (PRODUCT, "information_schema", "public")
 
 
@@ -166,8 +170,8 @@ class Outbox:
         self.name, self.database = name, database
         self.tasks = tasks or Tasks()
         self._relay, self._worker = relay or RelaySettings(), worker or WorkerSettings()
-        self._database = Database.model_validate({"url": database, "schema_name": name})
-        self._redis = Redis.model_validate({"url": redis})
+        self._database = _read(Database, "database", POSTGRES_FORM, url=database, schema_name=name)
+        self._redis = _read(Redis, "redis", REDIS_FORM, url=redis)
         self.home = Home(name, self.tasks.max_attempts, self.ring, BlockingBell(redis, namespace_for(name)))
         self._types: dict[str, TaskType[Any]] = {}
         self._handlers: dict[TaskType[Any], Handler[Any]] = {}
@@ -377,6 +381,13 @@ class Outbox:
     def _still_closed(self, what: str) -> None:
         if self._opened is not None:
             raise RuntimeError(f"the outbox {self.name} is open: {what} before / {self.name} 已经打开，太晚了")
+
+
+def _read(model: type[S], argument: str, form: str, **given: str) -> S:
+    try:
+        return model.model_validate(given)
+    except ValidationError:  # pydantic's words have the URL in them, password and all
+        raise ValueError(f"{argument}= wants {form} / {argument}= 应形如 {form}") from None
 
 
 def _name(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import datetime
+from traceback import format_exception
 from typing import Any
 
 import psycopg
@@ -166,6 +167,10 @@ def test_a_declaration_that_cannot_hold_is_refused(shop: Outbox) -> None:
         shop.handles(letter)(handler)
     with pytest.raises(ValueError, match="name"):
         Outbox("My Shop", database="postgresql://h/d", redis="redis://h")
+    for database, redis in (("pg://u:secret@h/d", "redis://h"), ("postgresql://h/d", "amqp://u:secret@h")):
+        with pytest.raises(ValueError, match=r"(database|redis)= wants (postgresql|redis)://") as refusal:
+            Outbox("shop", database=database, redis=redis)
+        assert "secret" not in "".join(format_exception(refusal.value))
     foreign = Outbox("other", database="postgresql://h/d", redis="redis://h").type("letter:send", Letter)
     with pytest.raises(ValueError, match="not of the outbox"):
         shop.handles(foreign)(handler)

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from kaguan.config import Settings
-from kaguan.outbox import watch
+from kaguan.outbox import TaskStatusError, watch
 from tests.support.child_pytest import GUEST, NO_REDIS, guest_pytest
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
@@ -74,6 +74,8 @@ async def test_the_page_runs_as_printed(page: Any, settings: Settings) -> None:
         async with page.shop.pool.connection() as connection:
             found = await (await connection.execute("select id from tb_task order by id")).fetchall()
             ended = await watch(connection, [row[0] for row in found], PATIENCE, lambda _: None)
+            with pytest.raises(TaskStatusError, match="already succeeded"):
+                await page.settle_by_hand(ended[0].id)
             receipts = await (await connection.execute("select order_id from receipt order by 1")).fetchall()
     await engine.dispose()
     assert {(task.type, task.status, task.attempt) for task in ended} == {

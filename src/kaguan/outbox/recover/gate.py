@@ -26,6 +26,9 @@ SKEW = timedelta(seconds=10)  # 各台机器的钟至多差这么多
 class GateClosedError(psycopg.OperationalError):
     """PostgreSQL 换了一次启动，relay 还没有核对完它的历史：和它不在一样，等一等再来（docs/adr/0033）。"""
 
+    def __str__(self) -> str:
+        return "PostgreSQL has started anew and its history is being checked: come again / 历史还没有核对完，等一等再来"
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:

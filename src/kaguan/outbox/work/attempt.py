@@ -29,9 +29,15 @@ PROGRESS_INTERVAL = 1.0  # 秒；写得更勤只会增加死元组
 class CancelledByUserError(Exception):
     """A person asked to cancel the task: :meth:`Attempt.checkpoint` stops the handler, which lets it pass."""
 
+    def __str__(self) -> str:
+        return "a person asked to cancel the task / 有人要求取消这个任务"
+
 
 class UnnotedError(Exception):
     """Redis 不在，没有记下就要去做的外部调用：不做，过一会儿再来。"""
+
+    def __str__(self) -> str:
+        return "Redis is away and the outside call was not noted: it is not made / Redis 不在，没有记下外部调用，不去做"
 
 
 @dataclass(slots=True)

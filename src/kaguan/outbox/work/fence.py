@@ -23,6 +23,9 @@ class FencedError(Exception):
     A handler lets it pass; whoever has the task now goes on.
     """
 
+    def __str__(self) -> str:
+        return "the task is no longer this worker's / 任务已不归这个 worker"
+
 
 class Token(NamedTuple):
     """数据库丢了尾巴，投递号会重复，随机的认领号不会（docs/adr/0032）。"""

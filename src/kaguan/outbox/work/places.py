@@ -213,7 +213,7 @@ class Gates:
         try:
             return self._gates[task_type, whom]
         except KeyError:
-            raise LookupError(f"{task_type} 没有声明 resources 里的 {whom!r}") from None
+            raise LookupError(f"{task_type}: no {whom!r} in resources= / resources 里没有 {whom!r}") from None
 
     def bounds(self, task_type: str) -> bool:
         """这种任务在手里的，有名额管着个数。"""
