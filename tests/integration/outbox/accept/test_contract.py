@@ -17,6 +17,18 @@ from tests.support.eventually import PATIENCE
 VECTORS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("vectors.json").read_text("utf-8"))
 ACCEPT = "select place, task_id::text, status, outcome from outbox_accept(%s::jsonb)"
 TASK = {"type": "a:b", "payload": {"n": 1}, "max_attempts": 1}
+# 同样多的任务、键、手里的活
+GROWN = """
+with task as (
+    insert into tb_task (id, type, queue, principal, request_id, payload, max_attempts, ordering_key, ordering_seq)
+    select gen_random_uuid(), 'a:b', 'default', 'system', n::text, '{"n": 1}', 1, n::text, 1
+    from generate_series(1, 5000) as n
+    returning id, ordering_key
+), line as (
+    insert into tb_ordering (principal, key, last_seq, head) select 'system', ordering_key, 1, id from task
+)
+insert into tb_work (task_id, delivery, priority) select id, 1, 1 from task
+"""
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -114,3 +126,25 @@ def test_a_request_of_a_transaction_still_open_is_waited_for(connection: Connect
             assert told is not None
             assert told.get_value(0, 0) == outcome.encode()
             second.pgconn.get_result()
+
+
+@pytest.mark.unjudged("任务是凭空造的")
+def test_planned_while_the_tables_were_empty_it_still_finds_its_rows_by_an_index(
+    connection: Connection, database_url: str
+) -> None:
+    """计划一遍就一直用；自动分析还没轮到。"""
+    calls = [
+        {**TASK, "request_id": "7"},
+        {**TASK, "ordering_key": "7"},
+        {**TASK, "request_id": "8", "ordering_key": "8"},
+    ]
+    for task in calls:
+        ask(connection, [task, task])
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("delete from tb_task; delete from tb_outbox; delete from tb_ordering")
+        other.execute(GROWN)
+    with connection.transaction():
+        for task in calls:
+            ask(connection, [task])
+        read = connection.execute("select sum(seq_tup_read) from pg_stat_xact_user_tables").fetchone()
+    assert read == (0,)

@@ -1,10 +1,13 @@
 -- 受理的约定，在库里：任何语言在自己的事务里都能调（docs/library.md；样例在 tests/integration/outbox/accept/vectors.json）。
 -- 一个任务一行：第几个（从 0 数）、任务号、状态，与 accepted、replayed（同号同文，给出首个）、conflict（同号不同文，没有受理）。
--- 不发 NOTIFY。计划一遍就一直用：载荷是参数，照着它重新计划只是白抄
+-- 不发 NOTIFY。计划一遍就一直用：载荷是参数，照着它重新计划只是白抄；表还空着时计划的，也只按索引一行行地找
 create or replace function outbox_accept(tasks jsonb)
 returns table (place integer, task_id uuid, status text, outcome text)
 language plpgsql
 set plan_cache_mode = force_generic_plan
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
 as $function$
 #variable_conflict use_column
 declare
