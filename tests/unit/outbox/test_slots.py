@@ -184,7 +184,7 @@ async def test_what_was_fetched_ahead_never_runs_beyond_the_slots() -> None:
             while len(opened.started) < 8 * 30:
                 await asyncio.sleep(0)  # 一圈一看
                 most = max(most, opened.running.total())
-        assert most == 4
+        assert 0 < most <= 4  # 一圈一看，四个都在做的那一圈未必看得到
 
 
 async def test_a_queue_that_was_empty_starts_at_once_beside_slow_work() -> None:
