@@ -263,3 +263,14 @@ async def logged_api(environ: dict[str, str], access_lines: AccessLines) -> Asyn
 async def pool(settings: Settings) -> AsyncIterator[Pool]:
     async with open_pool(settings.database, "test", planned_once=True) as opened:
         yield opened
+
+
+@pytest.fixture
+def empty_database(settings: Settings) -> Iterator[str]:
+    """一个没有迁移过的库。"""
+    url = settings.database.url.get_secret_value()
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("create database shop")
+        yield url.rpartition("/")[0] + "/shop"
+        # 不用 force：自动清理正在里面时，应用的角色无权终结它；不用，PostgreSQL 自己请它走，别的会话至多等 5 秒
+        admin.execute("drop database shop")

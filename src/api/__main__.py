@@ -51,7 +51,7 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
     """服务到 ``stop``；Redis 不在也照常受理（任务在 PostgreSQL 里等）。"""
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings.database, "api"))
-        redis = await stack.enter_async_context(open_redis(settings.redis))
+        redis = await stack.enter_async_context(open_redis(settings.redis, namespace=settings.database.namespace))
         presence = Presence(redis, "api")
         await presence.watch(pool)  # 先于服务：切换之后才启动的，别在旧的主库上受理
         engine = engine_on(pool)

@@ -185,6 +185,19 @@ def nothing_left(world: World) -> None:
     relay(world, "epoch")
 
 
+def nothing_left_in_the_old_directory(world: World) -> None:
+    """同上，而数据目录退了回去，里面交出过：水位落后，核对一次也就跟上了，不等下一次交出。"""
+    accepted(world, SIM_STATUS_SYNC)
+    worked_off(world)
+    drive.turn(world, "epoch")
+    world.standby.lag(hours=1)
+    accepted(world, EMAIL_SEND)
+    worked_off(world)
+    drive.turn(world, "epoch")
+    world.fail_over(same_timeline=True)
+    relay(world, "epoch")
+
+
 def old_directory(world: World) -> None:
     """数据目录退回到一小时前，还在同一条时间线上：抄在 Redis 里的水位说得出。"""
     accepted(world, EMAIL_SEND)
@@ -217,6 +230,7 @@ FORGETTING = (
     in_doubt,
     both_forgot,
     nothing_left,
+    nothing_left_in_the_old_directory,
     old_directory,
     asked_about_the_tail,
 )

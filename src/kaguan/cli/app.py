@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from kaguan.cli.tree import HELP, Root
-from kaguan.cli.wording import say
+from kaguan.cli.wording import joined, say
 from kaguan.product.exit_codes import ExitCode
 from kaguan.words.printable import LINES, printable
+
+SCHEMA = "KAGUAN_DATABASE__SCHEMA_NAME"
+
+FOR_OTHERS = ("task", "outbox", "doctor")
 
 app = typer.Typer(
     name="kaguan",
@@ -30,12 +35,20 @@ def _tell_version(asked: bool) -> None:  # noqa: FBT001 typer 按位置给
         raise typer.Exit
 
 
+def _look_into(schema: str | None) -> None:
+    if schema is not None:
+        os.environ[SCHEMA] = schema
+
+
+Schema = Annotated[str | None, typer.Option("--schema", is_eager=True, callback=_look_into, help="schema")]
 Version = Annotated[bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="version")]
 
 
 @app.callback()
-def root(*, version: Version = False) -> None:
+def root(context: typer.Context, *, schema: Schema = None, version: Version = False) -> None:
     """根上的选项。"""
+    if schema is not None and not version and context.invoked_subcommand not in FOR_OTHERS:
+        raise typer.BadParameter(say("not_for_others", commands=joined(FOR_OTHERS)), param_hint="--schema")
 
 
 def main() -> None:

@@ -110,7 +110,7 @@ async def _processes(settings: Settings) -> Counter[str]:
     if not settings.redis.url.get_secret_value():
         return least
     try:
-        async with open_redis(settings.redis) as redis:
+        async with open_redis(settings.redis, namespace=settings.database.namespace) as redis:
             census = await take_census(redis)
     except RedisError:
         return least

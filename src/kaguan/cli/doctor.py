@@ -26,6 +26,7 @@ from kaguan.config.relay_host import parse_relay_host
 from kaguan.flow.probes import is_listening
 from kaguan.mail.connection import Step, UnreachableError, open_link, trust
 from kaguan.mail.message import UnsendableError, helo_name
+from kaguan.outbox.schema import NotInstalledError
 from kaguan.product.exit_codes import ExitCode
 from kaguan.product.fitness import EVICTION_POLICY, MAX_SKEW, measure_skew
 from kaguan.queues.client import build_client
@@ -65,21 +66,35 @@ def doctor(*, as_json: AsJson = False) -> None:
 
 
 async def _examine_all(settings: Settings) -> tuple[list[Finding], list[Symptom]]:
-    findings = await _examine(settings)
+    try:
+        findings = await _examine(settings)
+    except NotInstalledError as error:
+        return [Finding(POSTGRES, ok=False, detail=str(error), advice="")], []
     told = {DEPENDENCIES[finding.part] for finding in findings if finding.part in DEPENDENCIES and not finding.ok}
     return findings, await examine_pipeline(settings, told)
 
 
 async def _examine(settings: Settings) -> list[Finding]:
-    carriers = settings.carriers
     checks: list[Awaitable[Finding | None]] = [
         _postgres(settings),
         examine_listening(settings),
         examine_budget(settings),
         examine_standbys(settings),
         _durability(settings),
-        _tokens(settings),
         _redis(settings),
+        *([] if settings.database.schema_name else _examine_domains(settings)),
+    ]
+    configuration = Finding(
+        say("configuration"), ok=True, detail=say("place", env=settings.env, directory=settings.data_dir)
+    )
+    return [configuration, *(finding for finding in await asyncio.gather(*checks) if finding is not None)]
+
+
+def _examine_domains(settings: Settings) -> list[Awaitable[Finding | None]]:
+    """别的应用没有的：邮件、运营商、令牌。"""
+    carriers = settings.carriers
+    return [
+        _tokens(settings),
         _smtp(settings),
         _carrier(settings, "onelink", ONELINK_PASSWORD, carriers.onelink.base_url, carriers.onelink.password),
         _carrier(
@@ -90,10 +105,6 @@ async def _examine(settings: Settings) -> list[Finding]:
             carriers.control_center.api_key,
         ),
     ]
-    configuration = Finding(
-        say("configuration"), ok=True, detail=say("place", env=settings.env, directory=settings.data_dir)
-    )
-    return [configuration, *(finding for finding in await asyncio.gather(*checks) if finding is not None)]
 
 
 async def _postgres(settings: Settings) -> Finding:
@@ -106,7 +117,8 @@ async def _postgres(settings: Settings) -> Finding:
         async with open_connection(settings) as connection:
             version = connection.info.server_version
             skew = await measure_skew(connection)
-        found = migrate.status(settings.database.url.get_secret_value())
+        url, schema = settings.database.url.get_secret_value(), settings.database.schema_name
+        found = migrate.Status(schema, schema) if schema else migrate.status(url)
     except psycopg.Error as error:
         reason = str(error).splitlines()[0]
         return Finding(part, ok=False, detail=reason, advice=say("are_running", key="KAGUAN_DATABASE__URL"))
@@ -158,7 +170,7 @@ async def _redis(settings: Settings) -> Finding:
     part = REDIS
     if not settings.redis.url.get_secret_value():
         return Finding(part, ok=False, detail=say("no_address"), advice=say("start", key="KAGUAN_REDIS__URL"))
-    client = build_client(settings.redis)
+    client = build_client(settings.redis, namespace=settings.database.namespace)
     try:
         server = await client.info("server")
         memory = await client.info("memory")

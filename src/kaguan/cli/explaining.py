@@ -9,6 +9,7 @@ from kaguan.cli.failure import CommandError
 from kaguan.cli.wording import reader_language, say
 from kaguan.config import ConfigurationError
 from kaguan.database.pool import DatabaseUnavailableError
+from kaguan.outbox.schema import NotInstalledError
 from kaguan.product.exit_codes import ExitCode
 from kaguan.queues.client import QueueUnavailableError
 from kaguan.words.errors import DomainError
@@ -36,6 +37,8 @@ def _explain_dependency(error: Exception) -> tuple[str, ExitCode] | None:
     match error:
         case psycopg.OperationalError() | DatabaseUnavailableError():
             return say("postgres_away", reason=_first_line(error)), ExitCode.DEPENDENCY
+        case NotInstalledError():
+            return str(error), ExitCode.DEPENDENCY
         case psycopg.errors.UndefinedTable():
             return say("not_migrated"), ExitCode.FAILURE
         case psycopg.errors.UndefinedColumn():

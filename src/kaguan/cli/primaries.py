@@ -23,7 +23,10 @@ async def newest(settings: Settings, connection: Connection) -> connecting.Histo
     if not settings.redis.url.get_secret_value():
         return None
     with suppress(RedisError, OSError, TimeoutError, LookupError, psycopg.Error):
-        async with asyncio.timeout(REDIS_TIMEOUT), open_redis(settings.redis) as redis:
+        async with (
+            asyncio.timeout(REDIS_TIMEOUT),
+            open_redis(settings.redis, namespace=settings.database.namespace) as redis,
+        ):
             seal = await Sealing().held(connection)
             return connecting.History.read(seal.read(TIMELINE, await redis.get(key(redis, TIMELINE))))
     return None

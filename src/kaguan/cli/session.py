@@ -35,6 +35,7 @@ async def open_connection(settings: Settings) -> AsyncIterator[Connection]:
 
     Raises:
         CommandError: 没有配置数据库，或连上的是切换之前的主库。
+        NotInstalledError: 要看的那个应用没有装，或是别的版本。
     """
     url = database_url(settings)
     async with await connecting.open_connection(settings.database, "cli") as connection:
@@ -45,6 +46,10 @@ async def open_connection(settings: Settings) -> AsyncIterator[Connection]:
             newest = await primaries.newest(settings, connection)
         if connecting.is_former(connection.history, newest):
             raise CommandError(say("former_primary"), ExitCode.DEPENDENCY)
+        if settings.database.schema_name:  # 没有装的，语句会落到产品自己的表上
+            from kaguan.outbox.schema import installation  # noqa: PLC0415 少有人看别人的
+
+            await installation(connection, settings.database.schema_name)
         yield connection
 
 

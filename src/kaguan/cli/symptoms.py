@@ -41,7 +41,7 @@ async def examine_pipeline(settings: Settings, told: Collection[str]) -> list[Sy
     """没有地址就没有可看的；数据库不答时也只剩 Redis 里看得见的。``told`` 是已说过的代号，不说两遍。"""
     if not settings.database.url.get_secret_value() or not settings.redis.url.get_secret_value():
         return []
-    async with open_redis(settings.redis) as redis:
+    async with open_redis(settings.redis, namespace=settings.database.namespace) as redis:
         _, verdict = await service.take(partial(open_connection, settings), redis, settings)
     if verdict.level is Level.OK:
         return [Symptom(say("pipeline"), ok=True, detail=say("all_well"), advice="", level=Level.OK)]

@@ -24,6 +24,7 @@ from kaguan.config.values import (
 from kaguan.flow.probes import LOOPBACK
 from kaguan.words.units import DAY, KIB, MIB
 
+NAMESPACE = "kaguan"  # 产品自己的；别人的各是 ``kaguan.名字``
 SCHEMA_NAME = r"^([a-z][a-z0-9_]{0,31})?$"
 RESERVE = 2  # 没写的，给每个更急的队列留几个槽位
 
@@ -95,6 +96,11 @@ class Database(Group):
     keepalive_idle: int = Field(default=10, ge=1, le=7_200)  # 秒；TCP 安静这么久就探一次：NAT 与防火墙不当它死了
     keepalive_interval: int = Field(default=5, ge=1, le=7_200)  # 秒；没有回音就隔这么久再探，三次没有就算断
     unacknowledged_timeout: Seconds = 10.0  # 发出去而没有 TCP 确认，这么久就算断（Linux 的 TCP_USER_TIMEOUT）
+
+    @property
+    def namespace(self) -> str:
+        """我们在 Redis 里的键在谁的名下：看的是谁的发件箱，就是谁的。"""
+        return f"{NAMESPACE}.{self.schema_name}" if self.schema_name else NAMESPACE
 
     @property
     def listening(self) -> Self | None:

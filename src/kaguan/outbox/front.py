@@ -7,9 +7,8 @@ import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime
 from inspect import iscoroutinefunction
-from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, TypeAlias, TypeVar, Unpack, overload
 
 from pydantic import ValidationError
 from redis.asyncio import Redis as RedisClient
@@ -17,6 +16,7 @@ from redis.asyncio import Redis as RedisClient
 from kaguan.config.model import Database, Redis, Tasks
 from kaguan.config.model import Relay as RelaySettings
 from kaguan.config.model import Worker as WorkerSettings
+from kaguan.database.checked_pool import CheckedPool
 from kaguan.database.pool import Pool, open_connection, open_pool, transaction
 from kaguan.outbox.accept.acceptance import SYSTEM_PRINCIPAL, Accepted, Staged, Submission
 from kaguan.outbox.accept.doorbell import BlockingBell, Doorbell
@@ -25,6 +25,7 @@ from kaguan.outbox.accept.joining import (
     Cursored,
     Executing,
     Home,
+    How,
     Joined,
     JoinedSync,
     Transaction,
@@ -39,9 +40,9 @@ from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.outcome import Outcome
 from kaguan.outbox.work.verification import Verified, Verify
 from kaguan.outbox.worker import SPARE_CONNECTIONS, Worker
+from kaguan.presence.beat import Presence
 from kaguan.queues.client import open_redis
 from kaguan.queues.foreign import take_keys
-from kaguan.queues.keys import namespace_for
 
 Handled: TypeAlias = Callable[[Attempt[P]], Coroutine[Any, Any, Outcome]]
 
@@ -50,24 +51,6 @@ POSTGRES_FORM = "postgresql://user:password@host/database"
 REDIS_FORM = "redis://user:password@host:6379/0, rediss://…"
 S = TypeVar("S", Database, Redis)
 TAKEN = (PRODUCT, "information_schema", "public")
-
-
-class How(TypedDict, total=False):
-    """How a task is to be accepted.
-
-    Attributes:
-        request_id: submitted again by the same ``principal``, the first task is the answer (``replayed``).
-        key: tasks of one key of one principal are done one after the other, in the order of acceptance.
-        at: not before this moment, with a time zone.
-        priority: critical, default and low share the slots 6 : 3 : 1 while they compete.
-        principal: on whose behalf; within a queue principals take turns.
-    """
-
-    request_id: str | None
-    key: str | None
-    at: datetime | None
-    priority: Priority
-    principal: str
 
 
 class Task(Generic[P]):
@@ -172,7 +155,7 @@ class Outbox:
         self._relay, self._worker = relay or RelaySettings(), worker or WorkerSettings()
         self._database = _read(Database, "database", POSTGRES_FORM, url=database, schema_name=name)
         self._redis = _read(Redis, "redis", REDIS_FORM, url=redis)
-        self.home = Home(name, self.tasks.max_attempts, self.ring, BlockingBell(redis, namespace_for(name)))
+        self.home = Home(name, self.tasks.max_attempts, self.ring, BlockingBell(redis, self._database.namespace))
         self._types: dict[str, TaskType[Any]] = {}
         self._handlers: dict[TaskType[Any], Handler[Any]] = {}
         self._opened: _Opened | None = None
@@ -268,7 +251,7 @@ class Outbox:
         slots = self._worker.concurrency
         async with (
             open_pool(self._database, self.name) if pool is None else nullcontext(pool) as opened,
-            open_redis(self._redis, slots + SPARE_CONNECTIONS, namespace_for(self.name)) as redis,
+            open_redis(self._redis, slots + SPARE_CONNECTIONS, self._database.namespace) as redis,
             Doorbell(redis).ringing() as bell,
         ):
             if pool is None:
@@ -300,13 +283,22 @@ class Outbox:
             stop = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 if relay:
-                    group.create_task(self.relay().run(stop), name="relay")
+                    group.create_task(self._at_work(self.relay(), Presence(self._open().redis, "relay"), stop))
                 if worker:
-                    group.create_task(self.worker().run(stop), name="worker")
+                    work = self.worker()
+                    named = Presence(self._open().redis, "worker", work.leases.worker)
+                    group.create_task(self._at_work(work, named, stop))
                 try:
                     yield self
                 finally:
                     stop.set()
+
+    async def _at_work(self, part: Relay | Worker, presence: Presence, stop: asyncio.Event) -> None:
+        presence.facts = part.facts
+        if isinstance(pool := self._open().pool, CheckedPool):
+            await presence.watch(pool)
+        async with presence.beating():
+            await part.run(stop)
 
     def relay(self) -> Relay:
         """The relay, to run on your own: ``await outbox.relay().run(stop)``."""

@@ -40,11 +40,16 @@ def task_types(smtp: Smtp, carriers: Carriers | None = None) -> TaskTypes:
 
 
 def check_settings(settings: Settings) -> None:
-    """配置里的定时计划合各类型的要求。
+    """配置里要懂任务类型才查得出的：是不是自己的发件箱、定时计划合不合各类型的要求。
 
     Raises:
         ConfigurationError: 有不合的，逐个说明。
     """
+    if settings.database.schema_name:
+        raise ConfigurationError(
+            "KAGUAN_DATABASE__SCHEMA_NAME（--schema）是给命令行看别的应用的，它的 relay 与 worker 由它自己跑"
+            " / it is for the command line: an application runs its relay and worker itself"
+        )
     unknown = sorted(settings.worker.limits.keys() - set(NAMES))
     if unknown:
         raise ConfigurationError(

@@ -14,10 +14,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
+from kaguan.config.model import NAMESPACE
 from kaguan.config.model import Redis as RedisConfig
 from kaguan.config.sentinel import sentinel_address
 from kaguan.flow.backoff import while_starting
-from kaguan.queues.keys import KINDS, NAMESPACE
+from kaguan.queues.keys import KINDS
 from kaguan.queues.sentinel import master_pool
 from kaguan.words.log import get_logger
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-NAMESPACE = "kaguan"  # 产品自己的；别人的各是 ``kaguan.名字``
+from kaguan.config.model import NAMESPACE
 
 EPOCH = "kaguan:epoch"
 REPLICATION = "kaguan:epoch:history"  # 记下纪元时 Redis 的复制历史号
@@ -46,11 +46,6 @@ KINDS = {
     SAQ_QUEUED: "list", SAQ_ACTIVE: "list", SAQ_INCOMPLETE: "zset", SAQ_SCHEDULE: "string", SAQ_STATS: "zset",
     SAQ_WORKER: "string", SAQ_JOB: "string", SAQ_ABORT: "string",
 }  # fmt: skip
-
-
-def namespace_for(name: str) -> str:
-    """别的应用的发件箱 ``name`` 的键在谁的名下；产品自己的没有名字。"""
-    return f"{NAMESPACE}.{name}" if name else NAMESPACE
 
 
 def namespace_of(redis: Redis) -> str:

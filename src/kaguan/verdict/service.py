@@ -21,5 +21,6 @@ async def take(
     """此刻的所见与判断；依赖不在不抛异常，而是判断里的一件事。"""
     seen = await observe(connect, redis)
     concerns = judge(seen, window=min(settings.relay.window, settings.relay.high_water))
-    concerns = await remember(connect, seen.at, concerns)
+    if not settings.database.schema_name:  # 别的应用的库里没有记这个的表
+        concerns = await remember(connect, seen.at, concerns)
     return seen, Verdict(seen.at, concerns, blind=seen.ledger is None and not seen.locks)

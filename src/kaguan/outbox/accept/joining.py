@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, LiteralString, Protocol, TypeAlias, cast
+from datetime import datetime
+from typing import Any, LiteralString, Protocol, TypeAlias, TypedDict, cast
 from uuid import UUID
 
 import psycopg
@@ -20,6 +21,7 @@ from kaguan.database.pool import AfterCommit, Connection
 from kaguan.outbox.accept.acceptance import Accepted, Staged, answer, encode, retire_after
 from kaguan.outbox.accept.contract import statement
 from kaguan.outbox.accept.doorbell import BlockingBell
+from kaguan.outbox.vocabulary import Priority
 from kaguan.words.errors import DomainError
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
@@ -27,6 +29,24 @@ Tell: TypeAlias = Callable[[], None]
 
 TOLD = "kaguan.outbox"  # in ``Session.info``: what waits for its commit
 PSYCOPG: LiteralString = "%(tasks)s"
+
+
+class How(TypedDict, total=False):
+    """How a task is to be accepted.
+
+    Attributes:
+        request_id: submitted again by the same ``principal``, the first task is the answer (``replayed``).
+        key: tasks of one key of one principal are done one after the other, in the order of acceptance.
+        at: not before this moment, with a time zone.
+        priority: critical, default and low share the slots 6 : 3 : 1 while they compete.
+        principal: on whose behalf; within a queue principals take turns.
+    """
+
+    request_id: str | None
+    key: str | None
+    at: datetime | None
+    priority: Priority
+    principal: str
 
 
 class Awaited(Protocol):

@@ -21,14 +21,14 @@ from sqlalchemy.pool import NullPool
 from kaguan.config import Settings
 from kaguan.outbox import Accepted, Outbox, Payload, Task
 from kaguan.queues.client import open_redis
-from kaguan.queues.keys import doorbell, namespace_for
+from kaguan.queues.keys import doorbell
 from kaguan.words.errors import Code, DomainError
 from tests.support.eventually import PATIENCE
 from tests.support.guests import DRIVERS, STRANGER, Guest
 from tests.support.said import capture_logs
 
 KEYS = (None, "customer 7")
-CHANNEL = doorbell(namespace_for("shop"))
+CHANNEL = doorbell("kaguan.shop")
 UNIMPORTED = """
 import sys
 import kaguan.outbox.front
