@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, suppress
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol
 
 from kaguan.outbox.testing.frames import Guest, Suspended, is_asleep, place_of
@@ -20,8 +20,8 @@ class Mortal(Protocol):
     guest: Guest
     flying: set[asyncio.Task[Any]]
 
-    async def at(self, place: str) -> None:
-        """走到了一处；等在这里，或死在这里。"""
+    async def at(self, place: str, in_flight: object = None) -> None:
+        """走到了一处；等在这里，或死在这里。``in_flight`` 是已经出去、等着回音的。"""
 
     def adopt(self, driven: Driven, task: asyncio.Task[Any]) -> None:
         """它的又一个任务。"""
@@ -71,13 +71,13 @@ class Driven:
 
     def _suspended(self, waiting: Any) -> Generator[Any, Any, None]:
         """处理器自己的又一次等；等的是钟，就不等。"""
+        if isinstance(waiting, asyncio.Future) and not waiting.done() and is_asleep(self._coroutine):
+            waiting.set_result(None)
         if asyncio.current_task() not in self._process.flying:
             here = self._process.guest.suspended(self._coroutine)
             if here is not None and not here.is_still(self._last):
                 self._last = here
-                yield from self._process.at(f"{place_of(here.frame)} (await)").__await__()
-        if isinstance(waiting, asyncio.Future) and not waiting.done() and is_asleep(self._coroutine):
-            waiting.set_result(None)
+                yield from self._process.at(f"{place_of(here.frame)} (await)", waiting).__await__()
 
     def bury(self) -> None:
         """死者内存里拿着的（锁、名额）放开；它要做的别的，做不成了。"""
@@ -98,14 +98,14 @@ async def driving() -> AsyncIterator[None]:
     before = loop.get_task_factory()
 
     def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Future[Any]:
-        context: Context | None = options.get("context")
-        process = DRIVING.get() if context is None else context.get(DRIVING)
+        context: Context = options.get("context") or copy_context()
+        process = context.get(DRIVING)
         if process is None or not asyncio.iscoroutine(coroutine):
             if before is None:
                 return asyncio.Task(coroutine, loop=loop, **options)
             return before(loop, coroutine, **options)
         driven = Driven(coroutine, process)
-        task: asyncio.Task[Any] = asyncio.Task(_awaited(driven), loop=loop, **options)
+        task: asyncio.Task[Any] = asyncio.Task(_awaited(driven), loop=loop, **(options | {"context": context}))
         process.adopt(driven, task)
         return task
 

@@ -35,10 +35,14 @@ class Proof:
     Attributes:
         points: where it was disturbed, in the order of an undisturbed run.
         runs: how often it was run.
+        effects: what the undisturbed run left in PostgreSQL, as ``effects=`` shows it.
+        calls: how often the undisturbed run asked the outside.
     """
 
     points: Sequence[Point]
     runs: int
+    effects: object
+    calls: int
 
 
 class NotProvenError(AssertionError):

@@ -30,6 +30,7 @@ class Process:
         terminate: 断开这些连接。
         reached: 走到了 ``target``。
         resume: 停在那里的接着走。
+        in_flight: 死的时候已经出去、等着回音的。
         trail: 走过的点，按次序。
         swallowed: 取消送进了处理器，它却照常给出结局。
     """
@@ -43,6 +44,7 @@ class Process:
     alive: bool = True
     overrun: bool = False
     swallowed: bool = False
+    in_flight: object = None
     connections: list[SteppedConnection] = field(default_factory=list)
     flying: set[asyncio.Task[Any]] = field(default_factory=set)
     trail: list[Point] = field(default_factory=list)
@@ -62,7 +64,7 @@ class Process:
 
     # ---- 走到一处
 
-    async def at(self, place: str) -> None:
+    async def at(self, place: str, in_flight: object = None) -> None:
         """走到了一处。
 
         Raises:
@@ -79,6 +81,7 @@ class Process:
             self.reached.set()
             await forever()
         if here == self.target:
+            self.in_flight = in_flight
             self.reached.set()
             await self._strike()
 

@@ -103,11 +103,6 @@ class Proving:
     async def _prove(self) -> Proof:
         plain = _Run(self, None, None)
         seen, before = await plain.play()
-        if plain.first.overrun:
-            raise ValueError(
-                f"{self.type} passes more than {self.most} points: give a smaller payload, or most= a larger number"
-                f" / {self.type} 走过的点多于 {self.most}：换个小的载荷，或把 most= 放大"
-            )
         if seen.verdict.status != TaskStatus.SUCCEEDED:
             raise ValueError(
                 f"{self.type} ends {seen.verdict.status} though nobody disturbs it: {reason_of(seen.verdict)}"
@@ -124,7 +119,7 @@ class Proving:
                 except StuckError as stuck:
                     raise NotProvenError(run.story(str(stuck))) from None
                 self._check(judge, run, seen)
-        return Proof(points, self.runs)
+        return Proof(points, self.runs, judge.plain.effects, len(judge.plain.calls))
 
     def _check(self, judge: Judge, run: _Run, seen: Seen) -> None:
         wrong = judge.condemn(seen, run.fault)
@@ -170,6 +165,8 @@ class _Run:
             effects = await self._effects(task_id)
         finally:
             for process in self._processes:
+                process.alive = False
+                await ground.terminate(process.connections)
                 await process.end()
         return Seen(verdict, effects, calls), before
 
@@ -179,7 +176,13 @@ class _Run:
         first, fault = self.first, self.fault
         job = first.job = first.start(self._execute(first, due))
         await self._walk(first, job, to_the_point=True)
-        if first.reached.is_set() and not first.overrun:
+        if first.overrun:
+            kind, most = self._proving.type, self._proving.most
+            raise ValueError(
+                f"{kind} passes more than {most} points: give a smaller payload, or most= a larger number"
+                f" / {kind} 走过的点多于 {most}：换个小的载荷，或把 most= 放大"
+            )
+        if first.reached.is_set():
             match fault:
                 case Fault.KILLED:
                     await self._kill(first)
@@ -222,6 +225,8 @@ class _Run:
             raise StuckError("it was not reached again: what the handler does must not depend on chance or time")
 
     async def _kill(self, process: Process) -> None:
+        if isinstance(process.in_flight, asyncio.Future):  # 出去了的做完：不看对面醒得快慢
+            await asyncio.wait({process.in_flight}, timeout=STANDSTILL)
         await self._ground.bury(process.connections)
         before = len(recorded(self._proving.calls))
         process.bury()
