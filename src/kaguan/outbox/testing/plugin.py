@@ -1,6 +1,6 @@
 """pytest 的插件：用到夹具才导入发件箱。
 
-异步的夹具由 pytest-asyncio 跑（哪种模式都行）；没有装它就由 anyio 跑。
+异步的夹具由 pytest-asyncio 跑；没有装它的，插件照样装载得了。
 """
 
 from __future__ import annotations
