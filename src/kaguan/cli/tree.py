@@ -30,7 +30,7 @@ MODULES = {
     "config": "configuration",
 }
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
-OWN = {"install_completion", "show_completion", "version"}  # 根上的选项，前两个是 typer 的：键就是名字
+OWN = {"install_completion", "schema", "show_completion", "version"}  # 根上的选项，前两个是 typer 的：键就是名字
 
 
 def group(name: str) -> typer.Typer:
