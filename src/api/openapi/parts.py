@@ -34,6 +34,10 @@ _RAW: dict[str, dict[str, Any]] = {
 }
 
 
+# 发件箱给库的用户的说明是英文的，这里的随接口文档
+_DESCRIBED = {"Priority": {"description": "优先级，也是队列名。"}, "TaskStatus": {"description": "任务的状态。"}}
+
+
 class Components:
     """共用的模式，边生成边收集。"""
 
@@ -63,7 +67,8 @@ class Components:
         Raises:
             ValueError: 两个模型同名而形状不同。
         """
-        for name, schema in schemas.items():
+        for name, generated in schemas.items():
+            schema = {**generated, **_DESCRIBED.get(name, {})}
             if self.schemas.setdefault(name, schema) != schema:
                 raise ValueError(f"两个不同的模型都叫 {name}")
 
