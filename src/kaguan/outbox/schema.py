@@ -54,7 +54,7 @@ def install_sql(name: str) -> LiteralString:
     """The one statement that makes the tables of the outbox ``name`` in the schema ``name``, or brings them up to date.
 
     It runs in your transaction, through any driver and in any migration tool; what is there is left alone. In an
-    Alembic revision: ``op.get_bind().exec_driver_sql(install_sql("shop"))``.
+    Alembic revision: ``op.execute(install_sql("shop"))``.
     """
     enter = f"create schema if not exists \"{name}\"; perform set_config('search_path', '\"{name}\"', true);"
     statement: LiteralString = INSTALL.format(
