@@ -137,7 +137,8 @@ class Protocol(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if self.world.processes:
-            assert drive.calm(self.world) == []
+            broken = drive.calm(self.world)
+            assert broken == [], broken
 
 
 def explore(world: World, *, examples: int, seed: int | None, shrink: bool = True) -> None:
