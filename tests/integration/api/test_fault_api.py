@@ -138,7 +138,7 @@ async def served(environ: dict[str, str], **more: str) -> AsyncIterator[tuple[Ap
 @pytest.mark.parametrize(
     ("path", "body", "key", "swallowed", "table"),
     [
-        ("/tasks/email", {**MAIL, "request_id": "lost-1"}, None, b"tb_outbox", "tb_task"),
+        ("/tasks/email", {**MAIL, "request_id": "lost-1"}, None, b"outbox_accept", "tb_task"),
         ("/users", USER, "lost-2", b"COMMIT\x00", "tb_user"),  # 不是 BEGIN ISOLATION LEVEL READ COMMITTED
     ],
 )

@@ -238,6 +238,7 @@ WRITERS = {
     keys.CARRIER_LEASES: {"worker"},
     keys.LIMITS + ":{}": {"worker"},
     keys.RATE + ":{}": {"api"},
+    keys.OWNER: frozenset(),  # 只有别的应用写它
 }
 
 
