@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 import kaguan
 
-LIBRARIES = tuple({f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+LIBRARIES = tuple(
+    {f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")}
+)
 OURS = f"{Path(kaguan.__file__).parent}{os.sep}"
 SLEEP = asyncio.sleep.__code__
 
