@@ -52,7 +52,7 @@ class Guest:
         name = code.co_filename
         if name.startswith(OURS) and not self._home.startswith(OURS):
             return False
-        return name.startswith(self._home) or not name.startswith((*LIBRARIES, OURS, "<frozen"))
+        return name.startswith(self._home) or not name.startswith((*LIBRARIES, OURS, "<"))
 
     def suspended(self, coroutine: object) -> Suspended | None:
         """最里面的那一处。"""
