@@ -6,12 +6,14 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from kaguan.dev.program import StartError
 from tests.bench.comparison import MeasureError, Missing
-from tests.bench.environments import LOCKED, environment
+from tests.bench.environments import GUESTS, LOCKED, environment, guest_environment
+from tests.bench.guests import ROW as GUEST_ROW
 from tests.bench.laboratory import open_laboratory
 from tests.bench.ledgers import RIVALS
 from tests.bench.load import Load
@@ -96,7 +98,9 @@ def _compare(options: argparse.Namespace) -> int:
         say("第 2 行要用 fastapi 与 uvicorn：`make bench` 会装好它们（requirements-bench.txt）")
         return 2
     if RIVAL_ROWS & set(options.only):
-        _install_rivals()
+        _install(LOCKED, environment)
+    if GUEST_ROW in options.only:
+        _install(GUESTS, guest_environment)
     scale = options.scale.pinned_for(options.pinned)
     load = os.getloadavg()[0]
     results, plots, tool = asyncio.run(bench(scale, options.only))
@@ -114,13 +118,13 @@ def _compare(options: argparse.Namespace) -> int:
     return int(failed)
 
 
-def _install_rivals() -> None:
+def _install(names: Sequence[str], into: Callable[[str], str]) -> None:
     """头一次要装，不算在时限里；装不成的，那几行自己会写明。"""
-    for rival in LOCKED:
+    for name in names:
         try:
-            environment(rival)
+            into(name)
         except MeasureError as error:
-            say(f"{rival}：{error}")
+            say(f"{name}：{error}")
 
 
 def _command(options: argparse.Namespace) -> str:

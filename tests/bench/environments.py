@@ -6,19 +6,24 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench.comparison import MeasureError
+from tests.e2e.wheels import build
 from tests.support.repository import ROOT
 
 LOCKS = Path(__file__).with_name("rivals")
 PLACE = ROOT / ".venv" / "rivals"  # 不进版本库，`make clean` 一并删掉
 LOCKED = ("oban", "pgqueuer", "procrastinate")
+OWN = "kaguan"
+GUESTS = (OWN, "oban", "procrastinate", "saq")  # 客人的应用各在哪个环境
 KNOWN = ("python3.14", "python3.13", "python3.12")
 NEEDED = (3, 12)  # Oban 要的
 ASK = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
+PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 ASK_TIMEOUT, INSTALL_TIMEOUT = 20.0, 600.0  # 秒
 
 
@@ -61,19 +66,24 @@ def environment(rival: str) -> str:
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text("ascii") != digest:
         _run(python.program, "-m", "venv", "--clear", str(folder))
-        _run(
-            str(program),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--require-hashes",
-            "-r",
-            str(lock),
-        )
+        _run(str(program), *PIP, "--require-hashes", "-r", str(lock))
         stamp.write_text(digest, "ascii")
     return str(program)
+
+
+@cache
+def guest_environment(name: str) -> str:
+    """客人的应用的解释器；我们的一家装的是此刻这份代码的 wheel，像客人那样。
+
+    Raises:
+        MeasureError: 装不成。
+    """
+    python = environment(name)
+    if name == OWN:
+        with tempfile.TemporaryDirectory() as into:
+            wheel = build(ROOT, Path(into))
+            _run(python, *PIP, "--no-deps", "--force-reinstall", str(wheel))
+    return python
 
 
 def locked_version(rival: str) -> str:

@@ -49,6 +49,7 @@ PREFACE = """# 基准
   延迟从该发的时刻算起（排队计入）。
 - FastAPI 的对手用与我们相同的驱动（psycopg）和池大小，uvicorn 一个进程，uvloop + httptools。
 - 转交：每次一个新进程，先预热再计时。
+- 客人的应用：怎么量的、行数、包数、别的秒数在 `GUEST.md`。
 """
 
 

@@ -30,6 +30,7 @@ class Scale:
         memory_slice: 看内存的每一段压满多少秒。
         drift_seconds: 持续转交多少秒。
         bulk: 公平：别人先有多少个在等。
+        guest_seconds: 客人的应用每秒一单的，每轮多少秒。
         slow_tasks: 互不牵连：慢的同步几个；``slow_rate`` 是运营商每秒至多答几次。
     """
 
@@ -53,6 +54,7 @@ class Scale:
     flush_rounds: int
     memory_slice: float
     drift_seconds: float
+    guest_seconds: float
     slow_tasks: int
     slow_rate: int
 
@@ -86,11 +88,12 @@ SHORT = Scale(
     flush_rounds=1,
     memory_slice=0.5,
     drift_seconds=2,
+    guest_seconds=4,
     slow_tasks=10,
     slow_rate=50,
 )
 DEFAULT = Scale(
-    limit=870,
+    limit=1_200,
     rounds=3,
     seconds=2,
     warm=1,
@@ -110,6 +113,7 @@ DEFAULT = Scale(
     flush_rounds=1,
     memory_slice=2,
     drift_seconds=15,
+    guest_seconds=16,
     slow_tasks=40,
     slow_rate=50,
 )
@@ -134,6 +138,7 @@ LONG = Scale(
     flush_rounds=3,
     memory_slice=60,
     drift_seconds=300,
+    guest_seconds=60,
     slow_tasks=100,
     slow_rate=5,
 )

@@ -152,6 +152,11 @@ CAMPAIGNS: Final = {
         "mail of every size through a real Postfix: clear, STARTTLS, TLS; cut lines too; root", "", "",
         "python -m tests.mta",
     ),
+    "guest": Campaign(
+        "one small shop written with four libraries, side by side: lines, names, packages, seconds, latencies; quiet "
+        "machine",
+        "6 min", "docs/evidence/GUEST.md", f"python -m tests.bench.guest_page --output docs/evidence/GUEST.md {TAKES}",
+    ),
     "queries": Campaign(
         "every list on a million tasks, counted in blocks", "", "docs/evidence/QUERIES.md",
         """
