@@ -67,7 +67,8 @@ async def test_a_killed_stack_leaves_no_orphan_and_the_next_one_goes_on_works_an
         assert stack.request("GET", "/api/v1/users")[1]["data"]["total"] == 1
         listed = kaguan("task", "list", "--json", data=data)
         assert [task["status"] for task in json.loads(listed.stdout)] == ["succeeded"], listed.stderr
-        assert kaguan("doctor", data=data).returncode == 0
+        # 就绪了，还要几拍才认出被杀的那些有了后继
+        await eventually(lambda: kaguan("doctor", data=data).returncode == 0)
         assert (data / "logs" / "app.log").exists()
         assert (data / "logs" / "access.log").exists()
         assert kaguan("up", data=data).returncode == 1
