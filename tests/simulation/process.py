@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from psycopg import AsyncCursor
 
-from kaguan.outbox.testing.stepped import SteppedConnection
+from kaguan.outbox.testing.stepped import SteppedConnection, Stepper
 from tests.simulation.clock import place_of
 from tests.simulation.turnstile import Turnstile
 from tests.simulation.witness import Witness
@@ -28,7 +28,7 @@ class Parked:
 
 
 @dataclass(slots=True, eq=False)
-class Process:
+class Process(Stepper):
     """``role`` 是 api、relay 或 worker。
 
     Attributes:
@@ -84,13 +84,6 @@ class Process:
             self.parked.remove(here)
         if not self.alive:
             raise asyncio.CancelledError
-
-    async def effect(self, operation: str, action: Callable[[], Awaitable[T]]) -> T:
-        """一个效果，前后各一个点。"""
-        await self.point(operation, "before")
-        result = await self.fly(action)
-        await self.point(operation, "after")
-        return result
 
     async def fly(self, action: Callable[[], Awaitable[T]]) -> T:
         """没有点的往返（借连接、BEGIN），但调度者得等它回来。"""

@@ -15,6 +15,7 @@ class Fault(StrEnum):
     LEASE_LOST = "the process stands still until its lease is lost, an heir does the task, then it wakes up"
     TWICE = "the same delivery is executed by another process at the same time"
     CUT = "the connections to PostgreSQL are cut, an answer under way is lost"
+    TAIL_LOST = "the process is killed, and PostgreSQL forgets all since the acceptance: a standby without it took over"
     STOPPED = "the process is told to stop: the handler is cancelled"
 
 

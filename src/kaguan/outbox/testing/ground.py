@@ -15,19 +15,24 @@ from psycopg.rows import class_row
 
 from kaguan.database.pool import Connection
 from kaguan.database.sql import load
+from kaguan.outbox.recover import gate
 from kaguan.outbox.schema import install, install_sql
+from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing.stepped import SteppedConnection, pids_of
+from kaguan.outbox.vocabulary import FIRST_ID
 
 PACKAGE = "kaguan.outbox.testing"
 PATIENCE = 30.0  # 秒：断开、等语句做完，各至多这么久
 HASTY = "set synchronous_commit = off"  # 一遍遍地提交，不必等落盘
+PAGE = 1_000
 LOOK = 0.002  # 秒；隔这么久看一眼
 LOOKING = "select set_config('search_path', quote_ident(%s) || ', ' || current_setting('search_path'), false)"
 TABLE = "create table "
 DELETE = sql.SQL("delete from {}")
 KEEP = sql.SQL("create temp table {} as table {}")
 FILL = sql.SQL("insert into {} ({}) overriding system value select {} from {}")
-DROP = sql.SQL("drop table {}")
+NOTE = sql.SQL("delete from {}; insert into {} table {}")
+DROP = sql.SQL("drop table if exists {}, {}")
 COUNT = sql.SQL("(select count(*) from {})")
 KEPT = frozenset({"tb_seal", "tb_broker", "tb_installation"})  # 装好时就有行的
 # 放回去的时候触发器不响；不是超级用户的，只好让它响
@@ -54,6 +59,15 @@ class Table:
     def kept(self) -> sql.Identifier:
         """记着它的临时表。"""
         return sql.Identifier(f"kaguan_before_{self.oid}")
+
+    @property
+    def accepted(self) -> sql.Identifier:
+        """受理之后的样子，我们的表才有。"""
+        return sql.Identifier(f"kaguan_accepted_{self.oid}")
+
+    def filled(self, source: sql.Identifier) -> sql.Composed:
+        columns = sql.SQL(", ").join(map(sql.Identifier, self.columns))
+        return FILL.format(self.identifier, columns, columns, source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +102,43 @@ class Ground:
         self._restoring = [DELETE.format(table.identifier) for table in reversed(self._tables)]
         for table in self._tables:
             copied = await self.admin.execute(KEEP.format(table.kept, table.identifier))
+            if table in self._ours:
+                await self.admin.execute(KEEP.format(table.accepted, table.identifier))
             if copied.rowcount:
-                columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
-                self._restoring.append(FILL.format(table.identifier, columns, columns, table.kept))
+                self._restoring.append(table.filled(table.kept))
 
     async def forget(self) -> None:
         """回到记下的样子，不再记着。"""
         await self.restore()
         for table in self._tables:
-            await self.admin.execute(DROP.format(table.kept))
+            await self.admin.execute(DROP.format(table.kept, table.accepted))
 
     async def restore(self) -> None:
         """回到记下的样子；此刻的会话是寻常的。"""
         await self._together(self._restoring)
         cursor = await self.admin.execute(load(PACKAGE, "strangers"), {"ours": [], "known": []})
         self._known = [row[0] for row in await cursor.fetchall()]
+
+    async def note_accepted(self) -> None:
+        """受理之后的样子：忘了后来的，就回到这里。"""
+        noted = [NOTE.format(table.accepted, table.accepted, table.identifier) for table in self._ours]
+        await self._together(noted)
+
+    async def lose_tail(self, types: TaskTypes) -> None:
+        """一台落后的备库顶了上来：忘了受理之后的；照 relay 那样核对历史，记在外面的都不可信。"""
+        emptied = [DELETE.format(table.identifier) for table in reversed(self._ours)]
+        filled = [table.filled(table.accepted) for table in self._ours]
+        await self._together([*self._restoring, *emptied, *filled])
+        async with self.admin.transaction():
+            here = await gate.server(self.admin)
+            await gate.close_gate(self.admin)
+            page = await gate.doubtful_due(self.admin, types.once, here.now + gate.SKEW, FIRST_ID, PAGE)
+            await gate.doubt(self.admin, page, types.redelivered)
+            await gate.open_gate(self.admin, here, None)
+
+    @property
+    def _ours(self) -> list[Table]:
+        return [table for table in self._tables if table.name in self.ours]
 
     async def _together(self, statements: Sequence[sql.Composed]) -> None:
         """一个事务，一次往返。"""

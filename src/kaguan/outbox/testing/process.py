@@ -15,14 +15,14 @@ from psycopg import AsyncCursor
 from kaguan.outbox.testing.driving import DRIVING, Driven, ended, forever, swallow
 from kaguan.outbox.testing.faults import Fault, Point
 from kaguan.outbox.testing.frames import Guest, place_of
-from kaguan.outbox.testing.stepped import SteppedConnection
+from kaguan.outbox.testing.stepped import SteppedConnection, Stepper
 
 T = TypeVar("T")
 AFTER = "(after)"
 
 
 @dataclass(eq=False)
-class Process:
+class Process(Stepper):
     """``target`` 上来一次 ``fault``。
 
     Attributes:
@@ -87,7 +87,7 @@ class Process:
 
     async def _strike(self) -> None:
         match self.fault:
-            case Fault.KILLED:
+            case Fault.KILLED | Fault.TAIL_LOST:
                 self.alive = False
                 await forever()
             case Fault.LEASE_LOST | Fault.TWICE:
@@ -105,13 +105,6 @@ class Process:
             self._tasks.add(task)
         frame = self.guest.running()
         await self.at(f"{'kaguan' if frame is None else place_of(frame)}: {operation} ({side})")
-
-    async def effect(self, operation: str, action: Callable[[], Awaitable[T]]) -> T:
-        """一个效果，前后各一个点。"""
-        await self.point(operation, "before")
-        result = await self.fly(action)
-        await self.point(operation, "after")
-        return result
 
     async def fly(self, action: Callable[[], Awaitable[T]]) -> T:
         """里面的挂起不是处理器自己的。"""

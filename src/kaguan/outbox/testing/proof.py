@@ -154,6 +154,8 @@ class _Run:
         called = len(recorded(proving.calls))
         task_id = await proving.accept()
         before = await self._effects(task_id)
+        if self.fault is Fault.TAIL_LOST:
+            await ground.note_accepted()
         try:
             await self._disturbed(await self._due())
             await self._calm()
@@ -186,6 +188,11 @@ class _Run:
             match fault:
                 case Fault.KILLED:
                     await self._kill(first)
+                    self._then.append("its lease runs out, the task is delivered again")
+                case Fault.TAIL_LOST:
+                    await self._kill(first)
+                    await self._ground.lose_tail(self._proving.types)
+                    self._then.append("what PostgreSQL does not know any more is in doubt, the rest is delivered again")
                 case Fault.LEASE_LOST:
                     await self._ground.expire_leases()
                     await self._beside(first, self._heirs())
@@ -231,7 +238,6 @@ class _Run:
         before = len(recorded(self._proving.calls))
         process.bury()
         self._ignored += len(recorded(self._proving.calls)) - before
-        self._then.append("its lease runs out, the task is delivered again")
 
     async def _beside(self, first: Process, work: Any) -> None:
         """``first`` 停着的时候做；要等它的，就让它接着走。"""

@@ -30,7 +30,10 @@ class Stepper(Protocol):
 
     async def effect(self, operation: str, action: Callable[[], Awaitable[T]]) -> T:
         """一个效果，前后各一个点。"""
-        ...
+        await self.point(operation, "before")
+        result = await self.fly(action)
+        await self.point(operation, "after")
+        return result
 
     async def fly(self, action: Callable[[], Awaitable[T]]) -> T:
         """没有点的往返（借连接、BEGIN）。"""
