@@ -811,7 +811,12 @@ inline revive(t) {
   bump(t); task[t].status = PENDING; task[t].attempt = 0; task[t].lost = 0; task[t].cancel = 0; stage_row(t)
 }
 
-#define cancellable(t) (free(t) && (waits(t) || task[t].status == UNCERTAIN || (task[t].status == RUNNING && !task[t].cancel)))
+#ifdef HISTORY
+#define holding(t) (task[t].status == FAILED) /* 失败了还拦着同键的：取消就是放行，自己再没有下文 */
+#else
+#define holding(t) false
+#endif
+#define cancellable(t) (free(t) && (waits(t) || task[t].status == UNCERTAIN || holding(t) || (task[t].status == RUNNING && !task[t].cancel)))
 #define revivable(t) (free(t) && (task[t].status == FAILED || task[t].status == UNCERTAIN))
 #define between(w) (worker[w].step == 1 || worker[w].step == 3)
 

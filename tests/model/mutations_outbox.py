@@ -258,6 +258,21 @@ OUTBOX_MUTATIONS = (
         protocol=True,
     ),
     Mutation(
+        "拦着的不等人定夺",
+        "src/kaguan/outbox/fragments.toml",
+        " or ordering_holds and status in ('failed', 'uncertain'))",
+        ")",
+        (ORDERING + "::test_a_head_that_holds_lets_nobody_go_until_a_person_decides",),
+        protocol=True,
+    ),
+    Mutation(
+        "还拦着键的也过期",
+        "src/kaguan/outbox/operate/sql/expire_tasks.sql",
+        "status <> 'failed' or ordering_holds is null",
+        "true",
+        (ORDERING + "::test_a_head_that_holds_does_not_expire",),
+    ),
+    Mutation(
         "搁置盖过意向",
         "src/kaguan/outbox/deliver/sql/park.sql",
         "case when t.intent_at is null then 'failed' else 'uncertain' end",

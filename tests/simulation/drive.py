@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any, LiteralString
 from uuid import UUID
@@ -13,7 +14,7 @@ from kaguan.outbox.accept import acceptance as service
 from kaguan.outbox.accept.acceptance import Submission
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.operate import replay as replaying
-from kaguan.outbox.task_type import TaskType
+from kaguan.outbox.task_type import KeyPolicy, TaskType
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC, DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import SyncType
@@ -32,6 +33,10 @@ PAYLOADS: dict[TaskType[Any], Any] = {
     SIM_STATUS_SYNC: SimStatusPayload(iccids=("8986001234567890123",)),
     DATA_SYNC: DataSyncPayload(sync_type=SyncType.USAGE, start_date=date(2026, 1, 1), end_date=date(2026, 1, 1)),
 }
+HOLDING = """
+select t.id from tb_ordering o join tb_task t on t.id = o.head
+where t.ordering_holds and t.status in ('failed', 'uncertain')
+"""
 LONG_AGO: tuple[LiteralString, ...] = (
     """
     update tb_work set queued_at = clock_timestamp() - interval '1 hour'
@@ -73,14 +78,21 @@ LONG_PAST: tuple[LiteralString, ...] = (
 )
 
 
-def submit(world: World, task_type: TaskType[Any], scripts: Sequence[Sequence[Turn]], key: str | None = None) -> None:
+def submit(
+    world: World,
+    task_type: TaskType[Any],
+    scripts: Sequence[Sequence[Turn]],
+    key: str | None = None,
+    policy: KeyPolicy = KeyPolicy.SKIP,
+) -> None:
     """API 受理：一条语句，一批任务；剧本逐个给。"""
     submissions = []
+    ordered = replace(task_type, key_policy=policy)
     for script in scripts:
         request_id = f"r{len(world.outside.scripts)}"
         world.outside.scripts[request_id] = list(script)
         submissions.append(
-            Submission(task_type, PAYLOADS[task_type], principal="sim", request_id=request_id, ordering_key=key)
+            Submission(ordered, PAYLOADS[task_type], principal="sim", request_id=request_id, ordering_key=key)
         )
 
     async def work(pool: Any) -> None:
@@ -224,10 +236,18 @@ def calm(world: World) -> list[str]:
         while take(world, worker):
             world.finish(worker)
             worker.free = True
+        let_go(world)
         if settled(world):
             break
     accepted = [broker_after_a_look(world, relay) for _ in range(2 if world.standby.cuts else 0)]
     return judge(world) + judge_aftermath(world, accepted)
+
+
+def let_go(world: World) -> None:
+    """人：拦着同键的，定下来，一圈一个键一次。"""
+    for (task_id,) in world.admin.execute(HOLDING).fetchall():
+        person(world, "cancel", task_id)
+        world.finish(world.one("api"))
 
 
 def broker_after_a_look(world: World, relay: Process) -> tuple[Any, ...] | None:

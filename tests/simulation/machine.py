@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.task_type import TaskType
+from kaguan.outbox.task_type import KeyPolicy, TaskType
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.simulation import drive
 from tests.simulation.outside import Turn
@@ -20,6 +20,7 @@ from tests.simulation.world import World
 TYPES = st.sampled_from([EMAIL_SEND, SIM_STATUS_SYNC, DATA_SYNC])
 USED_UP = [Turn.LATER] * (drive.MAX_ATTEMPTS + 1)  # 次数用尽还要再来的
 SCRIPTS = st.lists(st.lists(st.sampled_from(Turn), max_size=2) | st.just(USED_UP), min_size=1, max_size=3)
+KEYS = st.sampled_from([None, None, "k"])
 PICK = st.integers(0, 5)
 STEPS = 30
 LOOPS = st.sampled_from(["forward", "lease", "presence", "epoch", "orphan", "ordering"])
@@ -31,15 +32,23 @@ class Protocol(RuleBasedStateMachine):
     world: ClassVar[World]
     forgetful = False
 
-    @initialize(task_type=TYPES, scripts=SCRIPTS, key=st.sampled_from([None, None, "k"]), forgetful=st.booleans())
-    def begin(self, task_type: TaskType[Any], scripts: list[list[Turn]], key: str | None, *, forgetful: bool) -> None:
+    @initialize(task_type=TYPES, scripts=SCRIPTS, key=KEYS, policy=st.sampled_from(KeyPolicy), forgetful=st.booleans())
+    def begin(
+        self,
+        task_type: TaskType[Any],
+        scripts: list[list[Turn]],
+        key: str | None,
+        policy: KeyPolicy,
+        *,
+        forgetful: bool,
+    ) -> None:
         self.world.reset()
         self.forgetful = forgetful
         if forgetful:
             drive.turn(self.world, "epoch")
         for role in ("relay", "relay", "worker", "worker"):
             self.world.spawn(role)
-        drive.submit(self.world, task_type, scripts, key)
+        drive.submit(self.world, task_type, scripts, key, policy)
         self.world.finish(self.world.one("api"))
 
     def _pick(self, role: str, index: int) -> Process:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.task_type import KeyPolicy
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.simulation import drive
 from tests.simulation.outside import Turn
@@ -147,4 +148,18 @@ def ordered(world: World) -> None:
         work(world)
 
 
-MAIN = (straight, troubled, forgotten, abandoned, overtaken, outrun, ahead, stopped, ordered)
+def held(world: World) -> None:
+    """失败了的拦着同键的，人定了才走。"""
+    drive.submit(world, DATA_SYNC, [(Turn.NEVER, Turn.NEVER), ()], "held", KeyPolicy.HOLD)
+    watched(world, world.one("api"))
+    for what in ("retry", "cancel"):
+        relay(world, "forward")
+        work(world)
+        relay(world, "ordering", "forward")
+        drive.person(world, what, drive.tasks(world)[0])
+        watched(world, world.one("api"))
+    relay(world, "forward")
+    work(world)
+
+
+MAIN = (straight, troubled, forgotten, abandoned, overtaken, outrun, ahead, stopped, ordered, held)

@@ -34,8 +34,11 @@ OVERTAKEN = """
 select e.id
 from vw_task t
 join vw_task e on e.principal = t.principal and e.ordering_key = t.ordering_key and e.ordering_seq < t.ordering_seq
-where t.id = any(%s) and e.status in ('pending', 'queued', 'running', 'retrying')
-  and not exists (select from tb_task_event r where r.task_id = e.id and r.kind = 'retried')
+where t.id = any(%s) and (
+    e.ordering_holds and e.status not in ('succeeded', 'cancelled')
+    or e.status in ('pending', 'queued', 'running', 'retrying')
+    and not exists (select from tb_task_event r where r.task_id = e.id and r.kind = 'retried')
+)
 """
 
 

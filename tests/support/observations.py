@@ -64,7 +64,7 @@ def held(queue: str = "default", *, count: int = 1, started: float = 1.0, expire
 
 
 def blocked(waited: float = 30.0) -> Blocked:
-    return Blocked(UUID(int=7), "card-1", {"reason": "450 4.2.1"}, waited, ago(waited))
+    return Blocked(UUID(int=7), "card-1", "retrying", {"reason": "450 4.2.1"}, waited, ago(waited))
 
 
 def ledger(**more: Any) -> Ledger:

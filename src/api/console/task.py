@@ -110,6 +110,7 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
     parents = (task.traceparent, *(event.traceparent for event in events), task.last_attempt)
     traces = list(dict.fromkeys(filter(None, map(sampled_trace_of, parents))))
     running = task.status == TaskStatus.RUNNING
+    holding = task.status == TaskStatus.FAILED and place is not None  # 取消就是放行后面的
     return {
         "task": task,
         "place": place,
@@ -119,7 +120,7 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         "traces": traces,
         "unsampled": None if traces else trace_id_of(task.traceparent),
         "now": datetime.now(UTC),
-        "cancellable": task.status in CANCELLABLE or (running and not task.cancel_requested_at),
+        "cancellable": task.status in CANCELLABLE or holding or (running and not task.cancel_requested_at),
         "retryable": task.status in RETRYABLE,
         "final": task.status in FINAL,
     }

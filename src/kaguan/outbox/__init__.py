@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.operate.record import TaskRecord, find
     from kaguan.outbox.operate.watching import Watched, watch
     from kaguan.outbox.schema import NotInstalledError, install_sql
-    from kaguan.outbox.task_type import Backoff, Effect, Payload, TaskType, Unknown
+    from kaguan.outbox.task_type import Backoff, Effect, KeyPolicy, Payload, TaskType, Unknown
     from kaguan.outbox.vocabulary import Priority, TaskStatus
     from kaguan.outbox.work.attempt import Attempt, CancelledByUserError
     from kaguan.outbox.work.fence import FencedError
@@ -48,7 +48,7 @@ _PLACES = {
     "kaguan.outbox.operate.record": ("TaskRecord", "find"),
     "kaguan.outbox.operate.watching": ("Watched", "watch"),
     "kaguan.outbox.schema": ("NotInstalledError", "install_sql"),
-    "kaguan.outbox.task_type": ("Backoff", "Effect", "Payload", "TaskType", "Unknown"),
+    "kaguan.outbox.task_type": ("Backoff", "Effect", "KeyPolicy", "Payload", "TaskType", "Unknown"),
     "kaguan.outbox.vocabulary": ("Priority", "TaskStatus"),
     "kaguan.outbox.work.attempt": ("Attempt", "CancelledByUserError"),
     "kaguan.outbox.work.fence": ("FencedError",),
@@ -75,6 +75,7 @@ __all__ = [
     "Happened",
     "Joined",
     "JoinedSync",
+    "KeyPolicy",
     "NotHappened",
     "NotInstalledError",
     "Outbox",

@@ -23,6 +23,7 @@ create table tb_task (
     attempt_traceparent text,
     ordering_key text,
     ordering_seq bigint,
+    ordering_holds boolean,
     created_at timestamptz default now() not null,
     available_at timestamptz default now() not null,
     queued_at timestamptz,
@@ -42,7 +43,8 @@ create table tb_task (
     constraint ck_tb_task_intent check (intent_at is null or status not in ('succeeded', 'failed', 'cancelled')),
     constraint ck_tb_task_request_id check (request_id is null or length(request_id) between 1 and 128),
     constraint ck_tb_task_ordering check ((ordering_key is null) = (ordering_seq is null)),
-    constraint ck_tb_task_ordering_key check (ordering_key is null or length(ordering_key) between 1 and 128)
+    constraint ck_tb_task_ordering_key check (ordering_key is null or length(ordering_key) between 1 and 128),
+    constraint ck_tb_task_ordering_holds check (ordering_holds is null or ordering_key is not null)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 create index ix_tb_task_dead on tb_task (status, type, id) where status in ('failed', 'uncertain');
 create index ix_tb_task_finished_at on tb_task (finished_at) where finished_at is not null;
@@ -188,8 +190,9 @@ select
     end as status,
     coalesce(w.attempt, t.attempt) as attempt, t.max_attempts, t.delivery, coalesce(w.claim_id, t.claim_id) as claim_id,
     t.lost_leases, w.lease_until, w.worker, t.intent_at, t.cancel_requested_at, t.progress, t.result, t.last_error,
-    t.traceparent, t.attempt_traceparent, w.job, t.ordering_key, t.ordering_seq, t.created_at, t.available_at,
-    coalesce(w.queued_at, t.queued_at) as queued_at, coalesce(w.started_at, t.started_at) as started_at, t.finished_at
+    t.traceparent, t.attempt_traceparent, w.job, t.ordering_key, t.ordering_seq, t.ordering_holds, t.created_at,
+    t.available_at, coalesce(w.queued_at, t.queued_at) as queued_at,
+    coalesce(w.started_at, t.started_at) as started_at, t.finished_at
 from tb_task t
 left join lateral (
     select * from tb_work w where w.task_id = t.id and w.delivery = t.delivery and t.finished_at is null limit 1

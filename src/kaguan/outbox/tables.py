@@ -58,6 +58,7 @@ class Task(Base):
         CheckConstraint("request_id is null or length(request_id) between 1 and 128", name="request_id"),
         CheckConstraint("(ordering_key is null) = (ordering_seq is null)", name="ordering"),
         CheckConstraint("ordering_key is null or length(ordering_key) between 1 and 128", name="ordering_key"),
+        CheckConstraint("ordering_holds is null or ordering_key is not null", name="ordering_holds"),
         # 单按请求号找任务也用它
         Index("uq_tb_task_request_id_principal", "request_id", "principal", unique=True,
               postgresql_where=text("request_id is not null")),
@@ -100,6 +101,7 @@ class Task(Base):
     attempt_traceparent: Mapped[str | None] = mapped_column(Text)  # 做成的、报过进度的那次尝试；空 = 没有自己的
     ordering_key: Mapped[str | None] = mapped_column(Text)
     ordering_seq: Mapped[int | None] = mapped_column(BigInteger)  # 同一个键内的受理次序
+    ordering_holds: Mapped[bool | None] = mapped_column()  # 失败、不明了，同键的后面的等人定夺
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     available_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     queued_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -81,6 +81,18 @@ class Unknown(StrEnum):
     VERIFY = "verify"  # 重新投递，由处理器先去查证
 
 
+class KeyPolicy(StrEnum):
+    """What a task of an ordering key that failed, or is ``UNCERTAIN``, means for those behind it.
+
+    Attributes:
+        SKIP: they go on.
+        HOLD: they wait until a person decides: it is done once more, or cancelled.
+    """
+
+    SKIP = "skip"
+    HOLD = "hold"
+
+
 class NewerPayloadError(ReasonError):
     """载荷是更新的版本写的：本进程不猜，留给升级过的。"""
 
@@ -135,6 +147,7 @@ class TaskType(Generic[P]):
         max_attempts: 1 to 101; ``TaskSettings.max_attempts`` unless given.
         backoff: how long to wait after a failed attempt; as ``TaskSettings`` says unless given.
         time_limit: seconds an attempt may take, at most a day; ``WorkerSettings.task_timeout`` unless given.
+        key_policy: whether those behind one that failed on its ordering key go on.
 
     Raises:
         ValueError: the name is not of this form, ``unknown`` does not fit ``effect``, a number is out of its range.
@@ -151,6 +164,7 @@ class TaskType(Generic[P]):
     max_attempts: int | None = None
     backoff: Backoff | None = None
     time_limit: float | None = None
+    key_policy: KeyPolicy = KeyPolicy.SKIP
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None or len(self.name) > NAME_LENGTH:
@@ -207,6 +221,8 @@ class Options(TypedDict, total=False):
         max_attempts: 1 to 101; ``tasks.max_attempts`` unless given.
         backoff: how long to wait after a failed attempt; ``tasks.backoff_base`` and ``backoff_cap`` unless given.
         time_limit: seconds an attempt may take, at most a day; ``worker.task_timeout`` unless given.
+        key_policy: of those accepted with ``key=``: whether what is behind one that failed goes on (``SKIP``, unless
+            given) or waits for a person (``HOLD``).
         shareable: short and many: several travel in one delivery.
         limit: at most so many at once in one worker.
         resources: outside parties to queue for, and how many at once in one worker each (``attempt.place``).
@@ -218,6 +234,7 @@ class Options(TypedDict, total=False):
     max_attempts: int
     backoff: Backoff
     time_limit: float
+    key_policy: KeyPolicy
     shareable: bool
     limit: int
     resources: Mapping[str, int]

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from kaguan.breakers.board import OpenBreaker
 from kaguan.breakers.breaker import OPENED
-from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.presence.beat import INTERVAL
 from kaguan.presence.census import Census
 from kaguan.presence.holders import slot_use
@@ -315,6 +315,7 @@ def _left_over(ledger: Ledger) -> Iterator[Concern]:
             "count": len(ledger.blocked),
             "key": oldest.key,
             "task": str(oldest.head),
+            "held": oldest.status != TaskStatus.RETRYING,
             "reason": Reason.of(oldest.error).packed(),
             "seconds": round(oldest.waited),
         }

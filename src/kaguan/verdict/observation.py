@@ -91,6 +91,7 @@ class Blocked:
 
     head: UUID
     key: str
+    status: str
     error: Mapping[str, Any]
     waited: float
     since: datetime

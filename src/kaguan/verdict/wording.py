@@ -78,6 +78,8 @@ def _variant(concern: Concern) -> str:
         return f"{concern.code}_least"
     if concern.code is ConcernCode.HELD and concern.parameters.get("whom"):
         return f"{concern.code}_waiting"
+    if concern.code is ConcernCode.ORDERING and concern.parameters.get("held"):
+        return f"{concern.code}_held"
     if concern.code in {ConcernCode.BACKLOG, ConcernCode.LIMITED} and not concern.parameters.get("rate"):
         return f"{concern.code}_still"
     return str(concern.code)

@@ -207,6 +207,11 @@ async def test_a_key_held_up_by_its_failed_head_names_the_head(settings: Setting
         concern = (await look(pipeline))[1]["ordering"]
         assert concern.parameters["task"] == str(head)
         assert (concern.parameters["key"], concern.parameters["count"]) == ("card-1", 1)
+        await pipeline.sql(
+            "update tb_task set status = 'failed', finished_at = now(), ordering_holds = true where id = %s", head
+        )
+        concern = (await look(pipeline))[1]["ordering"]
+        assert "retry or cancel the head" in Wording("en").advice(concern)
 
 
 async def test_a_redis_that_lost_its_data_is_told_for_a_while_the_first_start_is_not(

@@ -27,7 +27,7 @@ def test_both_languages_have_the_same_sentences_with_the_same_blanks() -> None:
             assert set(re.findall(r"\{(\w+)\}", zh[part][key])) == set(re.findall(r"\{(\w+)\}", en[part][key])), key
             assert not re.search(r"[\u4e00-\u9fff]", en[part][key]), key
     assert set(zh["concern"]) == set(zh["advice"])
-    bases = {re.sub(r"_(bad|warn|still|waiting|least)$", "", key) for key in zh["concern"]}
+    bases = {re.sub(r"_(bad|warn|still|waiting|least|held)$", "", key) for key in zh["concern"]}
     assert bases == {str(code) for code in ConcernCode}
 
 

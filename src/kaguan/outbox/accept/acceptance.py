@@ -238,6 +238,7 @@ class Staged:
             "principal": submission.principal,
             "request_id": submission.request_id,
             "ordering_key": submission.ordering_key,
+            "key_policy": None if submission.ordering_key is None else submission.type.key_policy,
             "schedule_at": submission.schedule_at,
             "traceparent": traceparent_of(self.creation),
         }

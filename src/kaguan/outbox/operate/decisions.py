@@ -40,8 +40,9 @@ def refuse_outside_transaction(connection: Connection) -> None:
 async def cancel(connection: Connection, task_id: UUID, actor: str, after_commit: AfterCommit = at_once) -> TaskStatus:
     """Cancel a task, for a person.
 
-    What waits is cancelled at once, and the next of its key is let go. What is running goes on until its handler
-    calls ``attempt.checkpoint()`` or ends. A task whose outside call may have happened stays ``UNCERTAIN``.
+    What waits is cancelled at once, and the next of its key is let go; so is what failed and holds its key
+    (``KeyPolicy.HOLD``). What is running goes on until its handler calls ``attempt.checkpoint()`` or ends. A task whose
+    outside call may have happened stays ``UNCERTAIN``.
 
     Args:
         connection: in a transaction, which you commit: ``async with shop.transaction() as tx: … tx.connection``.
@@ -65,7 +66,7 @@ async def cancel(connection: Connection, task_id: UUID, actor: str, after_commit
     if found is None:
         raise TaskNotFoundError
     before, after = map(TaskStatus, found)
-    if before is not TaskStatus.RUNNING and before not in CANCELLABLE:
+    if before is after and before is not TaskStatus.RUNNING:
         raise TaskStatusError(Reason("outbox.ended", {"status": before.value}))
     after_commit(lambda: log.info("取消任务", task_id=str(task_id), actor=actor, before=before, after=after))
     if after is not TaskStatus.RUNNING:

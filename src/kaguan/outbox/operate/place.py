@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.outbox.operate.record import TaskRecord
+from kaguan.outbox.vocabulary import TaskStatus
 
 PACKAGE = "kaguan.outbox.operate"
 PLACE_CAP = 1_000  # 前面有几个，数到这里为止
@@ -35,7 +36,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """没结束的任务在它的键上。
+    """没结束的、失败了还拦着键的任务在它的键上。
 
     ``position`` 从 1 数起，1 是队头，数到 ``PLACE_CAP`` 为止；人工重来的不在队里，没有位置。
     ``blocked_by`` 是它等着的队头；``behind`` 是排在它后面的前几个，``more_behind`` 即不止这些。
@@ -48,8 +49,8 @@ class Place:
 
 
 async def place_of(connection: Connection, task: TaskRecord) -> Place | None:
-    """任务在它的键上；没有键、已结束的没有。"""
-    if task.ordering_key is None or task.finished_at is not None:
+    """任务在它的键上；没有键、已结束的没有，失败了还拦着键的有。"""
+    if task.ordering_key is None or (task.finished_at is not None and task.status != TaskStatus.FAILED):
         return None
     async with connection.cursor(row_factory=dict_row) as cursor:
         parameters = {"task_id": task.id, "cap": PLACE_CAP, "shown": BEHIND_SHOWN + 1}

@@ -1,4 +1,4 @@
--- 被队头卡住的键：队头失败了在等重试，后面的已经到期（等着说它结局的通知不算）。队头是 UUIDv7，最老的在前，只看最老的几个
+-- 被队头卡住的键：队头失败了在等重试、等人定夺，后面的已经到期（等着说它结局的通知不算）。队头是 UUIDv7，最老的在前，只看最老的几个
 with heads as materialized (
     select principal, key, head
     from tb_ordering
@@ -7,11 +7,12 @@ with heads as materialized (
     limit %(cap)s
 )
 select
-    h.head, h.key, coalesce(t.last_error, '{}') as error,
+    h.head, h.key, t.status, coalesce(t.last_error, '{}') as error,
     extract(epoch from clock_timestamp() - n.due)::float8 as waited,
     n.due as since
 from heads h
-join vw_task t on t.id = h.head and t.status = 'retrying'
+join vw_task t on t.id = h.head
+    and (t.status = 'retrying' or t.ordering_holds and t.status in ('failed', 'uncertain'))
 cross join lateral (
     select greatest(available_at, created_at) as due
     from tb_task

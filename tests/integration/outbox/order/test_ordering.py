@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from psycopg.errors import LockNotAvailable
 
 from api.http.backlog import Backlog
 from kaguan.config import load_settings
+from kaguan.config.model import Tasks
 from kaguan.database.pool import Pool
 from kaguan.database.sql import load
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
@@ -19,9 +21,13 @@ from kaguan.outbox import loop
 from kaguan.outbox.accept import acceptance as service
 from kaguan.outbox.accept.acceptance import GroupAccept
 from kaguan.outbox.accept.doorbell import listen
+from kaguan.outbox.errors import TaskStatusError
 from kaguan.outbox.operate import decisions
+from kaguan.outbox.operate.place import place_of
+from kaguan.outbox.operate.retention import Retention
 from kaguan.outbox.order import ordering
 from kaguan.outbox.order.release import OrderingRelease
+from kaguan.outbox.task_type import KeyPolicy
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt
@@ -84,6 +90,66 @@ async def test_a_retry_of_the_first_comes_before_the_second(pipeline: Pipeline) 
     assert await deliver(pipeline, Retry("再来")) == [first]
     await pipeline.sql("update tb_outbox set available_at = clock_timestamp()")
     assert await deliver(pipeline) == [first]
+    assert await deliver(pipeline) == [second]
+
+
+async def held(pipeline: Pipeline, count: int) -> list[UUID]:
+    """同一个键、失败了就拦着后面的几个。"""
+    submissions = [service.Submission(replace(EMAIL_SEND, key_policy=KeyPolicy.HOLD), MAIL, ordering_key="k")] * count
+    async with pipeline.pool.connection() as connection:
+        outcomes = await service.accept_many(connection, submissions, MAX_ATTEMPTS)
+    return [outcome.task_id for outcome in outcomes if isinstance(outcome, service.Accepted)]
+
+
+async def decide(pipeline: Pipeline, what: Callable[..., Awaitable[object]], task_id: UUID) -> None:
+    async with pipeline.pool.connection() as connection, connection.transaction():
+        await what(connection, task_id, "ops")
+
+
+@pytest.mark.unjudged("处理器没记意向就说不明")
+@pytest.mark.parametrize("outcome", [Discard("不行"), Uncertain("不明")], ids=["failed", "uncertain"])
+@pytest.mark.parametrize("decision", ["retried", "cancelled"])
+async def test_a_head_that_holds_lets_nobody_go_until_a_person_decides(
+    pipeline: Pipeline, outcome: Outcome, decision: str
+) -> None:
+    first, second, third = await held(pipeline, 3)
+    assert await deliver(pipeline, outcome) == [first]
+    relay = OrderingRelease(pipeline.pool)
+    assert (await relay.run_once(), await deliver(pipeline)) == (0, [])
+    async with pipeline.pool.connection() as connection:
+        blocked = await place_of(connection, await pipeline.task(second))
+        leading = await place_of(connection, await pipeline.task(first))
+    assert blocked is not None
+    assert blocked.blocked_by is not None
+    assert (blocked.position, blocked.blocked_by.task_id) == (2, first)
+    assert leading is not None
+    assert (leading.position, leading.behind) == (1, [second, third])
+    if decision == "retried":
+        await decide(pipeline, decisions.retry, first)
+        assert await deliver(pipeline) == [first]
+    else:
+        await decide(pipeline, decisions.cancel, first)
+        assert await pipeline.status(first) == "cancelled"
+    assert await deliver(pipeline) == [second]
+    assert await deliver(pipeline) == [third]
+
+
+async def test_what_failed_and_holds_nobody_up_cannot_be_cancelled(pipeline: Pipeline) -> None:
+    first, _ = await pipeline.submit(2, ordering_key="k")
+    assert await deliver(pipeline, Discard("不行")) == [first]
+    with pytest.raises(TaskStatusError):
+        await decide(pipeline, decisions.cancel, first)
+    assert await pipeline.status(first) == "failed"
+
+
+async def test_a_head_that_holds_does_not_expire(pipeline: Pipeline) -> None:
+    first, second = await held(pipeline, 2)
+    assert await deliver(pipeline, Discard("不行")) == [first]
+    await pipeline.sql("update tb_task set finished_at = finished_at - interval '400 days' where id = %s", first)
+    retention = Retention(pipeline.pool, Tasks(retention_days=1), (), {}, period=0.0)
+    await retention.run_once()
+    assert await pipeline.status(first) == "failed"
+    await decide(pipeline, decisions.cancel, first)
     assert await deliver(pipeline) == [second]
 
 

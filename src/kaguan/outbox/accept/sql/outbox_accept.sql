@@ -52,6 +52,9 @@ begin
                 then '.request_id: 1 to 128 characters / 1 到 128 个字符'
             when jsonb_typeof(task -> 'ordering_key') not in ('string', 'null') or length(task ->> 'ordering_key') not between 1 and 128
                 then '.ordering_key: 1 to 128 characters / 1 到 128 个字符'
+            when task ->> 'key_policy' not in ('skip', 'hold') then '.key_policy: skip or hold / 是 skip 或 hold'
+            when task ->> 'key_policy' = 'hold' and task ->> 'ordering_key' is null
+                then '.key_policy: hold wants an ordering_key / hold 要有 ordering_key'
             when task ->> 'schedule_at' !~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$'
                 then '.schedule_at: RFC 3339 with a time zone / 照 RFC 3339，带时区'
             when (task ->> 'schedule_at')::timestamptz >= '9999-12-31Z' then '.schedule_at: before 9999-12-31 / 在 9999-12-31 之前'
@@ -76,7 +79,7 @@ begin
     with accepted as (
         insert into tb_task (
             id, type, queue, principal, request_id, schedule_at, payload, max_attempts, traceparent, available_at,
-            ordering_key, ordering_seq
+            ordering_key, ordering_seq, ordering_holds
         )
         select
             ids[place], type, queue, principal, request_id, schedule_at, payload, max_attempts, traceparent, greatest(schedule_at, now()), -- 没给的、已过去的都是现在
@@ -84,13 +87,14 @@ begin
                 select last_seq - cardinality(ids)
                 from tb_ordering o
                 where o.principal = s.principal and o.key = s.ordering_key
-            ) end
+            ) end,
+            case when key_policy = 'hold' then true end
         from (
             select
                 type, coalesce(priority, {{usual}}) as queue, coalesce(principal, {{nobody}}) as principal, request_id, payload,
-                schedule_at, traceparent, ordering_key, max_attempts, place
+                schedule_at, traceparent, ordering_key, key_policy, max_attempts, place
             from rows from (jsonb_to_recordset(tasks) as ({{task}})) with ordinality as given (
-                type, priority, principal, request_id, payload, schedule_at, ordering_key, traceparent, max_attempts, place
+                type, priority, principal, request_id, payload, schedule_at, ordering_key, traceparent, max_attempts, key_policy, place
             )
         ) as s
         order by principal, request_id -- 同样的请求总按同一次序插入，并发的批次不会死锁

@@ -1,10 +1,13 @@
 -- 取消：先任务后发件箱（全系统同一加锁次序；relay 拿着发件箱行时对任务行只试不等）。
 -- 正在运行的只留下请求，由持有者在安全点停下。
 -- 先前的外部调用下落不明（还留着意向）的不能说没做过：uncertain，等人再定；对 uncertain 的取消就是人的定论。
+-- 失败了还拦着同键的，取消就是放行。
 -- 须已锁住任务（lock_decided）：认领只写手里的活，这里才看得见
 with target as materialized (
     select
         id, status, attempt,
+        status in ('pending', 'queued', 'retrying', 'uncertain') or status = 'failed' and ordering_holds
+            and exists (select from tb_ordering o where o.head = vw_task.id) as open,
         case when intent_at is not null and status <> 'uncertain' then 'uncertain' else 'cancelled' end as ending
     from vw_task
     where id = %(task_id)s
@@ -12,11 +15,11 @@ with target as materialized (
 dropped as (
     delete from tb_outbox o
     using target
-    where o.task_id = target.id and target.status in ('pending', 'queued', 'retrying', 'uncertain')
+    where o.task_id = target.id and target.open
 ),
 withdrawn as (
     delete from tb_work
-    where task_id = (select id from target where status in ('pending', 'queued', 'retrying', 'uncertain'))
+    where task_id = (select id from target where open)
 ),
 stopped as (
     update tb_task t
@@ -28,7 +31,7 @@ stopped as (
             else t.last_error
         end
     from target
-    where t.id = target.id and target.status in ('pending', 'queued', 'retrying', 'uncertain')
+    where t.id = target.id and target.open
     returning t.id, t.attempt, t.delivery, t.status as kind
 ),
 asked as (

@@ -6,6 +6,8 @@ with old as materialized (
     select id
     from tb_task
     where finished_at >= %(since)s and finished_at < now() - make_interval(days => %(days)s)
+      -- 还拦着键的等人定夺：删了它，后面的就自己走了
+      and (status <> 'failed' or ordering_holds is null or (select 1 from tb_ordering o where o.head = tb_task.id) is null)
     order by finished_at
     limit %(limit)s
     for update skip locked

@@ -1,4 +1,4 @@
--- 一个没结束的任务在它的键上：轮到谁、前面几个、后面是谁（各数到 cap、列到 shown）；没有键的没有行。
+-- 一个没结束的、或失败了还拦着键的任务在它的键上：轮到谁、前面几个、后面是谁（各数到 cap、列到 shown）；没有键的没有行。
 -- 人工重来的不再占原来的位置：它有发件箱行，却不是队头
 with me as materialized (
     select
@@ -6,7 +6,11 @@ with me as materialized (
         exists (select from tb_outbox x where x.task_id = t.id) as staged
     from vw_task t
     join tb_ordering o on o.principal = t.principal and o.key = t.ordering_key
-    where t.id = %(task_id)s and t.status in ('pending', 'queued', 'running', 'retrying')
+    where t.id = %(task_id)s
+      and (
+          t.status in ('pending', 'queued', 'running', 'retrying')
+          or t.ordering_holds and t.status in ('failed', 'uncertain') and o.head = t.id
+      )
 )
 select
     me.head is not distinct from me.id as leading,
@@ -37,4 +41,7 @@ select
     h.max_attempts as head_max_attempts, h.available_at as head_available_at, h.started_at as head_started_at,
     h.last_error as head_error
 from me
-left join vw_task h on h.id = me.head and h.status in ('pending', 'queued', 'running', 'retrying')
+left join vw_task h on h.id = me.head
+    and (
+        h.status in ('pending', 'queued', 'running', 'retrying') or h.ordering_holds and h.status in ('failed', 'uncertain')
+    )

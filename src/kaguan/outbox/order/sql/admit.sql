@@ -14,7 +14,7 @@ with next as materialized (
         limit 1
     ) as t
     where not exists (
-        select from tb_task h where h.id = o.head and h.status = {{undecided}}
+        select from tb_task where id = o.head and {{stands}}
     )
 ),
 headed as (

@@ -5,7 +5,7 @@ with ended as materialized (
     from tb_ordering o
     where o.head = any(%(heads)s::uuid[])
       and not exists (
-          select from tb_task t where t.id = o.head and t.status = {{undecided}}
+          select from tb_task where id = o.head and {{stands}}
       )
     order by o.principal, o.key
     for update of o skip locked
