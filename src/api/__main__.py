@@ -18,17 +18,11 @@ from api.http.processes import CHILD, number_of, supervise, watch_parent
 from api.http.server import runner
 from kaguan.config import Process, Settings
 from kaguan.database.engine import engine_on
-from kaguan.database.pool import open_pool
 from kaguan.flow.background import in_background
 from kaguan.logging.access import access_lines
-from kaguan.outbox.accept.doorbell import Doorbell
-from kaguan.outbox.metrics import Metrics
-from kaguan.presence.beat import Presence
+from kaguan.product.outbox import ProductOutbox
 from kaguan.product.process import run_process, spare_the_collector
-from kaguan.product.task_types import NAMES, check_settings
-from kaguan.queues.client import open_redis
-from kaguan.telemetry.exposition import serve_metrics
-from kaguan.telemetry.monitor import Monitor
+from kaguan.product.task_types import check_settings, task_types
 from kaguan.words.log import get_logger
 from kaguan.words.units import KIB
 
@@ -50,30 +44,20 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> None:
     """服务到 ``stop``；Redis 不在也照常受理（任务在 PostgreSQL 里等）。"""
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(settings.database, "api"))
-        redis = await stack.enter_async_context(open_redis(settings.redis, namespace=settings.database.namespace))
-        presence = Presence(redis, "api")
-        await presence.watch(pool)  # 先于服务：切换之后才启动的，别在旧的主库上受理
-        engine = engine_on(pool)
+        outbox = ProductOutbox(settings, task_types(settings.smtp))
+        here = await stack.enter_async_context(outbox.process("api", stop, number_of(sys.argv)))
+        engine = engine_on(here.pool)
         stack.push_async_callback(engine.dispose)
-        doorbell = Doorbell(redis, settings.relay.doorbell_interval)
-        await stack.enter_async_context(doorbell.ringing())
-        metrics = Metrics(NAMES)
-        http_metrics = HttpMetrics(metrics.registry)
-        monitor = Monitor(metrics.registry, pool, redis, settings.logging.pool_interval)
-        await stack.enter_async_context(in_background(monitor.run(stop), "monitor"))
-        if settings.api.metrics_port is not None:
-            own_port = settings.api.metrics_port + number_of(sys.argv)
-            await stack.enter_async_context(serve_metrics(metrics.registry, settings.api.metrics_host, own_port))
+        http_metrics = HttpMetrics(here.metrics.registry)
         app = create_app(
             Services(
                 settings=settings,
-                pool=pool,
+                pool=here.pool,
                 engine=engine,
-                redis=redis,
-                metrics=metrics,
+                redis=here.redis,
+                metrics=here.metrics,
                 http_metrics=http_metrics,
-                ring=doorbell.ring,
+                ring=here.bell.ring,
             )
         )
         access = stack.enter_context(access_lines(settings.logging, "api"))
@@ -83,8 +67,7 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
         await web.TCPSite(run, settings.api.host, settings.api.port, reuse_port=is_child).start()
         if is_child:
             await stack.enter_async_context(in_background(watch_parent(stop), "parent"))
-        presence.facts = app[GUARD].facts
-        await stack.enter_async_context(presence.beating())
+        here.card("api").facts = app[GUARD].facts
         spare_the_collector()
         _return_big_buffers()
         log.info("开始服务", host=settings.api.host, port=settings.api.port)

@@ -19,44 +19,35 @@ from api.console.texts import Translator
 from kaguan.config import Settings, load_settings
 from kaguan.database.pool import open_pool
 from kaguan.outbox.accept.acceptance import Submission, accept_one
-from kaguan.outbox.metrics import Metrics
-from kaguan.outbox.relay import Relay
 from kaguan.outbox.task_type import Payload, TaskType
-from kaguan.outbox.worker import Worker
 from kaguan.product.task_types import task_types
-from kaguan.queues.client import open_redis
 from kaguan.words.zones import BUSINESS_ZONE
+from relay.__main__ import main as relay
 from tests.simulation import drive
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.world import World
 from tests.support.carrier_world import rows
 from tests.support.eventually import eventually
-from workers.registry import open_handlers
+from workers.__main__ import main as worker
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FATE = "select status, attempt, result from vw_task"
 
 
 async def run_through(settings: Settings, submission: Submission[Any]) -> list[tuple[Any, ...]]:
-    types, stop = task_types(settings.smtp), asyncio.Event()
-    async with (
-        open_pool(settings.database, "test") as pool,
-        open_redis(settings.redis, 60) as client,
-        open_handlers(settings, client, Metrics(types), types) as handlers,
-    ):
-        async with pool.connection() as connection:
-            await accept_one(connection, submission, max_attempts=2)
-        running = [
-            asyncio.create_task(Relay(pool, client, types.values(), settings.relay).run(stop)),
-            asyncio.create_task(Worker(pool, client, handlers, settings.worker).run(stop)),
-        ]
+    stop = asyncio.Event()
+    async with open_pool(settings.database, "test") as pool:
 
         async def done() -> bool:
             return bool(await rows(pool, "select 1 from vw_task where finished_at is not null"))
 
-        await eventually(done)
-        stop.set()
-        await asyncio.gather(*running)
+        async with pool.connection() as connection:
+            await accept_one(connection, submission, max_attempts=2)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(relay(settings, stop))
+            group.create_task(worker(settings, stop))
+            await eventually(done)
+            stop.set()
         return await rows(pool, FATE)
 
 

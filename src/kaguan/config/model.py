@@ -76,7 +76,28 @@ class Api(Group):
 
 
 class Database(Group):
-    """PostgreSQL：唯一的记录。"""
+    """How a process is connected to PostgreSQL; times are seconds.
+
+    Attributes:
+        url: ``postgresql://user:password@host/database``.
+        schema_name: whose tables the command line looks at; an :class:`Outbox` is its own.
+        listen_url: a direct address beside a pooler, for the product's API alone; ``off``: it does not listen.
+        pool_min: connections that are always there.
+        pool_max: connections of one process at most.
+        acquire_timeout: to wait for a free one.
+        statement_timeout: a statement may take.
+        lock_timeout: a statement may wait for a lock.
+        idle_in_transaction_timeout: a transaction may stand still.
+        slow_query: after which a statement is logged as slow.
+        connect_timeout: to connect.
+        connect_attempts: on opening.
+        connect_backoff: before the second of them, doubled for each further one.
+        connection_max_age: after which a connection is replaced.
+        check_idle: after which an idle connection is asked before it is lent.
+        keepalive_idle: of silence before TCP asks.
+        keepalive_interval: between its questions.
+        unacknowledged_timeout: until what was sent without an answer counts as lost.
+    """
 
     url: PostgresUrl = SecretStr("")
     schema_name: Annotated[str, Field(pattern=SCHEMA_NAME)] = ""  # 看哪个发件箱的：别的应用的名字；空 = 产品自己的
@@ -99,18 +120,28 @@ class Database(Group):
 
     @property
     def namespace(self) -> str:
-        """我们在 Redis 里的键在谁的名下：看的是谁的发件箱，就是谁的。"""
+        """Below which name the keys of that outbox are in Redis."""
         return f"{NAMESPACE}.{self.schema_name}" if self.schema_name else NAMESPACE
 
     @property
     def listening(self) -> Self | None:
-        """监听用的：换上直连的地址；声明了不听就没有。"""
+        """The same at the direct address; ``None`` if it does not listen."""
         url = self.listen_url or self.url
         return None if url.get_secret_value() == "off" else self.model_copy(update={"url": url})
 
 
 class Redis(Group):
-    """Redis / Valkey：可丢弃的快车道。"""
+    """How a process is connected to Redis or Valkey; times are seconds.
+
+    Attributes:
+        url: ``redis://user:password@host:6379/0``; ``rediss://`` is TLS.
+        pool_max: connections at most; a worker has as many as it needs.
+        pool_idle: connections that relay and worker open at the start.
+        socket_timeout: to wait for an answer.
+        connect_timeout: to connect.
+        connect_attempts: of relay and worker, at the start.
+        connect_backoff: before the second of them, doubled for each further one.
+    """
 
     url: RedisUrl = SecretStr("")
     pool_max: int = Field(default=10, ge=1, le=1_000)

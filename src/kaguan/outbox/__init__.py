@@ -16,6 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kaguan.config.model import Database as DatabaseSettings
+    from kaguan.config.model import Redis as RedisSettings
     from kaguan.config.model import Relay as RelaySettings
     from kaguan.config.model import Tasks as TaskSettings
     from kaguan.config.model import Worker as WorkerSettings
@@ -38,7 +40,13 @@ if TYPE_CHECKING:
     from kaguan.queues.foreign import ForeignKeysError
 
 _PLACES = {
-    "kaguan.config.model": ("RelaySettings", "TaskSettings", "WorkerSettings"),
+    "kaguan.config.model": (
+        "DatabaseSettings",
+        "RedisSettings",
+        "RelaySettings",
+        "TaskSettings",
+        "WorkerSettings",
+    ),
     "kaguan.database.pool": ("Connection", "DatabaseUnavailableError"),
     "kaguan.outbox.accept.acceptance": ("Accepted",),
     "kaguan.outbox.errors": ("RequestIdReusedError", "TaskNotFoundError", "TaskStatusError"),
@@ -57,7 +65,13 @@ _PLACES = {
     "kaguan.queues.client": ("QueueUnavailableError",),
     "kaguan.queues.foreign": ("ForeignKeysError",),
 }
-_NAMED_THERE = {"RelaySettings": "Relay", "TaskSettings": "Tasks", "WorkerSettings": "Worker"}
+_NAMED_THERE = {
+    "DatabaseSettings": "Database",
+    "RedisSettings": "Redis",
+    "RelaySettings": "Relay",
+    "TaskSettings": "Tasks",
+    "WorkerSettings": "Worker",
+}
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
@@ -66,6 +80,7 @@ __all__ = [
     "Backoff",
     "CancelledByUserError",
     "Connection",
+    "DatabaseSettings",
     "DatabaseUnavailableError",
     "Discard",
     "Done",
@@ -83,6 +98,7 @@ __all__ = [
     "Payload",
     "Priority",
     "QueueUnavailableError",
+    "RedisSettings",
     "RelaySettings",
     "RequestIdReusedError",
     "Retry",

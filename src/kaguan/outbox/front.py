@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from inspect import iscoroutinefunction
-from typing import Any, Generic, TypeAlias, TypeVar, Unpack, overload
-
-from pydantic import ValidationError
-from redis.asyncio import Redis as RedisClient
+from typing import Any, ClassVar, Generic, TypeAlias, Unpack, overload
 
 from kaguan.config.model import Database, Redis, Tasks
 from kaguan.config.model import Relay as RelaySettings
 from kaguan.config.model import Worker as WorkerSettings
-from kaguan.database.checked_pool import CheckedPool
-from kaguan.database.pool import Pool, open_connection, open_pool, transaction
+from kaguan.database.pool import Pool, open_connection, transaction
 from kaguan.outbox.accept.acceptance import SYSTEM_PRINCIPAL, Accepted, Staged, Submission
-from kaguan.outbox.accept.doorbell import BlockingBell, Doorbell
+from kaguan.outbox.accept.doorbell import BlockingBell
 from kaguan.outbox.accept.joining import (
     Awaited,
     Cursored,
@@ -32,6 +27,8 @@ from kaguan.outbox.accept.joining import (
     join,
     on_psycopg,
 )
+from kaguan.outbox.metrics import Metrics
+from kaguan.outbox.place import Opened, Place, Role, connected
 from kaguan.outbox.relay import Relay
 from kaguan.outbox.schema import PRODUCT, install, installation
 from kaguan.outbox.task_type import Effect, Model, Options, P, TaskType, TaskTypes, Unknown
@@ -39,18 +36,11 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.outcome import Outcome
 from kaguan.outbox.work.verification import Verified, Verify
-from kaguan.outbox.worker import SPARE_CONNECTIONS, Worker
-from kaguan.presence.beat import Presence
-from kaguan.queues.client import open_redis
-from kaguan.queues.foreign import take_keys
+from kaguan.outbox.worker import Worker
 
 Handled: TypeAlias = Callable[[Attempt[P]], Coroutine[Any, Any, Outcome]]
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-POSTGRES_FORM = "postgresql://user:password@host/database"
-REDIS_FORM = "redis://user:password@host:6379/0, rediss://…"
-S = TypeVar("S", Database, Redis)
-TAKEN = (PRODUCT, "information_schema", "public")
 
 
 class Task(Generic[P]):
@@ -105,13 +95,6 @@ class Task(Generic[P]):
         return transaction.accept(Staged.of(submission))
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    pool: Pool
-    redis: RedisClient
-    bell: Doorbell
-
-
 class Outbox:
     """The outbox of an application: declare types, accept tasks in your transactions, run relay and worker.
 
@@ -130,35 +113,41 @@ class Outbox:
     Args:
         name: of the application, at most 32 of ``a-z0-9_``. Its tables stand in the schema of this name, its keys in
             Redis below it: applications share a database and a Redis without seeing each other.
-        database: PostgreSQL's URL.
-        redis: the URL of Redis or Valkey.
+        database: PostgreSQL's URL, or that and how many connections, how long they are waited for.
+        redis: the URL of Redis or Valkey, or the same.
         tasks, relay, worker: attempts, back-off, retention; batches and polls; slots, lease, time limit of an attempt.
 
     Raises:
         ValueError: a name or a URL that cannot be one.
     """
 
+    _taken: ClassVar[tuple[str, ...]] = (PRODUCT, "information_schema", "public")
+
     def __init__(
         self,
         name: str,
         *,
-        database: str,
-        redis: str,
+        database: str | Database,
+        redis: str | Redis,
         tasks: Tasks | None = None,
         relay: RelaySettings | None = None,
         worker: WorkerSettings | None = None,
     ) -> None:
-        if NAME.fullmatch(name) is None or name in TAKEN or name.startswith("pg_"):
-            raise ValueError(f"a name is up to 32 of a-z0-9_, none of {TAKEN}, pg_…: {name!r} / 名字至多 32 个 a-z0-9_")
-        self.name, self.database = name, database
-        self.tasks = tasks or Tasks()
-        self._relay, self._worker = relay or RelaySettings(), worker or WorkerSettings()
-        self._database = _read(Database, "database", POSTGRES_FORM, url=database, schema_name=name)
-        self._redis = _read(Redis, "redis", REDIS_FORM, url=redis)
-        self.home = Home(name, self.tasks.max_attempts, self.ring, BlockingBell(redis, self._database.namespace))
+        if NAME.fullmatch(name) is None or name in self._taken or name.startswith("pg_"):
+            raise ValueError(
+                f"a name is up to 32 of a-z0-9_, none of {self._taken}, pg_…: {name!r} / 名字至多 32 个 a-z0-9_"
+            )
+        self.name, self.tasks = name, tasks or Tasks()
+        schema = "" if name == PRODUCT else name
+        server = connected(Database, database, "database").model_copy(update={"schema_name": schema})
+        broker = connected(Redis, redis, "redis")
+        self.database = server.url.get_secret_value()
+        self._place = Place(name, server, broker, self.tasks, relay or RelaySettings(), worker or WorkerSettings())
+        bell = BlockingBell(broker.url.get_secret_value(), server.namespace)
+        self.home = Home(schema, self.tasks.max_attempts, self.ring, bell)
         self._types: dict[str, TaskType[Any]] = {}
         self._handlers: dict[TaskType[Any], Handler[Any]] = {}
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
 
     def type(self, name: str, payload: Model[P], **options: Unpack[Options]) -> Task[P]:
         """Declare a type without a handler: its name (``domain:action``), its payload, and :class:`Options`.
@@ -228,8 +217,7 @@ class Outbox:
         self._still_closed("declare a handler")
         if not any(map(iscoroutinefunction, (handler, getattr(handler, "__call__", None)))):  # noqa: B004 an object with ``async def __call__`` is one too
             raise TypeError(f"{kind}: a handler is a coroutine function, not {_name(handler)} / 处理器要是协程函数")
-        if self._types.get(kind.name) is not kind:
-            raise ValueError(f"{kind} is not of the outbox {self.name} / {kind} 不是 {self.name} 的")
+        self._own(kind)
         if kind in self._handlers:
             raise ValueError(f"{kind} has a handler already / {kind} 已经有处理器了")
         if (verify is None) == (kind.unknown is Unknown.VERIFY):
@@ -237,27 +225,23 @@ class Outbox:
         self._handlers[kind] = handler if verify is None else Verified(handler, verify, resend=resend)
 
     @asynccontextmanager
-    async def opened(self, *, pool: Pool | None = None) -> AsyncIterator[Outbox]:
-        """Open the connections, for a process that accepts and neither relays nor works.
+    async def opened(self, *roles: Role, pool: Pool | None = None) -> AsyncIterator[Outbox]:
+        """Open the connections, for a process that only accepts, or for the ``roles`` it is to have.
 
-        A ``pool`` of yours (psycopg, autocommit) is taken as it is, unchecked: see :mod:`kaguan.outbox.testing`.
+        Args:
+            roles: ``"relay"``, ``"worker"``, whose :meth:`relay` and :meth:`worker` are then to be run.
+            pool: one of yours (psycopg, autocommit), taken as it is, unchecked: see :mod:`kaguan.outbox.testing`.
 
         Raises:
             NotInstalledError: the tables are missing, older or newer than this version; it says what to run.
             RuntimeError: it is open already.
             ForeignKeysError: its keys in this Redis are another database's.
+            DatabaseUnavailableError: PostgreSQL cannot be reached.
+            QueueUnavailableError: Redis cannot be reached, which relay and worker wait for; accepting does not.
         """
         self._still_closed("open it")
-        slots = self._worker.concurrency
-        async with (
-            open_pool(self._database, self.name) if pool is None else nullcontext(pool) as opened,
-            open_redis(self._redis, slots + SPARE_CONNECTIONS, self._database.namespace) as redis,
-            Doorbell(redis).ringing() as bell,
-        ):
-            if pool is None:
-                async with opened.connection() as connection:
-                    await take_keys(redis, str(await installation(connection, self.name)))
-            self._opened = _Opened(opened, redis, bell)
+        async with self._place.opened(roles or ("api",), self._types, pool) as opened:
+            self._opened = opened
             try:
                 yield self
             finally:
@@ -268,52 +252,44 @@ class Outbox:
     async def running(self, *, relay: bool = True, worker: bool = True) -> AsyncIterator[Outbox]:
         """Open the connections and run relay and worker beside what is done inside; stop both in order on leaving.
 
-        On leaving a worker takes nothing new, lets what runs finish and hands back the rest, uncounted.
+        On leaving a worker takes nothing new, lets what runs finish and hands back the rest, uncounted. Raises what
+        :meth:`opened` and :meth:`worker` raise.
+        """
+        if worker:
+            self._all_handled()
+        stop = asyncio.Event()
+        wanted: dict[Role, bool] = {"relay": relay, "worker": worker}
+        async with self.opened(*(role for role, here in wanted.items() if here)), asyncio.TaskGroup() as group:
+            if relay:
+                group.create_task(self.relay().run(stop))
+            if worker:
+                group.create_task(self.worker().run(stop))
+            try:
+                yield self
+            finally:
+                stop.set()
+
+    def relay(self) -> Relay:
+        """The relay, to run on your own where it is ``opened("relay")``: ``await outbox.relay().run(stop)``."""
+        return self._open().relay()
+
+    def worker(self) -> Worker:
+        """The worker, to run on your own where it is ``opened("worker")``: ``await outbox.worker().run(stop)``.
 
         Raises:
             LookupError: a type has no handler here; run the worker where they are.
-            RuntimeError: it is open already.
         """
-        if worker and (missing := [name for name, one in self._types.items() if one not in self._handlers]):
-            raise LookupError(
-                f"no handler for {', '.join(missing)}: declare them, or running(worker=False)"
-                f" / {'、'.join(missing)} 没有处理器：声明它们，或 running(worker=False)"
-            )
-        async with self.opened():
-            stop = asyncio.Event()
-            async with asyncio.TaskGroup() as group:
-                if relay:
-                    group.create_task(self._at_work(self.relay(), Presence(self._open().redis, "relay"), stop))
-                if worker:
-                    work = self.worker()
-                    named = Presence(self._open().redis, "worker", work.leases.worker)
-                    group.create_task(self._at_work(work, named, stop))
-                try:
-                    yield self
-                finally:
-                    stop.set()
-
-    async def _at_work(self, part: Relay | Worker, presence: Presence, stop: asyncio.Event) -> None:
-        presence.facts = part.facts
-        if isinstance(pool := self._open().pool, CheckedPool):
-            await presence.watch(pool)
-        async with presence.beating():
-            await part.run(stop)
-
-    def relay(self) -> Relay:
-        """The relay, to run on your own: ``await outbox.relay().run(stop)``."""
-        here = self._open()
-        return Relay(here.pool, here.redis, self._types.values(), self._relay, self.tasks, self._worker)
-
-    def worker(self) -> Worker:
-        """The worker, to run on your own: ``await outbox.worker().run(stop)``."""
-        here = self._open()
-        return Worker(here.pool, here.redis, self._handlers, self._worker, self.tasks)
+        return self._open().worker(self._all_handled())
 
     @property
     def pool(self) -> Pool:
         """The pool of psycopg connections (autocommit)."""
         return self._open().pool
+
+    @property
+    def metrics(self) -> Metrics:
+        """What is counted in this process; prometheus-client serves its ``registry``."""
+        return self._open().metrics
 
     def ring(self) -> None:
         """Wake the relay, after a commit; a lost ring costs a poll (``relay.poll_interval`` seconds)."""
@@ -326,7 +302,7 @@ class Outbox:
         ``install_sql(name)`` is the same as a statement for your migrations; both raise ``psycopg.Error``: the database
         is away, the role may not create a schema, a newer kaguan made the tables.
         """
-        async with await open_connection(self._database, self.name) as connection:
+        async with await open_connection(self._place.database, self.name) as connection:
             await install(connection, self.name)
 
     async def migrate(self) -> None:
@@ -335,7 +311,7 @@ class Outbox:
         Raises:
             NotInstalledError: there are none, or a newer kaguan made them.
         """
-        async with await open_connection(self._database, self.name) as connection:
+        async with await open_connection(self._place.database, self.name) as connection:
             await installation(connection, self.name, behind=True)
             await install(connection, self.name)
 
@@ -362,7 +338,19 @@ class Outbox:
         """
         return join(session, self.home)
 
-    def _open(self) -> _Opened:
+    def _own(self, kind: TaskType[Any]) -> None:
+        if self._types.get(kind.name) is not kind:
+            raise ValueError(f"{kind} is not of the outbox {self.name} / {kind} 不是 {self.name} 的")
+
+    def _all_handled(self) -> Mapping[TaskType[Any], Handler[Any]]:
+        if missing := [name for name, one in self._types.items() if one not in self._handlers]:
+            raise LookupError(
+                f"no handler for {', '.join(missing)}: declare them, or running(worker=False)"
+                f" / {'、'.join(missing)} 没有处理器：声明它们，或 running(worker=False)"
+            )
+        return self._handlers
+
+    def _open(self) -> Opened:
         if self._opened is None:
             raise RuntimeError(
                 f"the outbox {self.name} is not open: async with outbox.running() or outbox.opened()"
@@ -373,13 +361,6 @@ class Outbox:
     def _still_closed(self, what: str) -> None:
         if self._opened is not None:
             raise RuntimeError(f"the outbox {self.name} is open: {what} before / {self.name} 已经打开，太晚了")
-
-
-def _read(model: type[S], argument: str, form: str, **given: str) -> S:
-    try:
-        return model.model_validate(given)
-    except ValidationError:  # pydantic's words have the URL in them, password and all
-        raise ValueError(f"{argument}= wants {form} / {argument}= 应形如 {form}") from None
 
 
 def _name(value: object) -> str:

@@ -10,10 +10,10 @@ PACKAGE = "kaguan.outbox.accept"
 
 
 def statement(schema: str, tasks: LiteralString) -> LiteralString:
-    """在哪个模式里受理：那里的函数只认那里的表。``tasks`` 是驱动的参数的记号。"""
+    """在哪个模式里受理：那里的函数只认那里的表；空 = 缺省的。``tasks`` 是驱动的参数的记号。"""
     text: LiteralString = load(PACKAGE, "accept").replace("%(tasks)s", tasks)
     named: LiteralString = text.replace("outbox_accept(", f'"{schema}".outbox_accept(')
-    return named
+    return named if schema else text
 
 
 def definition() -> LiteralString:
