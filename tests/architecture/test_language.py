@@ -29,7 +29,10 @@ COMMENTS = {
 ROLE = re.compile(r":(?:func|class|mod|data|attr|meth|exc):`((?:kaguan|api|relay|workers)\.[\w.]+)`")
 LOGGERS = {"log", "logger", "_log"}
 ENGLISH = {  # 库的用户看的；导出的名字的文档字符串也是
-    *(f"src/kaguan/outbox/{name}.py" for name in ("__init__", "accept/joining", "front", "schema", "task_type")),
+    *(
+        f"src/kaguan/outbox/{name}.py"
+        for name in ("__init__", "accept/joining", "front", "schedule/declared", "schema", "task_type")
+    ),
     *(
         f"src/kaguan/outbox/testing/{name}.py"
         for name in ("__init__", "draining", "faults", "fixtures", "outside", "plugin")

@@ -32,7 +32,7 @@ class Misfire(StrEnum):
 
 def _cron(expression: str) -> str:
     if len(expression.split()) != FIELDS or UNSTABLE.search(expression):
-        raise ValueError("应为五段 cron 表达式：分 时 日 月 周，如 30 2 * * *")
+        raise ValueError("应为五段 cron 表达式：分 时 日 月 周，如 30 2 * * * / five fields are wanted")
     try:
         croniter(expression, SAMPLE).get_next(datetime)
     except ValueError as error:  # croniter 的错误都由它派生
@@ -77,5 +77,5 @@ def distinct(schedules: tuple[Schedule, ...]) -> tuple[Schedule, ...]:
     names = [schedule.name for schedule in schedules]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise ValueError(f"计划重名：{'、'.join(repeated)}")
+        raise ValueError(f"计划重名：{'、'.join(repeated)} / a name twice")
     return schedules

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, TypeAlias, Unpack, overload
 from kaguan.config.model import Database, Redis, Tasks
 from kaguan.config.model import Relay as RelaySettings
 from kaguan.config.model import Worker as WorkerSettings
+from kaguan.config.schedules import Schedule, distinct
 from kaguan.database.pool import Pool, open_connection, transaction
 from kaguan.outbox.accept.acceptance import SYSTEM_PRINCIPAL, Accepted, Staged, Submission
 from kaguan.outbox.accept.doorbell import BlockingBell
@@ -30,6 +31,7 @@ from kaguan.outbox.accept.joining import (
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.place import Opened, Place, Role, connected
 from kaguan.outbox.relay import Relay
+from kaguan.outbox.schedule.declared import When, planned
 from kaguan.outbox.schema import PRODUCT, install, installation
 from kaguan.outbox.task_type import Effect, Model, Options, P, TaskType, TaskTypes, Unknown
 from kaguan.outbox.vocabulary import Priority
@@ -147,6 +149,7 @@ class Outbox:
         self.home = Home(schema, self.tasks.max_attempts, self.ring, bell)
         self._types: dict[str, TaskType[Any]] = {}
         self._handlers: dict[TaskType[Any], Handler[Any]] = {}
+        self._schedules: tuple[Schedule, ...] = ()
         self._opened: Opened | None = None
 
     def type(self, name: str, payload: Model[P], **options: Unpack[Options]) -> Task[P]:
@@ -201,6 +204,29 @@ class Outbox:
             return declared
 
         return declare
+
+    def schedule(self, name: str, cron: str, task: Task[P], payload: P, **when: Unpack[When]) -> None:
+        """Have a relay accept a task again and again; each time once, however many relays there are.
+
+        Example::
+
+            shop.schedule("tidy", "30 2 * * *", tidy, Tidy(day="{today-1}"), timezone="Europe/Berlin")
+
+        Args:
+            name: up to 64 of ``a-z0-9_-``; what was done last is remembered under it, and it is the ordering key: one
+                after the other.
+            cron: minute, hour, day, month, weekday.
+            task: of this outbox.
+            payload: in its texts ``{today}`` and ``{today-3}`` become the day it is due, and three days before.
+            when: see :class:`When`.
+
+        Raises:
+            ValueError: a name twice or not of that form, no such time or zone, another outbox's task.
+            RuntimeError: the outbox is open already.
+        """
+        self._still_closed("declare a schedule")
+        self._own(task.type)
+        self._schedules = distinct((*self._schedules, planned(name, cron, task.type, payload, when)))
 
     @property
     def handlers(self) -> Mapping[TaskType[Any], Handler[Any]]:
@@ -271,7 +297,7 @@ class Outbox:
 
     def relay(self) -> Relay:
         """The relay, to run on your own where it is ``opened("relay")``: ``await outbox.relay().run(stop)``."""
-        return self._open().relay()
+        return self._open().relay(self._schedules)
 
     def worker(self) -> Worker:
         """The worker, to run on your own where it is ``opened("worker")``: ``await outbox.worker().run(stop)``.

@@ -120,6 +120,22 @@ async def test_attempts_are_the_types_and_otherwise_the_outboxs(shop: Outbox) ->
     assert [task.max_attempts for task in found if task] == [1, 1, shop.tasks.max_attempts]
 
 
+async def test_a_schedule_is_accepted_once_when_it_is_due_with_the_day_in_its_payload(shop: Outbox) -> None:
+    write = shop.type("letter:write", Letter)
+    shop.schedule("new-year", "0 0 1 1 *", write, Letter(text="{today}"))
+    async with shop.opened("relay"):
+        schedules = shop.relay().loops["schedules"]
+        assert await schedules.run_once() == 0
+        async with shop.pool.connection() as connection:
+            await connection.execute(
+                "update tb_schedule set next_due_at = date_trunc('year', now() at time zone 'utc') at time zone 'utc'"
+            )
+            assert [await schedules.run_once() for _ in range(2)] == [1, 0]
+            cursor = await connection.execute("select type, payload->>'text', extract(year from now()) from vw_task")
+            ((name, day, year),) = await cursor.fetchall()
+    assert (name, day) == ("letter:write", f"{year}-01-01")
+
+
 async def test_a_wrong_use_is_refused_at_the_first_call_in_words(shop: Outbox) -> None:
     send = sending(shop, [])
     elsewhere = shop.type("letter:write", Letter)
@@ -133,6 +149,8 @@ async def test_a_wrong_use_is_refused_at_the_first_call_in_words(shop: Outbox) -
     async with shop.opened():
         with pytest.raises(RuntimeError, match="is open"):
             shop.type("letter:late", Letter)
+        with pytest.raises(RuntimeError, match="is open"):
+            shop.schedule("late", "0 0 * * *", send, Parcel(number=1))
         with pytest.raises(RuntimeError, match="is open"):
             await shop.opened().__aenter__()
         async with shop.transaction() as tx:
@@ -171,9 +189,17 @@ def test_a_declaration_that_cannot_hold_is_refused(shop: Outbox) -> None:
         with pytest.raises(ValueError, match=r"(database|redis)= wants (postgresql|redis)://") as refusal:
             Outbox("shop", database=database, redis=redis)
         assert "secret" not in "".join(format_exception(refusal.value))
+    for name, cron, zone in (("A", "0 0 * * *", "UTC"), ("a", "0 0 * *", "UTC"), ("a", "0 0 * * *", "Mars")):
+        with pytest.raises(ValueError, match="Schedule"):
+            shop.schedule(name, cron, letter, Letter(text="x"), timezone=zone)
+    shop.schedule("a", "0 0 * * *", letter, Letter(text="x"))
+    with pytest.raises(ValueError, match="twice"):
+        shop.schedule("a", "0 1 * * *", letter, Letter(text="x"))
     foreign = Outbox("other", database="postgresql://h/d", redis="redis://h").type("letter:send", Letter)
     with pytest.raises(ValueError, match="not of the outbox"):
         shop.handles(foreign)(handler)
+    with pytest.raises(ValueError, match="not of the outbox"):
+        shop.schedule("b", "0 0 * * *", foreign, Letter(text="x"))
 
 
 async def test_leaving_waits_for_what_runs(shop: Outbox) -> None:

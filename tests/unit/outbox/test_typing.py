@@ -63,6 +63,8 @@ shop.task("parcel:ask", Parcel, verify=ask)(read)  # wrong
 shop.task("parcel:lose", Parcel)(nothing)  # wrong
 shop.handles(parcel)(read)
 shop.handles(parcel)(write)  # wrong
+shop.schedule("weekly", "0 0 * * 1", parcel, Parcel(street="Elm Street"))
+shop.schedule("monthly", "0 0 1 * *", parcel, Letter(text="x"))  # wrong
 
 
 async def submit() -> None:
