@@ -84,7 +84,7 @@ def ledger(**more: Any) -> Ledger:
     totals = Totals(
         queued=sum(line.queued for line in queued.values()), last_forward_at=ago(forwarded), now=NOW, **counts
     )
-    connected = [ConnectedProcess(f"kaguan-{role}", "local", 3, 0, NOW, 0.0) for role in more.pop("connected", ())]
+    connected = [ConnectedProcess(role, "local", 3, 0, NOW, 0.0) for role in more.pop("connected", ())]
     lines = {
         queue: QueueBacklog(queue.rank, waiting.get(queue, int(queue in due)), due.get(queue)) for queue in Priority
     }

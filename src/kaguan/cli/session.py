@@ -38,7 +38,7 @@ async def open_connection(settings: Settings) -> AsyncIterator[Connection]:
         NotInstalledError: 要看的那个应用没有装，或是别的版本。
     """
     url = database_url(settings)
-    async with await connecting.open_connection(settings.database, "cli") as connection:
+    async with await connecting.open_connection(settings.database, "cli", alone=True) as connection:
         newest = None
         if connecting.has_several_hosts(url):
             from kaguan.cli import primaries  # noqa: PLC0415 见其模块说明

@@ -25,6 +25,7 @@ select case pg_backend_pid() when %(pid)s then {settings} end is not null,
        case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end
 """
 PLACES = {"host", "hostaddr", "port"}
+TOGETHER = "+"  # 一个进程几个角色，连接上报的名字里它们这样连着：``relay+worker``
 # 收发的热路径：每次按号取几行的小语句，各连接只计划一遍。逐次计划要占一条认领的四成；而在还小的表上
 # 计划好的全表扫描，表长大之后照走，要到自动分析之后才换，所以不许它选（docs/adr/0034）
 PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
@@ -134,7 +135,7 @@ def _limits_to_send(connection: Connection) -> bytes:
     return connection.limits if alone and isinstance(connection, LimitedConnection) else b""
 
 
-def _settings(config: Database, *, planned_once: bool) -> Mapping[str, str]:
+def _settings(config: Database, *, planned_once: bool, alone: bool) -> Mapping[str, str]:
     """服务器的设置 → 值的 SQL；时限是毫秒。"""
     seconds_by_name = {
         "statement_timeout": config.statement_timeout,
@@ -144,7 +145,8 @@ def _settings(config: Database, *, planned_once: bool) -> Mapping[str, str]:
     limits = {name: f"'{int(seconds * 1000)}'" for name, seconds in seconds_by_name.items()}
     planning = {name: f"'{value}'" for name, value in PLANNED_ONCE.items()} if planned_once else {}
     # 别的应用的发件箱在它自己的模式里；应用自己的表照它的 search_path 找
-    path = {"search_path": f"'\"{config.schema_name}\", ' || current_setting('search_path')"}
+    theirs = "" if alone else "||', '||current_setting('search_path')"
+    path = {"search_path": f"'\"{config.schema_name}\"'{theirs}"}
     return {**limits, **planning, **(path if config.schema_name else {})}
 
 
@@ -176,12 +178,12 @@ def rotated(url: str) -> str:
 
 
 def connection_arguments(config: Database, process: str) -> dict[str, Any]:
-    """Psycopg 的连接参数。``application_name`` 让每个进程在 pg_stat_activity 里认得出来。
+    """Psycopg 的连接参数。``application_name`` 让每个进程、是哪个应用的，在 pg_stat_activity 里认得出来。
 
     没有 ``options``：连接池出厂就拒绝它，叫它别管，它又把里面的时限悄悄丢了。
     """
     return {
-        "application_name": f"kaguan-{process}",
+        "application_name": f"{config.namespace}-{process}",
         "connect_timeout": max(2, round(config.connect_timeout)),
         "keepalives_idle": config.keepalive_idle,
         "keepalives_interval": config.keepalive_interval,
@@ -190,12 +192,12 @@ def connection_arguments(config: Database, process: str) -> dict[str, Any]:
     }
 
 
-async def open_connection(config: Database, role: str) -> LimitedConnection:
-    """池外的一条连接（门铃、监听、命令），自动提交，时限在力。"""
+async def open_connection(config: Database, role: str, *, alone: bool = False) -> LimitedConnection:
+    """池外的一条连接（门铃、监听、命令），自动提交，时限在力。``alone`` 见 :func:`put_limits_in_force`。"""
     url = writable(config.url.get_secret_value())
     connection = await LimitedConnection.connect(url, autocommit=True, **connection_arguments(config, role))
     try:
-        await put_limits_in_force(connection, config)
+        await put_limits_in_force(connection, config, alone=alone)
         connection.cursor_factory = LimitedCursor
     except BaseException:  # 连取消也要先关上：还没有人拿着它
         await connection.close()
@@ -203,12 +205,15 @@ async def open_connection(config: Database, role: str) -> LimitedConnection:
     return connection
 
 
-async def put_limits_in_force(connection: LimitedConnection, config: Database, *, planned_once: bool = False) -> None:
+async def put_limits_in_force(
+    connection: LimitedConnection, config: Database, *, planned_once: bool = False, alone: bool = False
+) -> None:
     """刚连上时调用一次：问对面是谁，时限照着办；经连接池时再看预备语句用不用得。
 
-    ``planned_once`` 见 :data:`PLANNED_ONCE`；条件时有时无的查询不合适。
+    ``planned_once`` 见 :data:`PLANNED_ONCE`；条件时有时无的查询不合适。``alone``：只看别的应用自己的模式，
+    那里没有的表（没有装、正看着就删了）不落到后面同名的上。
     """
-    limits = _settings(config, planned_once=planned_once)
+    limits = _settings(config, planned_once=planned_once, alone=alone)
     in_session = " || ".join(f"set_config('{name}', {limit}, false)" for name, limit in limits.items())
     question = IS_DIRECT.format(settings=in_session)
     cursor = await connection.execute(question.encode(), {"pid": connection.info.backend_pid}, prepare=False)

@@ -97,11 +97,14 @@ async def wait_for_database(config: Database, process: str) -> None:
 
 
 @asynccontextmanager
-async def open_pool(config: Database, process: str, *, planned_once: bool = False) -> AsyncIterator[CheckedPool]:
+async def open_pool(
+    config: Database, process: str, *, planned_once: bool = False, alone: bool = False
+) -> AsyncIterator[CheckedPool]:
     """打开本进程唯一的连接池；离开时关闭全部连接。
 
     池里的连接是自动提交的：单条语句一次往返；需要事务就用 ``connection.transaction()``。
-    只收发任务的进程用 ``planned_once``：语句各计划一遍就一直用，不走全表。
+    只收发任务的进程用 ``planned_once``：语句各计划一遍就一直用，不走全表。只看别人的用 ``alone``，见
+    :func:`kaguan.database.connecting.put_limits_in_force`。
 
     Raises:
         DatabaseUnavailableError: 启动时连不上。
@@ -110,7 +113,7 @@ async def open_pool(config: Database, process: str, *, planned_once: bool = Fals
 
     async def configure(connection: Connection) -> None:
         connection = cast("PooledConnection", connection)
-        await put_limits_in_force(connection, config, planned_once=planned_once)
+        await put_limits_in_force(connection, config, planned_once=planned_once, alone=alone)
         pool.stay_with(connection)
         connection.cursor_factory = observed_cursor(config.slow_query)
         connection.add_notice_handler(pool.heed)

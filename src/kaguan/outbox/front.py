@@ -328,7 +328,7 @@ class Outbox:
         ``install_sql(name)`` is the same as a statement for your migrations; both raise ``psycopg.Error``: the database
         is away, the role may not create a schema, a newer kaguan made the tables.
         """
-        async with await open_connection(self._place.database, self.name) as connection:
+        async with await open_connection(self._place.database, "migrate") as connection:
             await install(connection, self.name)
 
     async def migrate(self) -> None:
@@ -337,7 +337,7 @@ class Outbox:
         Raises:
             NotInstalledError: there are none, or a newer kaguan made them.
         """
-        async with await open_connection(self._place.database, self.name) as connection:
+        async with await open_connection(self._place.database, "migrate") as connection:
             await installation(connection, self.name, behind=True)
             await install(connection, self.name)
 

@@ -14,6 +14,7 @@ from kaguan.config.model import Database, Redis, Tasks
 from kaguan.config.model import Relay as RelaySettings
 from kaguan.config.model import Worker as WorkerSettings
 from kaguan.config.schedules import Schedule
+from kaguan.database.connecting import TOGETHER
 from kaguan.database.pool import Pool, open_pool
 from kaguan.outbox.accept.doorbell import Doorbell
 from kaguan.outbox.metrics import Metrics
@@ -80,8 +81,9 @@ class Place:
             for card in cards.values():
                 await stack.enter_async_context(card.beating())  # 越早越好：一起来就死的也要数得出
             if pool is None:
-                process = self.name if self.database.schema_name else roles[0]
-                pool = watched = await stack.enter_async_context(open_pool(self.database, process, planned_once=works))
+                pool = watched = await stack.enter_async_context(
+                    open_pool(self.database, TOGETHER.join(roles), planned_once=works)
+                )
                 if works:
                     await wait_for_redis(redis, self.redis)
                 if self.database.schema_name:  # 产品的库由 migrations/ 管，配不配得上启动时另查

@@ -31,6 +31,7 @@ from kaguan.outbox.operate.backlog import QueueBacklog
 from kaguan.outbox.recover.gate import gate_is_open
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.presence.census import Census, take_census
+from kaguan.queues.keys import namespace_of
 from kaguan.verdict import queries
 from kaguan.verdict.queries import ConnectedProcess, Held, Totals
 from kaguan.words.log import get_logger
@@ -163,7 +164,7 @@ class Ledger:
         return sum(item.held for item in self.held if item.queue == queue)
 
     def connections(self, role: str) -> int:
-        return sum(1 for item in self.connected if item.process == f"kaguan-{role}")
+        return sum(1 for item in self.connected if role in item.roles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +188,13 @@ class Observation:
 
 async def observe(connect: Callable[[], AbstractAsyncContextManager[Connection]], redis: Redis) -> Observation:
     """看一眼；``connect`` 给一条自动提交的连接。"""
-    record = asyncio.create_task(_in_time(_read_ledger(connect), DATABASE_TIMEOUT), name="ledger")
+    namespace = namespace_of(redis)
+    record = asyncio.create_task(_in_time(_read_ledger(connect, namespace), DATABASE_TIMEOUT), name="ledger")
     broker, _ = await asyncio.gather(
         _in_time(_read_broker(redis), REDIS_TIMEOUT), asyncio.wait({record}, timeout=LINGER)
     )
     # 它自己若正等着锁，此刻就看得见挡着它的是谁
-    locks = await _in_time(_read_locks(connect), DATABASE_TIMEOUT)
+    locks = await _in_time(_read_locks(connect, namespace), DATABASE_TIMEOUT)
     ledger = await record
     return Observation(datetime.now(UTC) if ledger is None else ledger.totals.now, ledger, broker, locks or ())
 
@@ -206,7 +208,7 @@ async def _in_time(look: Coroutine[None, None, T], seconds: float) -> T | None:
         return None
 
 
-async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connection]]) -> Ledger:
+async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connection]], namespace: str) -> Ledger:
     async with connect() as connection:
         flow = {
             "window": WINDOW,
@@ -227,7 +229,7 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             backlog={PriorityRank(line.priority).queue: line for line in lines},
             queued={line.queue: line for line in queued},
             held=await queries.running(connection),
-            connected=await queries.processes(connection),
+            connected=await queries.processes(connection, namespace),
             parked=parked,
             flow=await _rows(connection, Flow, "flow", flow),
             blocked=await _rows(connection, Blocked, "blocked", blocked),
@@ -238,10 +240,13 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
         )
 
 
-async def _read_locks(connect: Callable[[], AbstractAsyncContextManager[Connection]]) -> tuple[Lock, ...]:
+async def _read_locks(
+    connect: Callable[[], AbstractAsyncContextManager[Connection]], namespace: str
+) -> tuple[Lock, ...]:
     """不碰我们的表：它们锁住了，也说得出是谁。"""
     async with connect() as connection:
-        return tuple(await _rows(connection, Lock, "locks", {"patience": LOCK_PATIENCE, "cap": QUEUED_CAP}))
+        asked = {"namespace": namespace, "patience": LOCK_PATIENCE, "cap": QUEUED_CAP}
+        return tuple(await _rows(connection, Lock, "locks", asked))
 
 
 def sized(lines: Sequence[QueueBacklog], parked: int, rows: int) -> list[QueueBacklog]:

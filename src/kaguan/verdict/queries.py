@@ -9,6 +9,7 @@ from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
 
+from kaguan.database.connecting import TOGETHER
 from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
@@ -82,6 +83,11 @@ class ConnectedProcess:
     since: datetime
     quiet_seconds: float
 
+    @property
+    def roles(self) -> list[str]:
+        """别的应用的一个进程常是 relay 又是 worker。"""
+        return self.process.split(TOGETHER)
+
 
 @dataclass(frozen=True, slots=True)
 class TrendBucket:
@@ -127,9 +133,9 @@ async def totals(connection: Connection) -> Totals:
     return found
 
 
-async def processes(connection: Connection) -> list[ConnectedProcess]:
+async def processes(connection: Connection, namespace: str) -> list[ConnectedProcess]:
     async with connection.cursor(row_factory=class_row(ConnectedProcess)) as cursor:
-        await cursor.execute(load(PACKAGE, "connections"))
+        await cursor.execute(load(PACKAGE, "connections"), {"namespace": namespace})
         return await cursor.fetchall()
 
 

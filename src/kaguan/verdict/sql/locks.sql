@@ -2,7 +2,8 @@
 with waiting as materialized (
     select pid, query_start, pg_blocking_pids(pid) as blockers
     from pg_stat_activity
-    where datname = current_database() and wait_event_type = 'Lock' and starts_with(application_name, 'kaguan-')
+    where datname = current_database() and wait_event_type = 'Lock'
+      and starts_with(application_name, %(namespace)s || '-')
       and query_start < clock_timestamp() - make_interval(secs => %(patience)s)
     limit %(cap)s
 )
