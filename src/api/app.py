@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from api.console import monitor
-from api.console import mount as console
 from api.console.errors import error_page
+from api.console.registered import mount_registered
 from api.console.verdicts import VERDICTS, VerdictCache
+from api.console.window import Person, mount_window
 from api.endpoints.dispatch import serve
 from api.endpoints.endpoint import Endpoint
+from api.http.addresses import ADDRESSES, Addresses
 from api.http.guard import GUARD, Guard, guarding
 from api.http.keys import SERVICES, SETTINGS, Services
+from api.http.limits import Counter, LocalCounter
 from api.http.middleware.deadline import DEADLINES, Deadlines
 from api.http.middleware.errors import ERROR_PAGE
 from api.http.middleware.pipeline import pipeline
@@ -25,7 +28,32 @@ from api.routes import ROUTES
 
 
 def create_app(services: Services, routes: Sequence[Endpoint] = ROUTES) -> web.Application:
-    """装配应用；``services`` 的生命由调用方管。"""
+    """装配产品的应用；``services`` 的生命由调用方管。"""
+    counter = Counter(services.redis)
+    app = _bare(services, counter)
+    app[GUARD] = Guard(services, counter=counter)
+    app[docs.ROUTE_TABLE] = routes
+    app[task_events.STREAMS] = task_events.Streams(services.settings.api.streams_per_token)
+    app.cleanup_ctx.extend([users.password_hashing, guarding])
+    app.on_startup.extend([tasks.grouping, docs.remember_document])
+    app.on_shutdown.append(task_events.stop_streams)
+    for route in routes:
+        register(app, route)
+    mount_registered(app)
+    monitor.mount(app, services.redis)
+    return app
+
+
+def create_window(services: Services, person: Person) -> web.Application:
+    """装配看别的应用的控制台：只有它有的那些页面，不往它的 Redis 里记数。"""
+    app = _bare(services, LocalCounter())
+    mount_window(app, services.settings.database.schema_name, person)
+    monitor.mount(app, services.redis)
+    return app
+
+
+def _bare(services: Services, counter: Counter | LocalCounter) -> web.Application:
+    """哪个应用都要的：外壳、限流、探测、判断。"""
     settings = services.settings
     app = web.Application(
         middlewares=[pipeline],
@@ -33,22 +61,13 @@ def create_app(services: Services, routes: Sequence[Endpoint] = ROUTES) -> web.A
     )
     app[SERVICES] = services
     app[SETTINGS] = settings
-    app[GUARD] = Guard(services)
+    app[ADDRESSES] = Addresses(settings.api.rate_per_address, counter, services.http_metrics)
     app[VERDICTS] = VerdictCache(services)
     app[DEADLINES] = Deadlines(settings.api.request_timeout)
     app[CLIENT_ADDRESS] = ClientAddress(settings.api.trusted_proxies)
     app[PROBES] = Probes(services)
     app[WRITES] = Writes()
     app[ERROR_PAGE] = error_page
-    app[docs.ROUTE_TABLE] = routes
-    app[task_events.STREAMS] = task_events.Streams(settings.api.streams_per_token)
-    app.cleanup_ctx.extend([users.password_hashing, guarding])
-    app.on_startup.extend([tasks.grouping, docs.remember_document])
-    app.on_shutdown.append(task_events.stop_streams)
-    for route in routes:
-        register(app, route)
-    console.mount(app)
-    monitor.mount(app, services.redis)
     return app
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from aiohttp import hdrs, web
 
-from api.console.mount import routes
+from api.console.registered import routes
 from tests.support.console import signed_in, visiting
 from tests.support.serving import Api
 

@@ -50,4 +50,3 @@ class RefusalNotes:
 
 
 ATTEMPTS = web.AppKey("ATTEMPTS", LoginAttempts)
-REFUSALS = web.AppKey("REFUSALS", RefusalNotes)

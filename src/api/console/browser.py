@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 
+from api.console.site import SITE
 from api.endpoints import binding
 from api.http.keys import SETTINGS
 from api.http.proxies import CLIENT_ADDRESS
@@ -15,7 +16,6 @@ from kaguan.config import Exemption
 from kaguan.words.errors import Code, DomainError, invalid
 from kaguan.words.units import KIB, YEAR
 
-SESSION = "kaguan_session"
 LANGUAGE = "kaguan_language"
 THEME = "kaguan_theme"
 NOTICE = "kaguan_notice"
@@ -34,7 +34,8 @@ MAX_NEXT = 2_000
 
 
 def session_name(request: web.Request) -> str:
-    return HOST_PREFIX + SESSION if _secure(request) else SESSION
+    name = request.config_dict[SITE].porter.cookie
+    return HOST_PREFIX + name if _secure(request) else name
 
 
 def session_secret(request: web.Request) -> str | None:

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from api.console import browser
 from api.console.formatting import Formatter
+from api.console.site import SITE, Link, Site
 from api.console.texts import Translator
 from api.http.context import context_of
 from api.http.keys import SERVICES, Services
@@ -36,6 +37,16 @@ class ConsoleRequest:
     @property
     def services(self) -> Services:
         return self.request.app[SERVICES]
+
+    @property
+    def site(self) -> Site:
+        return self.request.config_dict[SITE]
+
+    @property
+    def links(self) -> list[Link]:
+        """导航里给这个人看的。"""
+        session = self.session
+        return [] if session is None else [link for link in self.site.links if link.is_for(session.principal)]
 
     @property
     def request_id(self) -> str:

@@ -19,7 +19,6 @@ from kaguan.audit.store import AuditEntry
 from kaguan.outbox.operate import backlog, replay, selection
 from kaguan.outbox.operate.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
 from kaguan.outbox.vocabulary import TaskStatus
-from kaguan.product.task_types import NAMES
 from kaguan.verdict import queries
 from kaguan.verdict.queries import DeadGroup
 from kaguan.words.errors import Code, refused
@@ -35,8 +34,9 @@ async def dead_letters(console: ConsoleRequest) -> web.Response:
     query = console.request.query
     given = {name: query.get(name, "") if name == "reason" else query.get(name, "").strip() for name in FIELDS}
     asked = "preview" in query
-    wanted = replay_of(given, console.services.settings.zone) if asked else None
     async with console.services.pool.connection() as connection:
+        types = await console.site.types(connection)
+        wanted = replay_of(given, console.services.settings.zone, types) if asked else None
         groups = {status: await queries.dead_groups(connection, status) for status in STATUSES}
         preview = None if wanted is None else await replay.preview(connection, wanted)
         parked = await backlog.parked(connection, queries.COUNT_CAP)
@@ -46,7 +46,7 @@ async def dead_letters(console: ConsoleRequest) -> web.Response:
         "dead_letters.html",
         groups=groups, preview=preview, wanted=wanted, given=given, parked=parked, cap=queries.DEAD_CAP,
         count_cap=queries.COUNT_CAP, every=every, token=token, one_reason=_said(groups.values(), given["reason"]),
-        statuses=STATUSES, types=NAMES, limits=(REPLAY_LIMIT, REPLAY_RATE_LIMIT),
+        statuses=STATUSES, types=types, limits=(REPLAY_LIMIT, REPLAY_RATE_LIMIT),
         defaults=(DEFAULT_LIMIT, DEFAULT_RATE),
         preview_link=partial(_preview_link, personal=console.may_act),
     )  # fmt: skip
@@ -84,7 +84,7 @@ def _every(given: Mapping[str, str]) -> str:
     return urlencode({"preview": "1", **{name: value for name, value in given.items() if value}, "limit": REPLAY_LIMIT})
 
 
-def replay_of(given: Mapping[str, str], zone: ZoneInfo) -> Replay:
+def replay_of(given: Mapping[str, str], zone: ZoneInfo, types: Iterable[str]) -> Replay:
     """表单里的条件。
 
     Raises:
@@ -92,7 +92,7 @@ def replay_of(given: Mapping[str, str], zone: ZoneInfo) -> Replay:
     """
     wrong: list[str] = []
     status = one_of(given, "status", STATUSES, wrong) or TaskStatus.FAILED
-    task_type = one_of(given, "type", NAMES, wrong)
+    task_type = one_of(given, "type", types, wrong)
     since = moment_of(given, "since", zone, wrong)
     until = moment_of(given, "until", zone, wrong)
     reason = given.get("reason", "") if given.get("one_reason") else None

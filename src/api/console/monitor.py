@@ -20,13 +20,11 @@ from saq.web import aiohttp as saq_web
 from saq.web.common import STATIC_PATH, render
 
 from api.console.assets import asset_url
-from api.console.attempts import REFUSALS
 from api.console.browser import require_same_origin
 from api.console.serve import session_of, to_login
+from api.console.site import SITE
 from api.http.context import context_of
-from api.http.guard import GUARD
 from api.http.keys import SERVICES
-from kaguan.audit import service as audit
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import at_once
 from kaguan.outbox.deliver.deliveries import build_queues
@@ -86,7 +84,7 @@ async def login(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def _identify(request: web.Request) -> Principal | None:
     if "Authorization" in request.headers:
         try:
-            return await request.config_dict[GUARD].identify(_password(request))
+            return await request.config_dict[SITE].porter.identify(_password(request))
         except DomainError as error:
             if error.code is not Code.NOT_AUTHENTICATED:
                 raise
@@ -117,10 +115,9 @@ async def permission(request: web.Request, handler: Handler) -> web.StreamRespon
         request[PRINCIPAL].require(OPERATE)
         return await handler(request)
     except DomainError as error:
-        path = request.match_info
-        if await request.config_dict[REFUSALS].admit(request[PRINCIPAL], _action(request)):
-            entry = audit.refusal(_action(request), path.get("job"), error, queue=path.get("queue", ""))
-            await _record(request, entry)
+        path, porter, number = request.match_info, request.config_dict[SITE].porter, context_of(request).request_id
+        queue = path.get("queue", "")
+        await porter.note_refusal(request[PRINCIPAL], _action(request), path.get("job"), error, number, queue=queue)
         raise
 
 
@@ -130,7 +127,8 @@ def _action(request: web.Request) -> str:
 
 async def _record(request: web.Request, entry: AuditEntry) -> None:
     async with request.config_dict[SERVICES].pool.connection() as connection:
-        await audit.record(connection, entry, request[PRINCIPAL], context_of(request).request_id, at_once)
+        porter = request.config_dict[SITE].porter
+        await porter.note(connection, entry, request[PRINCIPAL], context_of(request).request_id, at_once)
 
 
 async def _to_root(_request: web.Request) -> web.StreamResponse:

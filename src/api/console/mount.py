@@ -1,8 +1,8 @@
-"""把控制台装进应用：模板、路由、它自己的几样东西。"""
+"""把控制台装进应用：模板、路由、它自己的几样东西。装哪些页面，由组合它的说。"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import cache
 
 import aiohttp
@@ -10,36 +10,32 @@ import aiohttp_jinja2
 from aiohttp import web
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from api.console import assets, audit, cards, dead_letters, login, outbox, overview, schedules, task, tasks, vanished
-from api.console.attempts import ATTEMPTS, REFUSALS, LoginAttempts, RefusalNotes
-from api.console.browser import HOME, LOGIN, LOGOUT
+from api.console import assets, dead_letters, monitor, outbox, overview, preferences, task, tasks, vanished
+from api.console.browser import HOME
 from api.console.serve import action, fragment, page
+from api.console.site import SITE, Link, Site
 from api.console.snapshots import SNAPSHOTS, SnapshotCache
 from api.console.traces import TRACES, Traces
 from api.console.verdicts import VERDICTS
 from api.http.keys import SERVICES
-from api.http.limits import Counter
-from kaguan.audit.actions import (
-    OUTBOX_REDRIVE,
-    SCHEDULE_DISABLE,
-    SCHEDULE_ENABLE,
-    SIM_REFRESH,
-    TASK_CANCEL,
-    TASK_REPLAY,
-    TASK_RETRY,
-)
+from kaguan.audit.actions import OUTBOX_REDRIVE, TASK_CANCEL, TASK_REPLAY, TASK_RETRY
 
 CONSOLE = "/console"
+# 谁的控制台都有的页面
+OVERVIEW = Link("overview", HOME)
+TASKS = Link("tasks", tasks.PATH)
+DEAD = Link("dead", dead_letters.PATH)
+OUTBOX = Link("outbox", outbox.PATH)
+MONITOR = Link("monitor", f"{monitor.ROOT}/", apart=True)
 
 
-def mount(app: web.Application) -> None:
+def mount(app: web.Application, site: Site, routes: Iterable[web.RouteDef]) -> None:
     services = app[SERVICES]
+    app[SITE] = site
     app[SNAPSHOTS] = SnapshotCache(services, app[VERDICTS])
-    app[REFUSALS] = RefusalNotes(Counter(services.redis))
-    app[ATTEMPTS] = LoginAttempts(Counter(services.redis), services.settings.api.login_per_minute)
     app.cleanup_ctx.append(_tracing)
     app[aiohttp_jinja2.APP_KEY] = templates()
-    app.router.add_routes(routes())
+    app.router.add_routes(routes)
 
 
 @cache
@@ -57,16 +53,13 @@ def templates() -> Environment:
     return environment
 
 
-def routes() -> list[web.RouteDef]:
-    """控制台的全部地址；功能总结由测试与它比对。"""
+def pages() -> list[web.RouteDef]:
+    """看任务、管任务的地址：发件箱是谁的，都有。"""
     return [
         web.get(HOME, page(overview.overview)),
         web.get(f"{CONSOLE}/live/overview", fragment(overview.live_overview)),
-        web.get(f"{CONSOLE}/live/whoami", login.who_am_i),
-        web.get(LOGIN, login.login_page),
-        web.post(LOGIN, login.log_in),
-        web.post(LOGOUT, login.log_out),
-        web.post(f"{CONSOLE}/preferences", login.preferences),
+        web.get(f"{CONSOLE}/live/whoami", preferences.who_am_i),
+        web.post(f"{CONSOLE}/preferences", preferences.preferences),
         web.get(f"{assets.PATH}{{name}}", assets.asset),
         web.get(tasks.PATH, page(tasks.task_list)),
         web.get(f"{tasks.PATH}/{{task_id}}", page(task.task_page)),
@@ -74,19 +67,11 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{CONSOLE}/live/tasks/{{task_id}}/trace", fragment(task.live_trace)),
         web.post(f"{tasks.PATH}/{{task_id}}/cancel", action(TASK_CANCEL, task.cancel)),
         web.post(f"{tasks.PATH}/{{task_id}}/retry", action(TASK_RETRY, task.retry)),
-        web.get(cards.PATH, page(cards.card_list)),
-        web.get(f"{cards.PATH}/{{iccid}}", page(cards.card_page)),
-        web.get(f"{CONSOLE}/live/sims/{{iccid}}", fragment(cards.live_card)),
-        web.post(f"{cards.PATH}/{{iccid}}/refresh", action(SIM_REFRESH, cards.refresh_card)),
         web.get(dead_letters.PATH, page(dead_letters.dead_letters)),
         web.post(f"{dead_letters.PATH}/replay", action(TASK_REPLAY, dead_letters.run_replay)),
         web.get(vanished.PATH, page(vanished.vanished_tasks)),
-        web.get(schedules.PATH, page(schedules.schedules)),
-        web.post(f"{schedules.PATH}/{{name}}/enable", action(SCHEDULE_ENABLE, schedules.enable)),
-        web.post(f"{schedules.PATH}/{{name}}/disable", action(SCHEDULE_DISABLE, schedules.disable)),
         web.get(outbox.PATH, page(outbox.outbox)),
         web.post(f"{outbox.PATH}/redrive", action(OUTBOX_REDRIVE, outbox.redrive)),
-        web.get(audit.PATH, page(audit.audit)),
     ]
 
 

@@ -12,17 +12,15 @@ from urllib.parse import quote
 from aiohttp import web
 
 from api.console import browser
-from api.console.attempts import REFUSALS
 from api.console.browser import CHALLENGE, LOGIN, read_form, require_csrf, require_same_origin, safe_next
 from api.console.console_request import BACK, NOTICE_SEPARATOR, ConsoleRequest
+from api.console.site import SITE
 from api.http.context import context_of
 from api.http.keys import SERVICES
 from api.http.probing import PROBES
-from kaguan.audit import service as audit
 from kaguan.audit.store import AuditEntry
 from kaguan.database.engine import once_more
-from kaguan.database.pool import AfterCommit, Connection, at_once, transaction
-from kaguan.sessions import service as sessions
+from kaguan.database.pool import AfterCommit, Connection, transaction
 from kaguan.sessions.service import SignedIn
 from kaguan.tokens.service import LOOK, OPERATE
 from kaguan.words.errors import Code, DomainError, refused
@@ -72,13 +70,11 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 async def session_of(request: web.Request, *, touch: bool) -> SignedIn | None:
-    """按会话 cookie 认人；``touch`` 见 :func:`kaguan.sessions.service.find_session`。"""
+    """按会话 cookie 认人；``touch`` 见 :class:`api.console.site.Porter`。"""
     secret = browser.session_secret(request)
     if secret is None:
         return None
-    services = request.config_dict[SERVICES]
-    async with services.pool.connection() as connection:
-        session = await sessions.find_session(connection, secret, services.settings.api.session_idle, touch=touch)
+    session = await request.config_dict[SITE].porter.signed_in(secret, touch=touch)
     if session is not None:
         context_of(request).principal = session.principal.name
     return session
@@ -134,7 +130,8 @@ def action(name: str, handler: ActionHandler) -> Handler:
             session.principal.require(OPERATE)
             done = await _carry_out(console, form, handler)
         except DomainError as error:
-            await _note_refusal(console, name, error)
+            target = next(iter(request.match_info.values()), None)
+            await console.site.porter.note_refusal(session.principal, name, target, error, console.request_id)
             raise
         if done.ring:
             console.services.ring()
@@ -148,19 +145,8 @@ async def _carry_out(console: ConsoleRequest, form: Mapping[str, str], handler: 
     async with console.services.pool.connection() as connection, transaction(connection) as after_commit:
         done = await handler(FormSubmission(console, form, connection, after_commit, console.request.match_info))
         principal = None if session is None else session.principal
-        await audit.record(connection, done.entry, principal, console.request_id, after_commit)
+        await console.site.porter.note(connection, done.entry, principal, console.request_id, after_commit)
     return done
-
-
-async def _note_refusal(console: ConsoleRequest, name: str, error: DomainError) -> None:
-    """操作的事务已回滚，拒绝另记一笔。"""
-    principal = None if console.session is None else console.session.principal
-    if not await console.request.config_dict[REFUSALS].admit(principal, name):
-        return
-    target = next(iter(console.request.match_info.values()), None)
-    entry = audit.refusal(name, target, error)
-    async with console.services.pool.connection() as connection:
-        await audit.record(connection, entry, principal, console.request_id, at_once)
 
 
 def _arrive(request: web.Request, done: ActionResult) -> web.Response:

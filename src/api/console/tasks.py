@@ -15,7 +15,6 @@ from api.console.serve import SEE_OTHER
 from api.endpoints.binding import UUID_TEXT
 from kaguan.outbox.operate.listing import TaskFilter, task_page
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, Priority, TaskStatus, id_floor
-from kaguan.product.task_types import NAMES
 from kaguan.words import zones
 
 PATH = "/console/tasks"
@@ -29,19 +28,22 @@ async def task_list(console: ConsoleRequest) -> web.Response:
     given = {name: query.get(name, "").strip() for name in FIELDS}
     if UUID_TEXT.fullmatch(given["q"]):
         return web.Response(status=SEE_OTHER, headers={"Location": f"{PATH}/{given['q'].lower()}"})
-    where, wrong = _filter(given, query, console.services.settings.zone)
     async with console.services.pool.connection() as connection:
+        types = await console.site.types(connection)
+        where, wrong = _filter(given, query, console.services.settings.zone, types)
         page = await task_page(connection, where, PAGE)
     kept = {name: value for name, value in given.items() if value}
     older = None if page.older is None else f"{PATH}?{urlencode({**kept, 'cursor': str(page.older)})}"
     return console.render(
         "tasks.html",
         page=page, given=given, wrong=wrong, older=older, newest=f"{PATH}?{urlencode(kept)}",
-        paged="cursor" in query, types=NAMES, statuses=list(TaskStatus), queues=list(Priority),
+        paged="cursor" in query, types=types, statuses=list(TaskStatus), queues=list(Priority),
     )  # fmt: skip
 
 
-def _filter(given: Mapping[str, str], query: Mapping[str, str], zone: ZoneInfo) -> tuple[TaskFilter, list[str]]:
+def _filter(
+    given: Mapping[str, str], query: Mapping[str, str], zone: ZoneInfo, types: Iterable[str]
+) -> tuple[TaskFilter, list[str]]:
     """条件与看不懂的字段名；看不懂的不算数，但要说出来。"""
     wrong: list[str] = []
     since = moment_of(given, "since", zone, wrong)
@@ -54,7 +56,7 @@ def _filter(given: Mapping[str, str], query: Mapping[str, str], zone: ZoneInfo) 
     where = TaskFilter(
         since=FIRST_ID if since is None else id_floor(since),
         before=before,
-        type=one_of(given, "type", NAMES, wrong),
+        type=one_of(given, "type", types, wrong),
         status=one_of(given, "status", TaskStatus, wrong),
         queue=one_of(given, "queue", Priority, wrong),
         request_id=search or None,

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from api.console.formatting import without_mailboxes
 from api.endpoints.shapes import View
+from api.http.addresses import ADDRESSES
 from api.http.context import context_of
 from api.http.guard import GUARD, bearer
 from api.http.keys import Services
@@ -97,14 +98,14 @@ def _impersonal(value: Any) -> Any:
 
 async def may_look(request: web.Request) -> bool:
     """带着能看运维的令牌；没带、不对、此刻认不出的都只是没有，不是错误。猜令牌的照样按地址限流。"""
-    token, guard = bearer(request), request.app[GUARD]
+    token = bearer(request)
     if token is None:
         return False
     try:
-        await guard.admit_address(context_of(request))
+        await request.app[ADDRESSES].admit(context_of(request))
     except DomainError:
         return False
-    known = await within(KNOW_TIMEOUT, guard.identify(token))
+    known = await within(KNOW_TIMEOUT, request.app[GUARD].identify(token))
     return known is not None and known.exception() is None and known.result().may(LOOK)
 
 

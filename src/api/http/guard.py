@@ -12,10 +12,11 @@ from typing import Any
 from aiohttp import web
 from psycopg import Error
 
+from api.http.addresses import limit
 from api.http.backlog import Backlog
-from api.http.context import Context, context_of
+from api.http.context import context_of
 from api.http.keys import Services
-from api.http.limits import Counter, Limiter, LocalCounter
+from api.http.limits import Counter, Limiter
 from kaguan.database.engine import once_more
 from kaguan.database.listening import Listener
 from kaguan.flow.background import in_background
@@ -34,17 +35,13 @@ SCHEME = "Bearer "
 
 
 class Guard:
-    """认出调用者。令牌缓存极短（``remembered`` 秒），换来热路径上不必每次查库。"""
+    """认出调用者。令牌缓存极短（``remembered`` 秒），换来热路径上不必每次查库。限流的计数在 ``counter``。"""
 
-    def __init__(self, services: Services, remembered: float = CACHE_SECONDS) -> None:
+    def __init__(self, services: Services, remembered: float = CACHE_SECONDS, counter: Counter | None = None) -> None:
         self._remembered = remembered
         self._pool = services.pool
         self._metrics = services.http_metrics
-        counter = Counter(services.redis)
-        self._per_token = Limiter("token", services.settings.api.rate_per_token, counter)
-        self._per_address = Limiter("address", services.settings.api.rate_per_address, counter)
-        # 探测另有一份额度，不与业务争，也不为记它去碰 Redis
-        self._per_prober = Limiter("health", services.settings.api.rate_per_address, LocalCounter())
+        self._per_token = Limiter("token", services.settings.api.rate_per_token, counter or Counter(services.redis))
         self._backlog = Backlog(services.pool, services.settings.api.backlog_limit)
         self._cache: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         self._flights: dict[bytes, asyncio.Task[Principal | None]] = {}
@@ -66,35 +63,11 @@ class Guard:
         principal = await self.identify(bearer(request))
         context = context_of(request)
         context.principal = principal.name
-        await self._limit(context, self._per_token, str(principal.id))
+        await limit(context, self._per_token, str(principal.id), self._metrics)
         principal.require(scope)
         if adds_tasks:
             self._backlog.check()
         return principal
-
-    async def admit_address(self, context: Context) -> None:
-        """按地址限流，先于认证：猜令牌的也受限。
-
-        Raises:
-            DomainError: 1006。
-        """
-        await self._limit(context, self._per_address, context.address)
-
-    async def admit_prober(self, context: Context) -> None:
-        """健康检查按地址限流：与业务分开计，同一个 NAT 后面的业务再忙也不误探测。
-
-        Raises:
-            DomainError: 1006。
-        """
-        await self._limit(context, self._per_prober, context.address)
-
-    async def _limit(self, context: Context, limiter: Limiter, key: str) -> None:
-        try:
-            context.rate = await limiter.admit(key)
-        except DomainError:
-            context.rate = limiter.spent()
-            self._metrics.rate_limited.labels(limiter.scope).inc()
-            raise
 
     async def identify(self, token: str | None) -> Principal:
         """令牌是谁的。

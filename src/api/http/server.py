@@ -187,8 +187,8 @@ class Runner(web.AppRunner):
         )
 
 
-def runner(app: web.Application, access: AccessSink, write_timeout: float = WRITE_TIMEOUT) -> Runner:
-    """应用的运行器，限额取自配置。应答 ``write_timeout`` 秒写不出去就断开。"""
+def runner(app: web.Application, access: AccessSink | None, write_timeout: float = WRITE_TIMEOUT) -> Runner:
+    """应用的运行器，限额取自配置。``access`` 为 None 即不记访问日志；应答 ``write_timeout`` 秒写不出去就断开。"""
     config = app[SETTINGS].api
     return Runner(
         app,

@@ -12,12 +12,12 @@ from kaguan.database.pool import Connection
 OTHERS = "select from tb_installation where name <> 'kaguan'"
 
 
-def actor() -> str:
+def actor(via: str = "cli") -> str:
     """``cli:用户名``；没有名字的（容器里常见）用用户号。"""
     try:
-        return f"cli:{getpass.getuser()}"
+        return f"{via}:{getpass.getuser()}"
     except (KeyError, OSError):
-        return f"cli:{os.getuid()}"
+        return f"{via}:{os.getuid()}"
 
 
 async def audited(connection: Connection, action: str, target: str | None = None, **detail: object) -> None:

@@ -15,7 +15,7 @@ from kaguan.words.printable import LINES, printable
 
 SCHEMA = "KAGUAN_DATABASE__SCHEMA_NAME"
 
-FOR_OTHERS = ("task", "outbox", "doctor")
+FOR_OTHERS = ("task", "outbox", "doctor", "console")
 
 app = typer.Typer(
     name="kaguan",

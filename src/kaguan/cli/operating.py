@@ -11,6 +11,7 @@ import typer
 
 from kaguan.cli.asked import MOST, Asked
 from kaguan.cli.failure import CommandError
+from kaguan.cli.kinds import OfType
 from kaguan.cli.printing import AsJson, echo, print_json
 from kaguan.cli.progress import following
 from kaguan.cli.session import with_database
@@ -19,7 +20,6 @@ from kaguan.database.pool import Connection
 from kaguan.outbox.operate.watching import Watched, watch
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.product.exit_codes import ExitCode
-from kaguan.product.task_types import TypeName
 from kaguan.words.units import HOUR
 
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
@@ -72,7 +72,7 @@ def watch_tasks(
 
 def replay(  # noqa: PLR0913 一个参数一个选项
     status: Annotated[TaskStatus, typer.Option(help="replayable")] = TaskStatus.FAILED,
-    task_type: Annotated[TypeName | None, typer.Option("--type", help="type")] = None,
+    task_type: OfType = None,
     *,
     queue: Annotated[Priority | None, typer.Option(help="queue")] = None,
     error: Annotated[str | None, typer.Option(help="error")] = None,

@@ -48,14 +48,15 @@ def worker() -> None:
 
 @app.command()
 def openapi() -> None:
-    _become_module("api.describe")
+    become("api.describe")
 
 
 def _become(name: str) -> None:
-    _become_module(MODULES[name])
+    become(MODULES[name])
 
 
-def _become_module(module: str) -> None:
+def become(module: str, *arguments: str) -> None:
+    """换成 ``python -m module``。"""
     sys.stdout.flush()
-    argv = [sys.executable, "-m", module]
+    argv = [sys.executable, "-m", module, *arguments]
     os.execve(sys.executable, argv, process_environment(os.environ))  # noqa: S606 就是要换成那个进程，信号直达

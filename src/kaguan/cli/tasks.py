@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from kaguan.audit.command_line import actor, audited
+from kaguan.cli.kinds import OfType
 from kaguan.cli.operating import PATIENCE, Timeout, Wait, replay, report, wait_for, watch_tasks
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table
 from kaguan.cli.session import with_database
@@ -22,7 +23,6 @@ from kaguan.outbox.operate.place import Place, place_of
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.recover import vanished
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, Priority, TaskStatus
-from kaguan.product.task_types import TypeName
 from kaguan.words.errors import not_found
 from kaguan.words.reasons import told
 from kaguan.words.zones import written
@@ -39,7 +39,7 @@ TaskId = Annotated[UUID, typer.Argument(help="task_id")]
 @app.command(name="list")
 def list_tasks(
     status: Annotated[TaskStatus | None, typer.Option(help="status")] = None,
-    task_type: Annotated[TypeName | None, typer.Option("--type", help="type")] = None,
+    task_type: OfType = None,
     queue: Annotated[Priority | None, typer.Option(help="queue")] = None,
     request_id: Annotated[str | None, typer.Option(help="request_id")] = None,
     ordering_key: Annotated[str | None, typer.Option(help="ordering_key")] = None,

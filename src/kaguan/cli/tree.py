@@ -19,6 +19,7 @@ MODULES = {
     "api": "processes",
     "relay": "processes",
     "worker": "processes",
+    "console": "window",
     "openapi": "processes",
     "migrate": "migrations",
     "token": "tokens",

@@ -11,13 +11,14 @@ class Process(StrEnum):
     API = "api"
     RELAY = "relay"
     WORKER = "worker"
+    CONSOLE = "console"  # 看别的应用的控制台
     COMMAND = "cli"  # 命令行，迁移也是
     SINK = "smtp"  # `kaguan up` 的邮件收件端
 
     @property
     def needs_redis(self) -> bool:
         """命令行没有 Redis 也做得了自己的事，要看它的（doctor）自己会说。"""
-        return self in {Process.API, Process.RELAY, Process.WORKER}
+        return self in {Process.API, Process.CONSOLE, Process.RELAY, Process.WORKER}
 
     @property
     def goes_outside(self) -> bool:

@@ -15,6 +15,7 @@ import uvloop
 from kaguan.config import ConfigurationError, Process, Settings, load_settings, tolerated
 from kaguan.database.pool import DatabaseUnavailableError
 from kaguan.logging.setup import configure_logging
+from kaguan.outbox.schema import NotInstalledError
 from kaguan.product.exit_codes import ExitCode
 from kaguan.product.fitness import UnfitError, refuse_unfit
 from kaguan.queues.client import QueueUnavailableError
@@ -62,7 +63,7 @@ def run_process(
             return ExitCode.USAGE
         try:
             uvloop.run(_supervised(process, settings, main, deadline))
-        except (DatabaseUnavailableError, QueueUnavailableError, UnfitError) as error:
+        except (DatabaseUnavailableError, QueueUnavailableError, UnfitError, NotInstalledError) as error:
             for line in str(error).splitlines():
                 log.error(line)
             return ExitCode.DEPENDENCY

@@ -25,11 +25,10 @@ TASK_TYPES: tuple[TaskType[Any], ...] = (
 NAMES: tuple[str, ...] = tuple(one.name for one in TASK_TYPES)
 
 if TYPE_CHECKING:
-    TypeName: TypeAlias = str
     TaskTypeName: TypeAlias = str
 else:
-    TypeName = Literal[NAMES]  # 只认这几个
-    TaskTypeName = TypeAliasType("TaskTypeName", TypeName)  # 请求与应答里的：有名字，接口文档里就只写一处
+    # 请求与应答里只认这几个；有名字，接口文档里就只写一处
+    TaskTypeName = TypeAliasType("TaskTypeName", Literal[NAMES])
 
 
 def task_types(smtp: Smtp, carriers: Carriers | None = None) -> TaskTypes:
@@ -47,8 +46,9 @@ def check_settings(settings: Settings) -> None:
     """
     if settings.database.schema_name:
         raise ConfigurationError(
-            "KAGUAN_DATABASE__SCHEMA_NAME（--schema）是给命令行看别的应用的，它的 relay 与 worker 由它自己跑"
-            " / it is for the command line: an application runs its relay and worker itself"
+            "KAGUAN_DATABASE__SCHEMA_NAME（--schema）是看别的应用的：kaguan --schema <名字> console；"
+            "它的 relay 与 worker 由它自己跑 / it looks into another application: kaguan --schema <name> console;"
+            " an application runs its relay and worker itself"
         )
     unknown = sorted(settings.worker.limits.keys() - set(NAMES))
     if unknown:

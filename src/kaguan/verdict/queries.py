@@ -19,6 +19,7 @@ COUNT_CAP = 10_000  # 数到这里为止，界面写「≥」
 FAULT_SCAN = 1_000
 DEAD_CAP = 2_000
 DEAD_GROUPS = 30
+TYPES_CAP = 200
 FAULTS = (
     TaskEventKind.ATTEMPT_FAILED,
     TaskEventKind.REDRIVEN,
@@ -109,6 +110,12 @@ class DeadGroup:
     count: int
     latest_at: datetime
     example: UUID
+
+
+async def types(connection: Connection) -> list[str]:
+    """库里有哪几种任务，按名字；至多 :data:`TYPES_CAP` 种。"""
+    cursor = await connection.execute(load(PACKAGE, "types"), {"cap": TYPES_CAP})
+    return [name for (name,) in await cursor.fetchall()]
 
 
 async def running(connection: Connection) -> list[Held]:

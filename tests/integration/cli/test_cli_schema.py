@@ -65,6 +65,7 @@ async def test_tasks_of_another_application_are_seen_and_acted_upon(
             await watch(connection, [sent.task_id, lost.task_id], PATIENCE, lambda _: None)
         rows = {row["task_id"]: row["status"] for row in await told(environ, "task", "list")}
         assert rows == {str(sent.task_id): "succeeded", str(lost.task_id): "failed", str(later.task_id): "pending"}
+        assert len(await told(environ, "task", "list", "--type", "parcel:send")) == len(rows)
         shown = await told(environ, "task", "show", str(lost.task_id))
         assert (shown["type"], shown["status"]) == ("parcel:send", "failed")
         assert (await told(environ, "task", "cancel", str(later.task_id)))["status"] == "cancelled"

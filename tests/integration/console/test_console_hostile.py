@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from yarl import URL
 
-from api.console.mount import routes
+from api.console.registered import routes
 from tests.support.console import FORM, Visitor, signed_in
 from tests.support.serving import Api
 

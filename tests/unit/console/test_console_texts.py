@@ -35,7 +35,7 @@ VOCABULARY = {
     "action": [name.replace(".", "_") for name in ACTIONS],
     "outcome": ["ok", "refused", "failed"],
     "verdict": [str(level) for level in Level if level is not Level.UNKNOWN],
-    "nav": ["overview", "sims", "tasks", "dead", "schedules", "outbox", "audit"],
+    "nav": ["overview", "sims", "tasks", "dead", "schedules", "outbox", "audit", "monitor", "docs"],
     "dead": ["note_failed", "note_uncertain"],
     "error": ["database"],
     "notice": [

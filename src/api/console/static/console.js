@@ -116,9 +116,9 @@
   }
 
   // 从别的站点点进来，浏览器不带 SameSite=Strict 的 cookie：会话其实还在，就自己回去
-  async function resume(form) {
+  async function resume(area) {
     const response = await get("/console/live/whoami").catch(() => null);
-    if (response?.status === 204) location.replace(form.dataset.resume);
+    if (response?.status === 204) location.replace(area.dataset.return);
   }
 
   function confirmations() {
@@ -141,7 +141,7 @@
 
   one("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   all("[data-live]").forEach(live);
-  all("form[data-resume]").forEach(resume);
+  all("[data-return]").forEach(resume);
   confirmations();
   shortcuts();
 })();

@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.http import probing
+from api.http.addresses import ADDRESSES
 from api.http.context import Context, context_of
-from api.http.guard import GUARD
 from api.http.keys import SETTINGS
 from api.http.middleware import cors, tracing
 from api.http.middleware.deadline import DEADLINE, DEADLINES, Deadlines
@@ -59,9 +59,9 @@ async def _in_envelope(request: web.Request, context: Context, handler: Inner) -
     try:
         # 先于路由的一切：没有的路径、猜令牌的请求也受限。问死活的不限：它不花什么，限了就会被当成死了
         if request.path in probing.PROBING:
-            await app[GUARD].admit_prober(context)
+            await app[ADDRESSES].admit_prober(context)
         elif request.path not in probing.PATHS:
-            await app[GUARD].admit_address(context)
+            await app[ADDRESSES].admit(context)
         return await _in_time(request, handler, app[DEADLINES])
     except web.HTTPException as error:
         if error.status < web.HTTPBadRequest.status_code:

@@ -1,0 +1,113 @@
+"""产品自己的控制台：人凭令牌登录，会话与审计在库里；另有卡、定时计划、审计的页面。"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from api.console import audit as audit_page
+from api.console import cards, login, schedules
+from api.console.attempts import ATTEMPTS, LoginAttempts, RefusalNotes
+from api.console.browser import LOGIN, LOGOUT
+from api.console.mount import CONSOLE, DEAD, MONITOR, OUTBOX, OVERVIEW, TASKS, mount, pages
+from api.console.serve import action, fragment, page
+from api.console.site import Link, Site
+from api.http.guard import GUARD, Guard
+from api.http.keys import SERVICES, Services
+from api.http.limits import Counter
+from kaguan.audit import service as audit
+from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE, SIM_REFRESH
+from kaguan.audit.store import AuditEntry
+from kaguan.database.pool import AfterCommit, Connection, at_once
+from kaguan.product.task_types import NAMES
+from kaguan.sessions import service as sessions
+from kaguan.sessions.service import SignedIn
+from kaguan.tokens.service import OPERATE, SIMS_READ, Principal
+from kaguan.words.errors import DomainError
+
+LINKS = (
+    OVERVIEW,
+    Link("sims", cards.PATH, scopes=frozenset({OPERATE, SIMS_READ})),
+    TASKS,
+    DEAD,
+    Link("schedules", schedules.PATH),
+    OUTBOX,
+    Link("audit", audit_page.PATH),
+    MONITOR,
+    Link("docs", "/docs"),
+)
+
+
+def mount_registered(app: web.Application) -> None:
+    services = app[SERVICES]
+    counter = Counter(services.redis)
+    app[ATTEMPTS] = LoginAttempts(counter, services.settings.api.login_per_minute)
+    porter = Registered(services, app[GUARD], RefusalNotes(counter))
+    mount(app, Site("", LINKS, porter, _types), routes())
+
+
+def routes() -> list[web.RouteDef]:
+    """产品的控制台的全部地址；功能总结由测试与它比对。"""
+    return [
+        *pages(),
+        web.get(LOGIN, login.login_page),
+        web.post(LOGIN, login.log_in),
+        web.post(LOGOUT, login.log_out),
+        web.get(cards.PATH, page(cards.card_list)),
+        web.get(f"{cards.PATH}/{{iccid}}", page(cards.card_page)),
+        web.get(f"{CONSOLE}/live/sims/{{iccid}}", fragment(cards.live_card)),
+        web.post(f"{cards.PATH}/{{iccid}}/refresh", action(SIM_REFRESH, cards.refresh_card)),
+        web.get(schedules.PATH, page(schedules.schedules)),
+        web.post(f"{schedules.PATH}/{{name}}/enable", action(SCHEDULE_ENABLE, schedules.enable)),
+        web.post(f"{schedules.PATH}/{{name}}/disable", action(SCHEDULE_DISABLE, schedules.disable)),
+        web.get(audit_page.PATH, page(audit_page.audit)),
+    ]
+
+
+async def _types(_connection: Connection) -> Sequence[str]:
+    return NAMES
+
+
+class Registered:
+    """门房：会话、令牌、审计都在库里。"""
+
+    cookie = "kaguan_session"
+
+    def __init__(self, services: Services, guard: Guard, refusals: RefusalNotes) -> None:
+        self._pool = services.pool
+        self._idle = services.settings.api.session_idle
+        self._guard = guard
+        self._refusals = refusals
+
+    async def signed_in(self, secret: str, *, touch: bool) -> SignedIn | None:
+        async with self._pool.connection() as connection:
+            return await sessions.find_session(connection, secret, self._idle, touch=touch)
+
+    async def identify(self, token: str | None) -> Principal:
+        return await self._guard.identify(token)
+
+    async def note(
+        self,
+        connection: Connection,
+        entry: AuditEntry,
+        principal: Principal | None,
+        request_id: str,
+        after_commit: AfterCommit,
+    ) -> None:
+        await audit.record(connection, entry, principal, request_id, after_commit)
+
+    async def note_refusal(
+        self,
+        principal: Principal | None,
+        name: str,
+        target: str | None,
+        error: DomainError,
+        request_id: str,
+        **detail: str,
+    ) -> None:
+        if not await self._refusals.admit(principal, name):
+            return
+        async with self._pool.connection() as connection:
+            entry = audit.refusal(name, target, error, **detail)
+            await audit.record(connection, entry, principal, request_id, at_once)

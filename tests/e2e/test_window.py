@@ -1,0 +1,79 @@
+"""真的浏览器，看别的应用的控制台：从终端里的链接进来，每一页在手机上两种语言都看得，按钮按得动。"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import Page, expect
+
+from kaguan.config import Settings
+from tests.e2e.browser import PHONE, barriers, chromium, overflow, shoot, tab, untranslated
+from tests.support.window import Shop, looking_into, open_shop
+
+
+def pages(shop: Shop) -> dict[str, str]:
+    return {
+        "overview": "/",
+        "tasks": "/console/tasks",
+        "task": f"/console/tasks/{shop.charged}",
+        "dead-letters": "/console/dead-letters?preview=1&status=failed#replay",
+        "vanished": "/console/vanished",
+        "outbox": "/console/outbox",
+    }
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en-GB"])
+async def test_every_page_of_a_window_reads_well_on_a_phone(
+    settings: Settings, environ: dict[str, str], language: str
+) -> None:
+    async with open_shop(settings) as shop, looking_into(environ) as window, chromium() as browser:
+        link = await window.link()
+        url = link.partition("/console/")[0]
+        async with tab(browser, url, viewport=PHONE, locale=language) as page:
+            await page.goto("/")
+            await expect(page).to_have_url(re.compile("/console/login"))
+            await reads_well(page, f"window-login-{language}", language)
+            await page.goto(link)
+            await expect(page).to_have_url(f"{url}/")
+            for name, path in pages(shop).items():
+                await page.goto(path)
+                await expect(page.locator("main h1")).to_be_visible()
+                await reads_well(page, f"window-{name}-{language}", language)
+
+
+async def reads_well(page: Page, name: str, language: str) -> None:
+    await shoot(page, name)
+    assert await overflow(page) == 0, name
+    assert await barriers(page) == [], name
+    if language.startswith("en"):
+        assert await untranslated(page) == [], name
+
+
+async def test_a_dead_letter_is_tried_again_and_a_waiting_task_cancelled_by_their_buttons(
+    settings: Settings, environ: dict[str, str]
+) -> None:
+    async with open_shop(settings) as shop, looking_into(environ) as window, chromium() as browser:
+        link = await window.link()
+        async with tab(browser, link.partition("/console/")[0]) as page:
+            await page.goto(link)
+            await expect(page.get_by_test_id("overview")).to_be_visible()
+            await shoot(page, "window-desktop")
+            await page.goto(f"/console/tasks/{shop.lost}")
+            await page.get_by_test_id("retry").click()
+            await expect(page.get_by_test_id("notice")).to_be_visible()
+            await expect(page.get_by_test_id("timeline")).to_contain_text("console:")
+            await shop.ended(shop.lost)
+            await page.goto(f"/console/tasks/{shop.later}")
+            page.once("dialog", lambda dialog: dialog.accept())
+            await page.get_by_test_id("cancel").click()
+            await expect(page.get_by_test_id("status").locator("[data-status=cancelled]")).to_be_visible()
+            await page.get_by_test_id("nav-monitor").click()
+            queues = [f"kaguan.shop.{name}" for name in ("critical", "default", "low")]
+            await expect(page.locator("a[href^='/monitor/queues/']")).to_have_text(queues)
+            await shoot(page, "window-monitor")
+            await page.goto("/")
+            await page.get_by_test_id("logout").click()
+            await expect(page.get_by_test_id("lead")).to_be_visible()
+            await page.goto("/console/tasks")
+            await expect(page).to_have_url(re.compile(r"/console/login\?next="))
