@@ -116,6 +116,8 @@ async def sees_his_own_alone(person: Person, shop: Shop, strange: str) -> None:
     charges = await person.get("/console/tasks?type=card:charge")
     assert str(shop.charged) in charges.text
     assert str(shop.sent) not in charges.text
+    relays = (await person.get("/console/outbox")).tested("relays")
+    assert "relay+worker" in relays
     queues = await person.get("/monitor/api/queues")
     assert "critical" in queues.text
 
