@@ -829,7 +829,15 @@ inline revive(t) {
 #else
 #define answered settled_history
 #endif
+#ifdef HISTORY /* 人说不明的那个究竟怎样；平常的模型里与取消一样，都是再没有下文 */
+#define RESOLVING(t) \
+  :: atomic { faults && free(t) && task[t].status == UNCERTAIN && answered -> faults--; task[t].status = SUCCEEDED; task[t].intent = 0 } \
+  :: atomic { faults && free(t) && task[t].status == UNCERTAIN && answered -> faults--; task[t].status = FAILED; task[t].intent = 0 }
+#else
+#define RESOLVING(t)
+#endif
 #define PERSON(t) \
+  RESOLVING(t) \
   :: atomic { faults && cancellable(t) && answered -> faults--; call_off(t) } \
   :: atomic { faults && revivable(t) && answered -> faults--; revive(t) }
 

@@ -189,8 +189,8 @@ WORKER_MUTATIONS = (
     Mutation(
         "队头没完就放行下一个",
         "src/kaguan/outbox/order/sql/vacate.sql",
-        "and not exists (\n          select from tb_task t where",
-        "and not exists (\n          select from tb_task t where false and",
+        "and not exists (\n          select from tb_task where",
+        "and not exists (\n          select from tb_task where false and",
         (SURVIVORS + "::test_the_relay_does_not_release_the_next_while_the_head_is_not_done",),
     ),
 )

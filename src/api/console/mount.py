@@ -18,7 +18,7 @@ from api.console.snapshots import SNAPSHOTS, SnapshotCache
 from api.console.traces import TRACES, Traces
 from api.console.verdicts import VERDICTS
 from api.http.keys import SERVICES
-from kaguan.audit.actions import OUTBOX_REDRIVE, TASK_CANCEL, TASK_REPLAY, TASK_RETRY
+from kaguan.audit.actions import OUTBOX_REDRIVE, TASK_CANCEL, TASK_REPLAY, TASK_RESOLVE, TASK_RETRY
 
 CONSOLE = "/console"
 # 谁的控制台都有的页面
@@ -67,6 +67,7 @@ def pages() -> list[web.RouteDef]:
         web.get(f"{CONSOLE}/live/tasks/{{task_id}}/trace", fragment(task.live_trace)),
         web.post(f"{tasks.PATH}/{{task_id}}/cancel", action(TASK_CANCEL, task.cancel)),
         web.post(f"{tasks.PATH}/{{task_id}}/retry", action(TASK_RETRY, task.retry)),
+        web.post(f"{tasks.PATH}/{{task_id}}/resolve", action(TASK_RESOLVE, task.resolve)),
         web.get(dead_letters.PATH, page(dead_letters.dead_letters)),
         web.post(f"{dead_letters.PATH}/replay", action(TASK_REPLAY, dead_letters.run_replay)),
         web.get(vanished.PATH, page(vanished.vanished_tasks)),

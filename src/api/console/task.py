@@ -14,7 +14,7 @@ from api.console.console_request import ConsoleRequest
 from api.console.serve import ActionResult, FormSubmission
 from api.console.traces import TRACES
 from api.endpoints.binding import UUID_TEXT
-from kaguan.audit.actions import TASK_CANCEL, TASK_RETRY
+from kaguan.audit.actions import TASK_CANCEL, TASK_RESOLVE, TASK_RETRY
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import Connection
 from kaguan.outbox.operate import decisions
@@ -23,7 +23,7 @@ from kaguan.outbox.operate.decisions import CANCELLABLE
 from kaguan.outbox.operate.place import PLACE_CAP, place_of
 from kaguan.outbox.operate.record import EventRecord, TaskRecord
 from kaguan.outbox.operate.timeline import timeline
-from kaguan.outbox.vocabulary import FINAL, RETRYABLE, TaskEventKind, TaskStatus
+from kaguan.outbox.vocabulary import FINAL, NOTE_LENGTH, RETRYABLE, Resolution, TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
 from kaguan.words.errors import Code, refused
 from kaguan.words.reasons import Reason
@@ -41,7 +41,7 @@ ENDINGS = frozenset(
     }
 )
 # 时间线的一项里不一定有的
-OPTIONAL = dict.fromkeys(("attempt", "delivery", "worker", "actor", "reason", "cause"))
+OPTIONAL = dict.fromkeys(("attempt", "delivery", "worker", "actor", "reason", "cause", "outcome", "note"))
 CANCEL_NOTICES = {
     TaskStatus.CANCELLED: "cancelled",
     TaskStatus.RUNNING: "cancel_requested",
@@ -90,6 +90,18 @@ async def retry(submission: FormSubmission) -> ActionResult:
     return ActionResult(entry, "retried", submission.back, ring=True)
 
 
+async def resolve(submission: FormSubmission) -> ActionResult:
+    task_id, note = id_in(submission.path), submission.form.get("note", "").strip()
+    wanted = submission.form.get("outcome", "")
+    if wanted not in set(Resolution) or not 1 <= len(note) <= NOTE_LENGTH:
+        raise refused(Code.INVALID_PARAMETERS, Reason("outbox.resolution", {"limit": NOTE_LENGTH}), "note")
+    status = await decisions.resolve(
+        submission.connection, task_id, submission.actor, Resolution(wanted), note, submission.after_commit
+    )
+    entry = AuditEntry(TASK_RESOLVE, str(task_id), {"status": status, "note": note, "via": "console"})
+    return ActionResult(entry, f"resolved_{wanted}", submission.back, ring=True)
+
+
 def id_in(path: Mapping[str, str]) -> UUID:
     """地址里的任务号。
 
@@ -122,6 +134,8 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         "now": datetime.now(UTC),
         "cancellable": task.status in CANCELLABLE or holding or (running and not task.cancel_requested_at),
         "retryable": task.status in RETRYABLE,
+        "uncertain": task.status == TaskStatus.UNCERTAIN,
+        "note_length": NOTE_LENGTH,
         "final": task.status in FINAL,
     }
 

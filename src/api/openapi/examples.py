@@ -185,6 +185,8 @@ VANISHED: dict[str, Any] = {
 }
 CANCELLED = {"task_id": TASK_ID, "status": "cancelled"}
 RETRIED = {"task_id": TASK_ID, "status": "pending"}
+RESOLVE_IN = {"outcome": "happened", "note": "中继日志 10:42 queued as 4XkQ2"}
+RESOLVED = {"task_id": TASK_ID, "status": "succeeded"}
 REPLAY_IN = {"status": "failed", "type": "email:send", "limit": 10, "dry_run": True}
 ERROR: dict[str, Any] = {
     "reason": "全部收件人被拒收（550 × 1：无此邮箱）",

@@ -11,9 +11,9 @@ from api.openapi import examples
 from api.resources import task_events, task_vanished
 from api.resources.audit import audited
 from api.resources.task_models import PATH, TAG
-from api.resources.task_queries import ReplayRequest, TaskQuery
+from api.resources.task_queries import ReplayRequest, ResolveRequest, TaskQuery
 from api.resources.task_views import ReplayView, StatusView, TaskPage, TaskView, task_view
-from kaguan.audit.actions import TASK_CANCEL, TASK_REPLAY, TASK_RETRY
+from kaguan.audit.actions import TASK_CANCEL, TASK_REPLAY, TASK_RESOLVE, TASK_RETRY
 from kaguan.database.pool import Connection
 from kaguan.outbox.operate import decisions, replay, selection
 from kaguan.outbox.operate import record as store
@@ -100,6 +100,29 @@ async def retry_task(call: Call[None, None]) -> Answer:
 
 @endpoint(
     "POST",
+    PATH + "/{task_id:uuid}/resolve",
+    scope=WRITE,
+    summary="说出结局不明的任务究竟怎样",
+    tag=TAG,
+    body=ResolveRequest,
+    data=StatusView,
+    body_example=examples.RESOLVE_IN,
+    example=examples.RESOLVED,
+    errors=(Code.NOT_FOUND, Code.CONFLICT),
+)
+async def resolve_task(call: Call[ResolveRequest, None]) -> Answer:
+    """做过了（`happened`）即成功；没做过（`not_happened`）即失败，可以放心重来。谁、凭什么，记在时间线里。"""
+    task_id, body = call.uuid("task_id"), call.body
+    status = await decisions.resolve(
+        await call.unit.raw(), task_id, call.principal.name, body.outcome, body.note, call.unit.after_commit
+    )
+    await audited(call, TASK_RESOLVE, str(task_id), status=status, note=body.note)
+    call.unit.after_commit(call.services.ring)
+    return Answer({"task_id": task_id, "status": status})
+
+
+@endpoint(
+    "POST",
     f"{PATH}/replay",
     scope=WRITE,
     summary="按条件重放",
@@ -147,6 +170,7 @@ ROUTES: tuple[Endpoint, ...] = (
     get_task,
     cancel_task,
     retry_task,
+    resolve_task,
     replay_tasks,
     *task_events.ROUTES,
 )

@@ -13,7 +13,7 @@ from api.endpoints.shapes import Choice, Moment, PageSize, QueryModel, RequestMo
 from kaguan.outbox.operate.listing import TaskFilter
 from kaguan.outbox.operate.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
 from kaguan.outbox.operate.selection import TEXT_LIMIT
-from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, Priority, TaskStatus, id_floor
+from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, NOTE_LENGTH, Priority, Resolution, TaskStatus, id_floor
 from kaguan.product.task_types import TaskTypeName
 
 
@@ -46,6 +46,15 @@ class TaskQuery(TaskPaging):
             request_id=self.request_id,
             ordering_key=self.ordering_key,
         )
+
+
+class ResolveRequest(RequestModel):
+    """查明了结局不明的任务究竟怎样。"""
+
+    outcome: Choice[Resolution]
+    note: Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH, pattern=r"\S")] = Field(
+        description="凭什么知道的：对方的单号、日志里的哪一行"
+    )
 
 
 class ReplayRequest(RequestModel):

@@ -8,6 +8,7 @@ SIM_REGISTER, SIM_UPDATE, SIM_DELETE = "sim.register", "sim.update", "sim.delete
 SIM_REFRESH = "sim.refresh"
 TOKEN_CREATE, TOKEN_REVOKE = "token.create", "token.revoke"
 TASK_CANCEL, TASK_RETRY, TASK_REPLAY = "task.cancel", "task.retry", "task.replay"
+TASK_RESOLVE = "task.resolve"
 OUTBOX_REDRIVE = "outbox.redrive"
 SCHEDULE_ENABLE, SCHEDULE_DISABLE = "schedule.enable", "schedule.disable"
 CONSOLE_LOGIN, CONSOLE_LOGOUT = "console.login", "console.logout"

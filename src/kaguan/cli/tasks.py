@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -22,7 +23,7 @@ from kaguan.outbox.operate.listing import TaskFilter, newest
 from kaguan.outbox.operate.place import Place, place_of
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.recover import vanished
-from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, Priority, TaskStatus
+from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, NOTE_LENGTH, Priority, Resolution, TaskStatus
 from kaguan.words.errors import not_found
 from kaguan.words.reasons import told
 from kaguan.words.zones import written
@@ -111,7 +112,7 @@ app.command(name="replay")(replay)
 
 @app.command()
 def retry(task_id: TaskId, seconds: Timeout = PATIENCE, *, wait: Wait = False, as_json: AsJson = False) -> None:
-    _act("retry", task_id, seconds, as_json=as_json, wait=wait)
+    _act("retry", task_id, seconds=seconds, as_json=as_json, wait=wait)
 
 
 @app.command()
@@ -119,22 +120,36 @@ def cancel(task_id: TaskId, *, as_json: AsJson = False) -> None:
     _act("cancel", task_id, as_json=as_json)
 
 
-def _act(
-    action: Literal["retry", "cancel"],
-    task_id: UUID,
-    seconds: float = 0.0,
+@app.command()
+def resolve(
+    task_id: TaskId,
+    outcome: Annotated[Resolution, typer.Argument(help="outcome")],
+    note: Annotated[str, typer.Option(help="note")],
     *,
+    as_json: AsJson = False,
+) -> None:
+    if not 1 <= len(note.strip()) <= NOTE_LENGTH:
+        raise typer.BadParameter(say("note_length", limit=NOTE_LENGTH), param_hint="--note")
+    _act("resolve", task_id, outcome, note, as_json=as_json)
+
+
+def _act(
+    action: Literal["retry", "cancel", "resolve"],
+    task_id: UUID,
+    *said: str,
+    seconds: float = 0.0,
     as_json: bool,
     wait: bool = False,
 ) -> None:
     from kaguan.outbox.operate import decisions  # noqa: PLC0415 要用 SAQ 与 Redis 的客户端，只看的命令不必导入
 
-    decide = decisions.retry if action == "retry" else decisions.cancel
+    decide: Callable[..., Awaitable[TaskStatus]] = getattr(decisions, action)
 
     async def work(connection: Connection) -> TaskStatus:
         async with transaction(connection) as after_commit:
-            status = await decide(connection, task_id, actor(), after_commit)
-            await audited(connection, f"task.{action}", str(task_id), status=status)
+            status = await decide(connection, task_id, actor(), *said, after_commit)
+            noted = {"note": said[-1]} if said else {}
+            await audited(connection, f"task.{action}", str(task_id), status=status, **noted)
         return status
 
     status = with_database(work, atomic=False)

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from kaguan.outbox.accept.joining import Joined, JoinedSync, Transaction
     from kaguan.outbox.errors import RequestIdReusedError, TaskNotFoundError, TaskStatusError
     from kaguan.outbox.front import Outbox, Task
-    from kaguan.outbox.operate.decisions import cancel, retry
+    from kaguan.outbox.operate.decisions import cancel, resolve, retry
     from kaguan.outbox.operate.record import TaskRecord, find
     from kaguan.outbox.operate.watching import Watched, watch
     from kaguan.outbox.schema import NotInstalledError, install_sql
     from kaguan.outbox.task_type import Backoff, Effect, KeyPolicy, Payload, TaskType, Unknown
-    from kaguan.outbox.vocabulary import Priority, TaskStatus
+    from kaguan.outbox.vocabulary import Priority, Resolution, TaskStatus
     from kaguan.outbox.work.attempt import Attempt, CancelledByUserError
     from kaguan.outbox.work.fence import FencedError
     from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze, Uncertain
@@ -52,12 +52,12 @@ _PLACES = {
     "kaguan.outbox.errors": ("RequestIdReusedError", "TaskNotFoundError", "TaskStatusError"),
     "kaguan.outbox.accept.joining": ("Joined", "JoinedSync", "Transaction"),
     "kaguan.outbox.front": ("Outbox", "Task"),
-    "kaguan.outbox.operate.decisions": ("cancel", "retry"),
+    "kaguan.outbox.operate.decisions": ("cancel", "resolve", "retry"),
     "kaguan.outbox.operate.record": ("TaskRecord", "find"),
     "kaguan.outbox.operate.watching": ("Watched", "watch"),
     "kaguan.outbox.schema": ("NotInstalledError", "install_sql"),
     "kaguan.outbox.task_type": ("Backoff", "Effect", "KeyPolicy", "Payload", "TaskType", "Unknown"),
-    "kaguan.outbox.vocabulary": ("Priority", "TaskStatus"),
+    "kaguan.outbox.vocabulary": ("Priority", "Resolution", "TaskStatus"),
     "kaguan.outbox.work.attempt": ("Attempt", "CancelledByUserError"),
     "kaguan.outbox.work.fence": ("FencedError",),
     "kaguan.outbox.work.outcome": ("Discard", "Done", "Outcome", "Retry", "Snooze", "Uncertain"),
@@ -101,6 +101,7 @@ __all__ = [
     "RedisSettings",
     "RelaySettings",
     "RequestIdReusedError",
+    "Resolution",
     "Retry",
     "Snooze",
     "Task",
@@ -119,6 +120,7 @@ __all__ = [
     "cancel",
     "find",
     "install_sql",
+    "resolve",
     "retry",
     "watch",
 ]  # fmt: skip

@@ -82,6 +82,21 @@ FINAL = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED
 RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.UNCERTAIN})  # 人可以让它重来
 
 
+NOTE_LENGTH = 500
+
+
+class Resolution(StrEnum):
+    """What a person found out about an outside call whose fate was unknown.
+
+    Attributes:
+        HAPPENED: it was made.
+        NOT_HAPPENED: it was not.
+    """
+
+    HAPPENED = "happened"
+    NOT_HAPPENED = "not_happened"
+
+
 class TaskEventKind(StrEnum):
     """时间线里的例外事件；正常路径由 tb_task 的时间列说明。"""
 
@@ -97,6 +112,7 @@ class TaskEventKind(StrEnum):
     RESEND = "resend"
     TO_VERIFY = "to_verify"
     VERIFIED = "verified"
+    RESOLVED = "resolved"
 
 
 def id_floor(moment: datetime) -> UUID:

@@ -202,6 +202,25 @@ async def test_cancel_and_retry_move_the_task_or_conflict(api: Api) -> None:
     assert {stage["actor"] for stage in timeline[1:]} == {"test"}
 
 
+async def test_what_became_of_an_uncertain_task_is_told_once(api: Api) -> None:
+    task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
+    known = {"outcome": "happened", "note": "ticket 7"}
+    assert (await api.post(f"/tasks/{task_id}/resolve", known)).code == 1005
+    await api.rows("delete from tb_outbox")
+    await api.rows("update tb_task set status = 'uncertain' where id = %s", task_id)
+    assert (await api.post(f"/tasks/{task_id}/resolve", {**known, "note": "  "})).faulty == ["note"]
+    assert (await api.post(f"/tasks/{task_id}/resolve", {**known, "outcome": "perhaps"})).faulty == ["outcome"]
+    rings = len(api.rings)
+    resolved = await api.post(f"/tasks/{task_id}/resolve", known)
+    assert (resolved.status, resolved.data) == (200, {"task_id": task_id, "status": "succeeded"})
+    assert len(api.rings) == rings + 1  # 同键的下一个也许放行了
+    stage = (await api.get(f"/tasks/{task_id}")).data["timeline"][1]
+    assert (stage["stage"], stage["actor"], stage["outcome"], stage["note"]) == (
+        "resolved", "test", "happened", "ticket 7",
+    )  # fmt: skip
+    assert (await api.post(f"/tasks/{uuid4()}/resolve", known)).code == 1004
+
+
 async def test_an_absent_task_is_not_found_everywhere(api: Api) -> None:
     absent = uuid4()
     assert (await api.get(f"/tasks/{absent}")).code == 1004

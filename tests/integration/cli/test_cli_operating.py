@@ -409,6 +409,22 @@ def test_every_deed_on_the_command_line_leaves_a_line_in_the_audit(
     ]
 
 
+def test_what_became_of_an_uncertain_task_is_told_with_how_it_is_known(
+    run: Invocation, failed: list[str], database: psycopg.Connection
+) -> None:
+    first, second, _ = failed
+    database.execute(
+        "update tb_task set status = 'uncertain', finished_at = null where id in (%s, %s)", (first, second)
+    )
+    assert run("task", "resolve", first, "perhaps", "--note", "x")[0] == 2
+    assert run("task", "resolve", first, "happened", "--note", " ")[0] == 2
+    code, out, _ = run("task", "resolve", first, "happened", "--note", "ticket 7", "--json")
+    assert (code, json.loads(out)) == (0, {"task_id": first, "status": "succeeded"})
+    assert run("task", "resolve", second, "not_happened", "--note", "no such call")[0] == 0
+    assert run("task", "resolve", second, "happened", "--note", "again")[0] == 1
+    assert audit(database) == [("task.resolve", first, "cli"), ("task.resolve", second, "cli")]
+
+
 def test_a_migration_leaves_a_line_in_the_audit_where_there_is_one(
     run: Invocation, database: psycopg.Connection
 ) -> None:

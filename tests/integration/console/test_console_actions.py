@@ -143,6 +143,25 @@ async def test_a_dead_task_is_run_again_and_the_relay_is_woken(api: Api, status:
     assert await api.rows("select count(*) from tb_outbox where task_id = %s", task_id) == [(1,)]
 
 
+@pytest.mark.parametrize(("outcome", "status"), [("happened", "succeeded"), ("not_happened", "failed")])
+async def test_what_became_of_an_uncertain_task_is_told_with_how_it_is_known(
+    api: Api, outcome: str, status: str
+) -> None:
+    task_id = await failed_mail(api, "uncertain")
+    path = f"/console/tasks/{task_id}"
+    async with signed_in(api) as visitor:
+        assert 'data-testid="resolve"' in (await visitor.get(path)).text
+        assert (await visitor.act(f"{path}/resolve", outcome=outcome, note=" ")).status == 400
+        await visitor.act(f"{path}/resolve", outcome=outcome, note="queued as 4XkQ2", back=path)
+        shown = await visitor.get(path)
+        assert 'data-testid="resolve"' not in shown.text
+        assert "queued as 4XkQ2" in shown.text
+        assert [entry[1:3] for entry in await visitor.audit()] == [("task.resolve", "refused"), ("task.resolve", "ok")]
+    async with signed_in(api, ["ops:read"], "watcher") as watcher:
+        assert "queued as 4XkQ2" not in (await watcher.get(path)).text
+    assert await status_of(api, task_id) == status
+
+
 async def test_what_the_rules_refuse_is_shown_and_recorded_as_refused(api: Api) -> None:
     task_id = await mail(api)
     async with signed_in(api) as visitor:

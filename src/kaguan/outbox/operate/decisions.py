@@ -13,7 +13,7 @@ from kaguan.outbox.errors import TaskNotFoundError, TaskStatusError
 from kaguan.outbox.operate import replay
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import gate
-from kaguan.outbox.vocabulary import RETRYABLE, TaskStatus
+from kaguan.outbox.vocabulary import NOTE_LENGTH, RETRYABLE, Resolution, TaskStatus
 from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 
@@ -101,6 +101,54 @@ async def retry(connection: Connection, task_id: UUID, actor: str, after_commit:
         raise TaskStatusError(Reason("outbox.not_retryable", {"status": before.value}))
     after_commit(lambda: log.info("人工重来任务", task_id=str(task_id), actor=actor, before=before))
     return TaskStatus.PENDING
+
+
+async def resolve(
+    connection: Connection,
+    task_id: UUID,
+    actor: str,
+    outcome: Resolution,
+    note: str,
+    after_commit: AfterCommit = at_once,
+) -> TaskStatus:
+    """Say, for a person, what became of the outside call of an uncertain task.
+
+    Args:
+        connection: in a transaction, which you commit.
+        task_id: as :meth:`Task.accept` answered it.
+        actor: who found out; it stands in the task's timeline with ``outcome`` and ``note``.
+        outcome: ``HAPPENED`` ends it as ``SUCCEEDED`` (an ``effect`` of its handler is not made up for), and the next
+            of its key is let go; ``NOT_HAPPENED`` as ``FAILED``, and :func:`retry` does it once more without doubt.
+        note: how it is known, 1 to 500 characters.
+        after_commit: as of :func:`cancel`.
+
+    Returns:
+        ``SUCCEEDED`` or ``FAILED``.
+
+    Raises:
+        ValueError: the note is empty or too long.
+        TaskNotFoundError: there is none of this id.
+        TaskStatusError: it is not uncertain.
+        GateClosedError, RuntimeError: as of :func:`cancel`.
+    """
+    if not 1 <= len(note.strip()) <= NOTE_LENGTH:
+        raise ValueError(f"a note has 1 to {NOTE_LENGTH} characters / 说明要有 1 到 {NOTE_LENGTH} 个字符")
+    refuse_outside_transaction(connection)
+    await gate.ensure_open(connection)
+    found = await _lock_decided(connection, task_id)
+    if found is None:
+        raise TaskNotFoundError
+    if found[0] != TaskStatus.UNCERTAIN:
+        raise TaskStatusError(Reason("outbox.not_uncertain", {"status": found[0]}))
+    status = TaskStatus.SUCCEEDED if outcome is Resolution.HAPPENED else TaskStatus.FAILED
+    told = {"error": Reason("outbox.not_happened").stored(), "detail": {"outcome": outcome, "note": note.strip()}}
+    decided = {"task_id": task_id, "actor": actor, "status": status}
+    await connection.execute(
+        load(PACKAGE, "resolve"), {**decided, **{name: Jsonb(value) for name, value in told.items()}}
+    )
+    await ordering.release(connection, [task_id])
+    after_commit(lambda: log.info("人定下了不明的结局", task_id=str(task_id), actor=actor, outcome=outcome))
+    return status
 
 
 async def _cancel(connection: Connection, task_id: UUID, actor: str) -> tuple[str, str] | None:

@@ -40,8 +40,9 @@ def timeline(task: TaskRecord, events: Sequence[EventRecord], language: str = "z
     ]
     if task.status == TaskStatus.RETRYING:
         stages.append({"stage": "next_attempt", "at": task.available_at, **_waiting(task.last_error, language)})
-    # 取消自带事件，不再重复
-    if task.finished_at is not None and task.status != TaskStatus.CANCELLED:
+    # 取消、人的定论自带事件，不再重复
+    told_by_event = task.status == TaskStatus.CANCELLED or (events and events[-1].kind == TaskEventKind.RESOLVED)
+    if task.finished_at is not None and not told_by_event:
         traced = _traced(task.last_attempt) if task.status == TaskStatus.SUCCEEDED else {}
         stages.append({"stage": task.status, "at": task.finished_at, **traced})
     return sorted(stages, key=lambda item: (_settled(item, task), item["stage"] == task.status))
