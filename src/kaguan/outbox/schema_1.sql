@@ -146,6 +146,7 @@ create table tb_broker (
     id smallint not null,
     epoch uuid not null,
     since timestamptz default now() not null,
+    lost_at timestamptz,
     forwarded_at timestamptz,
     lineage uuid,
     history text,

@@ -231,6 +231,7 @@ class Broker(Base):
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     epoch: Mapped[UUID] = mapped_column(Uuid)
     since: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    lost_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))  # 上一次丢了数据、全部重投完
     forwarded_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))  # 最近一次交出，至多旧一秒
     lineage: Mapped[UUID | None] = mapped_column(Uuid)  # 这个库是谁：随复制、备份走，从不变
     history: Mapped[str | None] = mapped_column(Text)  # 系统标识与时间线

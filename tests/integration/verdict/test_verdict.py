@@ -218,13 +218,14 @@ async def test_a_redis_that_lost_its_data_is_told_for_a_while_the_first_start_is
     settings: Settings, pool: Pool
 ) -> None:
     async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.submit()  # 受理先于 relay 的头一眼
         await pipeline.epoch.run_once()
         await pipeline.submit()
         assert "redis_lost" not in (await look(pipeline))[1]
         await pipeline.redis.flushdb()
         await pipeline.epoch.run_once()
         concern = (await look(pipeline))[1]["redis_lost"]
-        [(since,)] = await pipeline.sql("select since from tb_broker")
+        [(since,)] = await pipeline.sql("select lost_at from tb_broker")
         assert concern.since == since
 
 
