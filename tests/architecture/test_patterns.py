@@ -33,7 +33,7 @@ REVIEWED = {
     "kaguan/mail/address.py": "至多 254 个字符；逐段由点号隔开",
     "kaguan/mail/header.py": "整段匹配；词与单个空格互不相容",
     "kaguan/config/schedules.py": f"{OWN}：配置里的时间表",
-    "kaguan/outbox/schedule/due.py": f"{OWN}：配置里的模板；有界的数字",
+    "kaguan/outbox/schedule/checking.py": f"{OWN}：配置里的模板；有界的数字",
     "kaguan/outbox/front.py": f"{OWN}：代码里声明的名字",
     "kaguan/outbox/task_type.py": f"{OWN}：代码里声明的名字",
     "kaguan/sims/iccid.py": "一个字符类的重复；整段匹配有界的数字",

@@ -15,7 +15,8 @@ from kaguan.config import Settings
 from kaguan.database.pool import Pool
 from kaguan.outbox.accept.doorbell import Doorbell
 from kaguan.outbox.relay import Relay
-from kaguan.outbox.worker import SPARE_CONNECTIONS, Worker
+from kaguan.outbox.vocabulary import SPARE_CONNECTIONS
+from kaguan.outbox.worker import Worker
 from kaguan.presence.beat import Presence
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis, wait_for_redis

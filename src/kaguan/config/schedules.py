@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from croniter import croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from kaguan.words.zones import BUSINESS_ZONE, ZoneName
@@ -31,6 +30,8 @@ class Misfire(StrEnum):
 
 
 def _cron(expression: str) -> str:
+    from croniter import croniter  # noqa: PLC0415 没有计划的不为它付导入的时间
+
     if len(expression.split()) != FIELDS or UNSTABLE.search(expression):
         raise ValueError("应为五段 cron 表达式：分 时 日 月 周，如 30 2 * * * / five fields are wanted")
     try:
@@ -43,7 +44,7 @@ def _cron(expression: str) -> str:
 class Schedule(BaseModel):
     """一个定时计划。
 
-    ``payload`` 是载荷模板，占位符见 :mod:`kaguan.outbox.schedule.due`；
+    ``payload`` 是载荷模板，占位符见 :mod:`kaguan.outbox.schedule.checking`；
     它合不合 ``type`` 的要求，由知道任务类型的一层在启动时查。
     """
 

@@ -123,7 +123,7 @@ __all__ = [
     "resolve",
     "retry",
     "watch",
-]  # fmt: skip
+]
 
 
 if not TYPE_CHECKING:  # a name that is not there is then a type error, too

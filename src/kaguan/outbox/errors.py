@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import psycopg
+
 from kaguan.words.errors import Code, DomainError, FieldError
 from kaguan.words.reasons import Reason
 
@@ -41,6 +43,13 @@ class TaskStatusError(DomainError):
 
     def __str__(self) -> str:
         return _words(self)
+
+
+class GateClosedError(psycopg.OperationalError):
+    """PostgreSQL 换了一次启动，relay 还没有核对完它的历史：和它不在一样，等一等再来（docs/adr/0033）。"""
+
+    def __str__(self) -> str:
+        return "PostgreSQL has started anew and its history is being checked: come again / 历史还没有核对完，等一等再来"
 
 
 def _words(error: DomainError) -> str:

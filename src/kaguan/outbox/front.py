@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from inspect import iscoroutinefunction
-from typing import Any, ClassVar, Generic, TypeAlias, Unpack, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, Unpack, overload
 
 from kaguan.config.model import Database, Redis, Tasks
 from kaguan.config.model import Relay as RelaySettings
@@ -28,9 +28,7 @@ from kaguan.outbox.accept.joining import (
     join,
     on_psycopg,
 )
-from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.place import Opened, Place, Role, connected
-from kaguan.outbox.relay import Relay
 from kaguan.outbox.schedule.declared import When, planned
 from kaguan.outbox.schema import PRODUCT, install, installation
 from kaguan.outbox.task_type import Effect, Model, Options, P, TaskType, TaskTypes, Unknown
@@ -38,7 +36,11 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.outcome import Outcome
 from kaguan.outbox.work.verification import Verified, Verify
-from kaguan.outbox.worker import Worker
+
+if TYPE_CHECKING:  # who only accepts imports neither relay nor worker
+    from kaguan.outbox.metrics import Metrics
+    from kaguan.outbox.relay import Relay
+    from kaguan.outbox.worker import Worker
 
 Handled: TypeAlias = Callable[[Attempt[P]], Coroutine[Any, Any, Outcome]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 from redis.asyncio import Redis as RedisClient
@@ -17,17 +17,19 @@ from kaguan.config.schedules import Schedule
 from kaguan.database.connecting import TOGETHER
 from kaguan.database.pool import Pool, open_pool
 from kaguan.outbox.accept.doorbell import Doorbell
-from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.operate.retention import Expiry
-from kaguan.outbox.relay import Loop, Relay
 from kaguan.outbox.schema import installation
 from kaguan.outbox.task_type import TaskType
-from kaguan.outbox.vocabulary import split_slots
+from kaguan.outbox.vocabulary import SPARE_CONNECTIONS, split_slots
 from kaguan.outbox.work.attempt import Handler
-from kaguan.outbox.worker import SPARE_CONNECTIONS, Worker
 from kaguan.presence.beat import Presence
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.foreign import take_keys
+
+if TYPE_CHECKING:  # 只受理的用不着 relay、worker 与 SAQ，打开时才导入
+    from kaguan.outbox.metrics import Metrics
+    from kaguan.outbox.relay import Loop, Relay
+    from kaguan.outbox.worker import Worker
 
 Role: TypeAlias = Literal["api", "relay", "worker"]
 S = TypeVar("S", Database, Redis)
@@ -69,6 +71,8 @@ class Place:
 
         relay 与 worker 等 Redis，语句只计划一遍（ADR 34）；只受理的不等：任务在 PostgreSQL 里等。
         """
+        from kaguan.outbox.metrics import Metrics  # noqa: PLC0415 声明类型的用不着 prometheus_client
+
         works = "relay" in roles or "worker" in roles
         size = self.worker.concurrency + SPARE_CONNECTIONS if "worker" in roles else None
         async with AsyncExitStack() as stack:
@@ -125,6 +129,8 @@ class Opened:
         others: Mapping[str, Loop] | None = None,
     ) -> Relay:
         """relay，情形写在名片上；几样应用自己的见 :class:`Relay`。"""
+        from kaguan.outbox.relay import Relay  # noqa: PLC0415 只受理的不必导入
+
         card, place = self.card("relay"), self.place
         relay = Relay(
             self.pool,
@@ -143,6 +149,8 @@ class Opened:
 
     def worker(self, handlers: Mapping[TaskType[Any], Handler[Any]]) -> Worker:
         """worker，情形写在名片上；租约上的名字就是名片的。"""
+        from kaguan.outbox.worker import Worker  # noqa: PLC0415 只受理的不必导入 SAQ
+
         card, place = self.card("worker"), self.place
         worker = Worker(
             self.pool, self.redis, handlers, place.worker, place.tasks, metrics=self.metrics, name=card.name

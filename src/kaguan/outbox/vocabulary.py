@@ -76,6 +76,7 @@ class TaskStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+SPARE_CONNECTIONS = 10  # 一次投递至多占一条 Redis 连接，另留这么多：取件、SAQ 的上游任务、限流
 SUSPECT = 2  # 连着丢过这么多次租约：也许就是它弄死了 worker；只丢过一次的多半是陪着死的
 HIGHEST = 2**31 - 2  # 投递号至多这么大：还加得了一
 FINAL = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED})

@@ -34,8 +34,6 @@ from kaguan.words.log import get_logger
 
 log = get_logger(__name__)
 
-SPARE_CONNECTIONS = 10  # 一次投递至多占一条 Redis 连接，另留这么多：取件、SAQ 的上游任务、限流
-
 
 def _unheard() -> None:
     """没有 Redis 就没有门铃：relay 的轮询也看得见。"""

@@ -11,7 +11,8 @@ import pytest
 
 from kaguan.config import ConfigurationError, load_settings
 from kaguan.config.schedules import Schedule
-from kaguan.outbox.schedule.due import between, latest_until, next_after, render
+from kaguan.outbox.schedule.checking import render
+from kaguan.outbox.schedule.due import between, latest_until, next_after
 from kaguan.outbox.task_type import Payload, TaskTypes
 from kaguan.product.task_types import TASK_TYPES, check_settings
 from kaguan.sims.tasks import DataSyncPayload

@@ -65,9 +65,13 @@ def answer(preview: Preview, language: str) -> dict[str, Any]:
     token = encode(preview.selection) if preview.total <= REPLAY_LIMIT else None
     matched = [row | {"last_error": row["last_error"] and told(row["last_error"], language)} for row in preview.matched]
     return {
-        "dry_run": True, "total": preview.total, "limited": preview.limited, "matching": preview.matching,
-        "matched": matched, "preview": token,
-    }  # fmt: skip
+        "dry_run": True,
+        "total": preview.total,
+        "limited": preview.limited,
+        "matching": preview.matching,
+        "matched": matched,
+        "preview": token,
+    }
 
 
 def _refused() -> DomainError:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -15,19 +14,13 @@ from kaguan.database.pool import Connection
 from kaguan.database.seal import Seal
 from kaguan.database.sql import load
 from kaguan.outbox.deliver.scan_throttle import UNHURRIED
+from kaguan.outbox.errors import GateClosedError
 from kaguan.outbox.recover.store import Judged
 from kaguan.queues import keys
 from kaguan.words.reasons import Reason
 
 PACKAGE = "kaguan.outbox.recover"
 SKEW = timedelta(seconds=10)  # 各台机器的钟至多差这么多
-
-
-class GateClosedError(psycopg.OperationalError):
-    """PostgreSQL 换了一次启动，relay 还没有核对完它的历史：和它不在一样，等一等再来（docs/adr/0033）。"""
-
-    def __str__(self) -> str:
-        return "PostgreSQL has started anew and its history is being checked: come again / 历史还没有核对完，等一等再来"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +144,11 @@ async def doubt(
     """``tokens`` 是也许做过了的任务号与投递号；``redelivered`` 是不明之后重新投递的类型 → 时间线上记作什么。"""
     pairs = list(tokens)
     parameters = {
-        "task_ids": [task_id for task_id, _ in pairs], "deliveries": [delivery for _, delivery in pairs],
-        "redelivered": Jsonb(dict(redelivered)), "lost": Jsonb(Reason("outbox.history_cut").stored()),
-    }  # fmt: skip
+        "task_ids": [task_id for task_id, _ in pairs],
+        "deliveries": [delivery for _, delivery in pairs],
+        "redelivered": Jsonb(dict(redelivered)),
+        "lost": Jsonb(Reason("outbox.history_cut").stored()),
+    }
     await connection.execute(load(PACKAGE, "lock"), {"task_ids": parameters["task_ids"]})
     async with connection.cursor(row_factory=class_row(Judged)) as cursor:
         await cursor.execute(load(PACKAGE, "doubt"), parameters)

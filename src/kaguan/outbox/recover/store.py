@@ -95,10 +95,16 @@ async def redrive_expired(
         这一眼的时刻，与收回的。
     """
     parameters = {
-        "redelivered": Jsonb(dict(redelivered)), "max_lost": max_lost, "grace": grace, "looked": looked, "reach": reach,
-        "limit": limit, "suspect": SUSPECT,
-        "killer": Jsonb(Reason("outbox.worker_killer").stored()), "lost": Jsonb(Reason("outbox.worker_lost").stored()),
-    }  # fmt: skip
+        "redelivered": Jsonb(dict(redelivered)),
+        "max_lost": max_lost,
+        "grace": grace,
+        "looked": looked,
+        "reach": reach,
+        "limit": limit,
+        "suspect": SUSPECT,
+        "killer": Jsonb(Reason("outbox.worker_killer").stored()),
+        "lost": Jsonb(Reason("outbox.worker_lost").stored()),
+    }
     cursor = await connection.execute(load(PACKAGE, "redrive_expired"), parameters)
     rows = await cursor.fetchall()
     return rows[0][-1], [Expired(*row[:-1]) for row in rows if row[0] is not None]

@@ -1,17 +1,22 @@
-"""配置里的计划合不合各任务类型的要求。不导入受理：起动时与命令行只要看一眼。"""
+"""配置里的计划合不合各任务类型的要求，到期那天的载荷是什么。不导入受理：起动时与命令行只要看一眼。
+
+载荷模板的文本里，``{today}``、``{today-3}`` 是到期那天（或往前几天）的日期，按计划的时区。
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
+from typing import Any
 
 from pydantic import ValidationError
 
 from kaguan.config.process import ConfigurationError
 from kaguan.config.schedules import Schedule
-from kaguan.outbox.schedule.due import render
 from kaguan.outbox.task_type import Payload, TaskTypes
 
+PLACEHOLDER = re.compile(r"\{today(?:-(\d{1,3}))?\}")
 SAMPLE_DAY = date(2026, 1, 31)
 
 
@@ -45,3 +50,16 @@ def payload_of(schedule: Schedule, types: TaskTypes, today: date) -> Payload:
     """
     model: type[Payload] = types[schedule.type].payload
     return model.model_validate(render(schedule.payload, today))
+
+
+def render(template: Any, today: date) -> Any:
+    """同样形状的值，占位符已换成 ISO 8601 日期。"""
+    match template:
+        case str():
+            return PLACEHOLDER.sub(lambda found: (today - timedelta(days=int(found[1] or 0))).isoformat(), template)
+        case dict():
+            return {key: render(value, today) for key, value in template.items()}
+        case list() | tuple():
+            return [render(value, today) for value in template]
+        case _:
+            return template

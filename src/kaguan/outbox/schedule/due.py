@@ -1,22 +1,16 @@
-"""到期：cron 表达式（五段，按给定时区的墙上时间）何时到期，到期那天的载荷是什么。
+"""到期：cron 表达式（五段，按给定时区的墙上时间）何时到期。
 
 何时到期由调用者给的时刻（PostgreSQL 的钟）推出。钟拨回去，有一段墙上时间走两遍：写明几点几分的只在头一遍到期
 （cron 也是这样），时或分里有 ``*``、``/`` 的两遍都到。
-载荷模板的文本里，``{today}``、``{today-3}`` 是到期那天（或往前几天）
-的日期，按计划的时区。
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from croniter import croniter
-
-PLACEHOLDER = re.compile(r"\{today(?:-(\d{1,3}))?\}")
 
 
 def next_after(expression: str, zone: ZoneInfo, moment: datetime) -> datetime:
@@ -48,16 +42,3 @@ def _occurrences(expression: str, step: Callable[[type[datetime]], datetime]) ->
         due = step(datetime)
         if not (fixed and due.astimezone(UTC).astimezone(due.tzinfo).fold):  # croniter 给的 fold 往回数时不作数
             yield due
-
-
-def render(template: Any, today: date) -> Any:
-    """同样形状的值，占位符已换成 ISO 8601 日期。"""
-    match template:
-        case str():
-            return PLACEHOLDER.sub(lambda found: (today - timedelta(days=int(found[1] or 0))).isoformat(), template)
-        case dict():
-            return {key: render(value, today) for key, value in template.items()}
-        case list() | tuple():
-            return [render(value, today) for value in template]
-        case _:
-            return template

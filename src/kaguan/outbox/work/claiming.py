@@ -20,8 +20,9 @@ from kaguan.database.group_commit import TIMEOUT, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS, Connection, Pool
 from kaguan.database.sql import columns, load
 from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
+from kaguan.outbox.errors import GateClosedError
 from kaguan.outbox.naming import attempted
-from kaguan.outbox.recover.gate import GateClosedError, gate_is_open
+from kaguan.outbox.recover.gate import gate_is_open
 from kaguan.outbox.vocabulary import SUSPECT
 from kaguan.outbox.work.fence import COLUMNS, Token
 from kaguan.outbox.work.leases import Leases

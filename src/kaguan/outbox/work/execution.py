@@ -18,11 +18,11 @@ from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS, Pool
 from kaguan.flow.backoff import jitter
 from kaguan.outbox.deliver.deliveries import HANDED_AT, REQUEST_IDS
+from kaguan.outbox.errors import GateClosedError
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.naming import attempted
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover.calls import Calls
-from kaguan.outbox.recover.gate import GateClosedError
 from kaguan.outbox.recover.vanished import Vanishing
 from kaguan.outbox.spans import process_span, record_outcome
 from kaguan.outbox.task_type import NewerPayloadError, TaskType, UnfitPayloadError

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
-from kaguan.outbox.recover.gate import GateClosedError
+from kaguan.outbox.errors import GateClosedError
 from kaguan.outbox.vocabulary import TaskStatus
 
 PACKAGE = "kaguan.outbox.work"

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS, Pool
@@ -22,10 +22,12 @@ from kaguan.flow.backoff import about, equal_jitter
 from kaguan.outbox.task_type import TaskType
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.outbox.work import waiting
-from kaguan.outbox.work.intake import Slots
 from kaguan.outbox.work.outcome import Snooze
 from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason, ReasonError
+
+if TYPE_CHECKING:  # 写处理器的用不着取件的一头与 SAQ
+    from kaguan.outbox.work.intake import Slots
 
 log = get_logger(__name__)
 

@@ -18,10 +18,11 @@ from kaguan.config import load_settings
 from kaguan.config.model import Tasks
 from kaguan.database.pool import Pool
 from kaguan.outbox.accept.acceptance import Submission, accept_many
+from kaguan.outbox.errors import GateClosedError
 from kaguan.outbox.operate import decisions, replay
 from kaguan.outbox.recover import gate
 from kaguan.outbox.recover.calls import Calls
-from kaguan.outbox.recover.gate import GateClosedError, Mark
+from kaguan.outbox.recover.gate import Mark
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
