@@ -257,6 +257,16 @@ def die_everywhere(world: World, story: str, role: str) -> None:
         assert drive.calm(world) == [], f"死在 {point}"
 
 
+@pytest.mark.parametrize("policy", ["hold"], indirect=True)
+def test_a_retry_comes_due_however_long_the_simulation_has_run(world: World) -> None:
+    """库里的钟比外面的走得慢；落后的差不带到下一个例子。"""
+    world.admin.execute("update sim_server.epoch set started = started - interval '45 minutes'")
+    world.reset()
+    drive.submit(world, EMAIL_SEND, [[Turn.LATER]])
+    world.finish(world.one("api"))
+    assert drive.calm(world) == []
+
+
 @pytest.mark.parametrize("policy", ["hold", "resend"], indirect=True)
 def test_any_interleaving_keeps_every_promise(world: World, record_property: Callable[[str, object], None]) -> None:
     """``make prove P=simulate``：``SIMULATE_EXAMPLES`` 个例子，种子取自 ``SIMULATE_SEED`` 或时钟，失败时说出来。"""
