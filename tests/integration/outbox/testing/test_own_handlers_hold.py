@@ -67,6 +67,7 @@ class Subject:
     effects: Effects
     calls: Calls
     plain: tuple[int, int]
+    faults: tuple[Fault, ...] = tuple(Fault)
 
 
 Opened: TypeAlias = AbstractAsyncContextManager[Subject]
@@ -78,7 +79,7 @@ def _quick() -> Iterator[None]:
         yield
 
 
-def mailing(policy: str) -> Callable[[Pool], Opened]:
+def mailing(policy: str, *faults: Fault) -> Callable[[Pool], Opened]:
     """同一封信再寄，Message-ID 相同。"""
 
     @asynccontextmanager
@@ -98,6 +99,7 @@ def mailing(policy: str) -> Callable[[Pool], Opened]:
                 "select recipient, status from tb_email_delivery order by recipient",
                 lambda: [message_from_bytes(mail.content)["Message-ID"] for mail in server.mails],
                 (2, 1),
+                faults,
             )
             for mailer in mailers:
                 await mailer.pool.close()
@@ -160,8 +162,9 @@ async def accepting(here: Ground, subject: Subject) -> UUID:
 @pytest.mark.parametrize(
     "opened",
     [
-        pytest.param(mailing("hold"), id="email:send held"),
-        pytest.param(mailing("resend"), id="email:send resent"),
+        pytest.param(mailing("hold", *Fault), id="email:send held"),
+        # 策略只管死在半途的
+        pytest.param(mailing("resend", Fault.KILLED, Fault.CUT, Fault.TAIL_LOST), id="email:send resent"),
         pytest.param(status, id="sim:status_sync"),
         pytest.param(sync, id="data:sync"),
         pytest.param(webhook, id="event:publish"),
@@ -187,10 +190,11 @@ async def test_a_handler_of_the_product_holds_at_every_crash_point(
             effects=subject.effects,
             calls=subject.calls,
             most=MOST,
+            faults=subject.faults,
         ).prove()
         for connection in spare:
             await connection.close()
-    assert proof.runs == 1 + len(proof.points) * len(Fault)
+    assert proof.runs == 1 + len(proof.points) * len(subject.faults)
     assert isinstance(proof.effects, list)
     assert (len(proof.effects), proof.calls) == subject.plain
     assert any("src/workers/" in point.place for point in proof.points)
