@@ -831,8 +831,8 @@ inline revive(t) {
 #endif
 #ifdef HISTORY /* 人说不明的那个究竟怎样；平常的模型里与取消一样，都是再没有下文 */
 #define RESOLVING(t) \
-  :: atomic { faults && free(t) && task[t].status == UNCERTAIN && answered -> faults--; task[t].status = SUCCEEDED; task[t].intent = 0 } \
-  :: atomic { faults && free(t) && task[t].status == UNCERTAIN && answered -> faults--; task[t].status = FAILED; task[t].intent = 0 }
+  :: atomic { faults && free(t) && task[t].status == UNCERTAIN && answered -> faults--; task[t].status = SUCCEEDED; task[t].intent = 0; let_go(t) } \
+  :: atomic { faults && free(t) && task[t].status == UNCERTAIN && answered -> faults--; task[t].status = FAILED; task[t].intent = 0; let_go(t) }
 #else
 #define RESOLVING(t)
 #endif

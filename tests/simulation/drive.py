@@ -15,7 +15,7 @@ from kaguan.outbox.accept.acceptance import Submission
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.operate import replay as replaying
 from kaguan.outbox.task_type import KeyPolicy, TaskType
-from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.outbox.vocabulary import Priority, Resolution, TaskStatus
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC, DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import SyncType
 from kaguan.words.errors import DomainError
@@ -131,6 +131,21 @@ def person(world: World, what: str, task_id: UUID) -> None:
             pass
 
     world.api(world.one("api"), what, work)
+
+
+def resolve(world: World, task_id: UUID) -> None:
+    """人：去邮局问过了，照实说不明的那封寄了没有。"""
+    outcome = Resolution.HAPPENED if world.outside.sends[str(task_id)] else Resolution.NOT_HAPPENED
+
+    async def work(pool: Any) -> None:
+        async with pool.connection() as connection, connection.transaction():
+            await decisions.resolve(connection, task_id, "tester", outcome, "asked")
+
+    world.api(world.one("api"), "resolve", work)
+
+
+def uncertain(world: World) -> list[UUID]:
+    return [row[0] for row in world.admin.execute("select id from tb_task where status = 'uncertain' order by id")]
 
 
 def replay(world: World, status: TaskStatus) -> None:

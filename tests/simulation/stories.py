@@ -34,7 +34,7 @@ def straight(world: World) -> None:
 
 
 def troubled(world: World) -> None:
-    """每种不顺利的结局，与人工重来、取消。"""
+    """每种不顺利的结局，与人工重来、取消、说出不明的究竟怎样。"""
     for turn in (Turn.LATER, Turn.NEVER, Turn.LOST_REPLY, Turn.NO_REPLY):
         api(world, EMAIL_SEND, SIM_STATUS_SYNC, script=(turn,))
     relay(world, "forward")
@@ -43,6 +43,9 @@ def troubled(world: World) -> None:
         for task_id in drive.tasks(world)[::3]:
             drive.person(world, what, task_id)
             watched(world, world.one("api"))
+    for task_id in drive.uncertain(world)[:2]:
+        drive.resolve(world, task_id)
+        watched(world, world.one("api"))
     drive.pass_time(world)
     relay(world, "forward")
     work(world)
