@@ -151,7 +151,8 @@ async def test_what_became_of_an_uncertain_task_is_told_with_how_it_is_known(
     path = f"/console/tasks/{task_id}"
     async with signed_in(api) as visitor:
         assert 'data-testid="resolve"' in (await visitor.get(path)).text
-        assert (await visitor.act(f"{path}/resolve", outcome=outcome, note=" ")).status == 400
+        for note in (" ", "a\x00b"):
+            assert (await visitor.act(f"{path}/resolve", outcome=outcome, note=note)).status == 400
         await visitor.act(f"{path}/resolve", outcome=outcome, note="queued as 4XkQ2", back=path)
         shown = await visitor.get(path)
         assert 'data-testid="resolve"' not in shown.text

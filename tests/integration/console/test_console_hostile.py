@@ -43,6 +43,7 @@ FORMS = {
     "/console/preferences": ("language", "theme"),
     "/console/tasks/{task_id}/cancel": (),
     "/console/tasks/{task_id}/retry": (),
+    "/console/tasks/{task_id}/resolve": ("outcome", "note"),
     "/console/sims/{iccid}/refresh": (),
     "/console/dead-letters/replay": ("selection",),
     "/console/schedules/{name}/enable": (),
