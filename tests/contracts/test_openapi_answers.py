@@ -102,6 +102,8 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     failing = "update tb_task set status = 'failed', finished_at = now() where type = 'data:sync' returning id"
     [(failed,)] = await caller.api.rows(failing)
     await caller.call("POST", TASK + "/retry", task_id=failed)
+    await caller.api.rows("update tb_task set status = 'uncertain' where id = %s", failed)
+    await caller.call("POST", TASK + "/resolve", task_id=failed)
     await caller.call("GET", f"{V1}/schedules")
     for word in ("disable", "enable"):
         await caller.call("POST", f"{V1}/schedules/{{name}}/{word}", name="nightly")
