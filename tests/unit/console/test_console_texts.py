@@ -14,7 +14,7 @@ from api.console.audit import ACTIONS
 from api.console.console_request import THEMES
 from api.console.texts import catalogue
 from kaguan.config.schedules import Misfire
-from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskStatus
+from kaguan.outbox.vocabulary import Priority, Resolution, TaskEventKind, TaskStatus
 from kaguan.product.task_types import NAMES
 from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
 from kaguan.verdict.model import Level
@@ -43,6 +43,7 @@ VOCABULARY = {
         "cancel_requested",
         "cancel_uncertain",
         "retried",
+        *(f"resolved_{value}" for value in Resolution),
         "replayed",
         "replayed_some",
         "redriven",
