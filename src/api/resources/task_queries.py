@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from api.endpoints.listing import DEFAULT_PAGE_SIZE
 from api.endpoints.reasons import reason
@@ -55,6 +55,13 @@ class ResolveRequest(RequestModel):
     note: Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH, pattern=r"\S")] = Field(
         description="凭什么知道的：对方的单号、日志里的哪一行"
     )
+
+    @field_validator("note", mode="before")
+    @classmethod
+    def _says_something(cls, note: object) -> object:
+        if isinstance(note, str) and not note.strip():
+            raise reason("写一句凭什么知道的", "say in a line how it is known")
+        return note
 
 
 class ReplayRequest(RequestModel):

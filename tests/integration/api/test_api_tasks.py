@@ -208,7 +208,8 @@ async def test_what_became_of_an_uncertain_task_is_told_once(api: Api) -> None:
     assert (await api.post(f"/tasks/{task_id}/resolve", known)).code == 1005
     await api.rows("delete from tb_outbox")
     await api.rows("update tb_task set status = 'uncertain' where id = %s", task_id)
-    assert (await api.post(f"/tasks/{task_id}/resolve", {**known, "note": "  "})).faulty == ["note"]
+    blank = await api.post(f"/tasks/{task_id}/resolve", {**known, "note": "  "})
+    assert blank.data["errors"] == [{"field": "note", "reason": "写一句凭什么知道的"}]
     assert (await api.post(f"/tasks/{task_id}/resolve", {**known, "outcome": "perhaps"})).faulty == ["outcome"]
     rings = len(api.rings)
     resolved = await api.post(f"/tasks/{task_id}/resolve", known)
