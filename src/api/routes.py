@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from api.endpoints.endpoint import Endpoint
 from api.openapi import docs
-from api.resources import health, metrics, orders, schedules, sims, tasks, users
+from api.resources import health, metrics, orders, schedules, sim_imports, sims, tasks, users
 
 ROUTES: tuple[Endpoint, ...] = (
     *users.ROUTES,
     *orders.ROUTES,
     *sims.ROUTES,
+    *sim_imports.ROUTES,
     *tasks.ROUTES,
     *schedules.ROUTES,
     *health.ROUTES,

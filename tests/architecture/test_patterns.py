@@ -38,6 +38,7 @@ REVIEWED = {
     "kaguan/outbox/task_type.py": f"{OWN}：代码里声明的名字",
     "kaguan/sims/iccid.py": "一个字符类的重复；整段匹配有界的数字",
     "kaguan/sims/identity.py": SHORT,
+    "kaguan/sims/importing.py": "一个字符类的重复；整格匹配",
     "kaguan/sims/search.py": "一个字符类的重复；整段匹配有界的数字",
     "kaguan/telemetry/propagation.py": "定长的十六进制；余下的一段到末尾为止",
     "kaguan/tokens/service.py": SHORT,

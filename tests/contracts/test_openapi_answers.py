@@ -83,6 +83,8 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     for kind, number in (("orders", 1), ("users", 1)):
         await caller.call("DELETE", f"{V1}/{kind}/{{id}}", id=number)
     registered = await caller.call("POST", f"{V1}/sims", times=2)
+    for accept in ("application/json", "text/csv"):
+        await caller.call("POST", f"{V1}/sims/imports", {"Accept": accept})
     for path in ("/{iccid}", "/{iccid}/usage", "/{iccid}/events"):
         await caller.call("GET", f"{V1}/sims{path}", iccid=registered["items"][0]["iccid"])
     await caller.call("GET", f"{V1}/sims")

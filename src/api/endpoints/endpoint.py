@@ -59,6 +59,7 @@ class Options(TypedDict, total=False):
     example: Any
     body_example: Any
     body_document: Any
+    csv: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +80,7 @@ class Endpoint:
         example: 成功应答的例子：JSON 的是 ``data``，其余是原文；``body_example`` 是请求体的。
         body_document: 文档里的请求体形状，与 ``body`` 不同时才给（逐项校验的批量）。
         guards_backlog: 会新增任务；积压超限时回 503/2003。
+        csv: 也答 CSV（见 :mod:`api.endpoints.negotiation`）的，CSV 的例子；由处理函数自己构造。
     """
 
     method: str
@@ -103,6 +105,7 @@ class Endpoint:
     example: Any = None
     body_example: Any = None
     body_document: Any = None
+    csv: str = ""
 
     @property
     def pattern(self) -> str:

@@ -57,6 +57,16 @@ REGISTERED_SIMS: dict[str, Any] = {
         {"iccid": ICCID, "outcome": "created", "id": 1, "luhn_valid": True, "field": None, "reason": None},
     ],
 }
+SIM_IMPORT_IN: dict[str, Any] = {"content_base64": "aWNjaWQKODk4NjAwMTIzNDU2Nzg5MDEyMwo=", "carrier": "onelink"}
+SIM_IMPORT: dict[str, Any] = {
+    "dry_run": True,
+    "new": 1,
+    "existing": 0,
+    "invalid": 0,
+    "items": [{"line": 2, "iccid": ICCID, "outcome": "new", "luhn_valid": True, "errors": []}],
+    "preview": "eJyLjgUAARUAuQ==",
+}
+SIM_IMPORT_CSV = "iccid,plan,行号,原因\r\n123,30M,2,iccid: 应为 89 开头的 19 或 20 位数字\r\n"
 SIM: dict[str, Any] = {
     "id": 1,
     "iccid": ICCID,

@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from api.endpoints.endpoint import Endpoint
+from api.endpoints.negotiation import JSON
 from api.openapi.headers import error_headers, success_headers
 from kaguan.words.errors import MEANINGS, Code
+from kaguan.words.spreadsheet import MEDIA_TYPE
 from kaguan.words.units import KIB
 
-JSON = "application/json"
 REFERENCE = "#/components/schemas/{model}"
 REQUEST_ID = "01989f2e-0000-7000-8000-000000000000"
 TIMESTAMP = "2026-01-01T00:00:00.000000+00:00"
@@ -30,6 +31,7 @@ _RAW: dict[str, dict[str, Any]] = {
     "text/event-stream": {"description": "每次变化一个 `task` 事件，`data` 是任务详情"},
     "text/html": {"type": "string"},
     "text/css": {"type": "string"},
+    MEDIA_TYPE: {"type": "string"},
     "text/plain": {"type": "string"},
 }
 
@@ -139,8 +141,10 @@ def success_response(route: Endpoint, components: Components) -> dict[str, Any]:
     data = {"type": "null"} if route.data is None else components.reference(route.data, answers=True)
     name = data.get("$ref", "/Empty").rsplit("/", 1)[1].removesuffix("View") + "Answer"
     schema = components.shared(name, _envelope(data, [Code.OK]))
-    content = {"schema": schema, "example": _example(Code.OK, route.example)}
-    return {"description": "成功", "headers": headers, "content": {JSON: content}}
+    answers: dict[str, Any] = {JSON: {"schema": schema, "example": _example(Code.OK, route.example)}}
+    if route.csv:
+        answers[MEDIA_TYPE] = {"schema": _RAW[MEDIA_TYPE], "example": route.csv}
+    return {"description": "成功", "headers": headers, "content": answers}
 
 
 def error_responses(route: Endpoint, components: Components) -> dict[str, Any]:

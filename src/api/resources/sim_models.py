@@ -12,26 +12,23 @@ from api.endpoints.listing import Listing, ListQuery, Paging
 from api.endpoints.patch import Optional, PatchModel
 from api.endpoints.reasons import reason
 from api.endpoints.shapes import Choice, Day, QueryModel, RequestModel, View
-from api.resources.fields import Remark
+from kaguan.sims.labels import LABEL_MAX, REMARK_MAX, TAG_MAX, TAGS_MAX, UNTIDY, is_tidy
 from kaguan.sims.search import DIGITS_MIN, FOUND_MAX, QUERY_MAX, TEXTS_MAX
 from kaguan.sims.service import Registered
 from kaguan.sims.vocabulary import Carrier, LifecycleState
 
 BATCH_MAX = 1_000
 
-TAGS_MAX = 10
-
 
 def _label(text: str) -> str:
-    """人起的名字：看得见的字，两头没有空白，筛选时才对得上。"""
-    if text != text.strip() or not text.isprintable():
-        raise reason("两头不得有空白，不得有控制字符", "no blanks at either end, no control characters")
+    if not is_tidy(text):
+        raise reason(*UNTIDY)
     return text
 
 
 Number = Annotated[str, Field(min_length=1, max_length=64)]
-Label = Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_label)]
-Tag = Annotated[str, Field(min_length=1, max_length=20), AfterValidator(_label)]
+Label = Annotated[str, Field(min_length=1, max_length=LABEL_MAX), AfterValidator(_label)]
+Tag = Annotated[str, Field(min_length=1, max_length=TAG_MAX), AfterValidator(_label)]
 Search = Annotated[
     str,
     Field(
@@ -41,6 +38,7 @@ Search = Annotated[
         f"几个用空白、逗号、换行隔开，至多 {TEXTS_MAX} 个。对得上的超过 {FOUND_MAX} 张就要多给几位",
     ),
 ]
+Remark = Annotated[str, Field(max_length=REMARK_MAX)]
 Tags = Annotated[list[Tag], Field(max_length=TAGS_MAX)]
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from kaguan.cli import desk
+from kaguan.cli import desk, imports
+from kaguan.cli.failure import CommandError
 from kaguan.cli.operating import Timeout, Wait, report, wait_for
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table
 from kaguan.cli.tree import group
 from kaguan.cli.wording import joined, say
+from kaguan.product.exit_codes import ExitCode
 from kaguan.sims.service import Card
 from kaguan.sims.vocabulary import Carrier, LifecycleState
 from kaguan.words.units import MIB
@@ -84,6 +87,25 @@ def refresh_sim(iccid: Number, seconds: Timeout = 3_600.0, *, wait: Wait = False
         print_json({"task_id": task_id})
     else:
         echo(say("accepted", task=task_id))
+
+
+@app.command(name="import")
+def import_sims(
+    file: Annotated[Path, typer.Argument(help="csv_file")],
+    carrier: Annotated[Carrier | None, typer.Option(help="csv_carrier")] = None,
+    errors: Annotated[Path | None, typer.Option(help="csv_errors")] = None,
+    *,
+    run: Annotated[bool, typer.Option("--run", help="run")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="dry_run")] = False,
+    as_json: AsJson = False,
+) -> None:
+    if run and dry_run:
+        raise CommandError(say("run_or_dry_run"), ExitCode.USAGE)
+    found = imports.import_file(file, carrier, errors)
+    if not run:
+        imports.report(found, "would_import", as_json=as_json)
+    if run or (not dry_run and not as_json and imports.ask(found)):
+        imports.report(imports.register(found), "imported", as_json=as_json)
 
 
 def _public(card: Card) -> dict[str, Any]:

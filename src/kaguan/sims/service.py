@@ -79,11 +79,11 @@ async def register_sims(
 ) -> list[Registration]:
     """登记一批卡，次序与输入相同：坏的、重复的各自说明，不连累别人。"""
     with operation("sim.register", after_commit, total=len(sims)) as facts:
-        checked = [_check(sim) for sim in sims]
+        checked = [check(sim) for sim in sims]
         # 同一批里重复的号码只登记头一张
         first_at: dict[str, int] = {}
         for index, card in enumerate(checked):
-            if isinstance(card, _Checked):
+            if isinstance(card, Checked):
                 first_at.setdefault(card.number.digits, index)
         rows = [card.values for index, card in enumerate(checked) if _is_first(card, index, first_at)]
         created = await store.insert_sims(connection, rows) if rows else {}
@@ -99,22 +99,28 @@ async def register_sims(
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
-    """号码都合标准的一张卡。"""
+class Checked:
+    """号码都合标准的一张卡；``values`` 是要写的各列。"""
 
     number: Iccid
     values: dict[str, Any]
 
 
-def _is_first(card: _Checked | FieldError, index: int, first_at: Mapping[str, int]) -> TypeGuard[_Checked]:
-    return isinstance(card, _Checked) and first_at[card.number.digits] == index
+def _is_first(card: Checked | tuple[FieldError, ...], index: int, first_at: Mapping[str, int]) -> TypeGuard[Checked]:
+    return isinstance(card, Checked) and first_at[card.number.digits] == index
 
 
-def _check(sim: NewSim) -> _Checked | FieldError:
+def check(sim: NewSim) -> Checked | tuple[FieldError, ...]:
+    """号码的规范写法；不合标准的，每一处。"""
     number = normalise(sim.iccid)
+    given = {name: getattr(sim, name) for name in READERS}
+    read = {name: None if text is None else read_number(name, text) for name, text in given.items()}
+    faults = tuple(value for value in read.values() if isinstance(value, FieldError))
     if number is None:
-        return NOT_ICCID
-    values: dict[str, Any] = {
+        return (NOT_ICCID, *faults)
+    if faults:
+        return faults
+    values = {
         "iccid": number.digits,
         "carrier": sim.carrier,
         "plan": sim.plan,
@@ -123,21 +129,16 @@ def _check(sim: NewSim) -> _Checked | FieldError:
         "customer": sim.customer,
         "remark": sim.remark,
         "luhn_valid": number.luhn_valid,
+        **read,
     }
-    for name in READERS:
-        given = getattr(sim, name)
-        read = None if given is None else read_number(name, given)
-        if isinstance(read, FieldError):
-            return read
-        values[name] = read
-    return _Checked(number, values)
+    return Checked(number, values)
 
 
 def _registration(
-    sim: NewSim, card: _Checked | FieldError, created: Mapping[str, int], taken: set[str]
+    sim: NewSim, card: Checked | tuple[FieldError, ...], created: Mapping[str, int], taken: set[str]
 ) -> Registration:
-    if isinstance(card, FieldError):
-        return Registration(sim.iccid, Registered.INVALID, error=card)
+    if not isinstance(card, Checked):
+        return Registration(sim.iccid, Registered.INVALID, error=card[0])
     number = card.number
     sim_id = created.get(number.digits)
     if sim_id is None:

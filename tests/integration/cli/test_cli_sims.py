@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from tests.support.invocation import Invocation
 
 ICCID = "89860012345678901238"
 OLD = "89860012345678901246"
+NEW = "89860012345678901261"
 CARD = """
 insert into tb_sim (iccid, carrier, luhn_valid, msisdn, plan, tags, lifecycle_state)
 values (%s, 'onelink', true, '1064712345678', '30M', '{展会}', 'active') returning id
@@ -83,3 +85,25 @@ def test_what_cannot_be_done_is_one_line(run: Invocation, arguments: tuple[str, 
     assert (code, out) == (1, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_file_is_looked_at_and_only_a_run_registers_its_new_cards(
+    run: Invocation, database: psycopg.Connection, tmp_path: Path
+) -> None:
+    """已有的不动，不合格的写进错误文件，改好了再导入。"""
+    file, errors = tmp_path / "cards.csv", tmp_path / "wrong.csv"
+    file.write_text(f"卡号;套餐\n{ICCID};30M\n{NEW};100M\n123;30M\n", "gb18030")
+    asked = ("sim", "import", str(file), "--carrier", "onelink")
+    code, out, _ = run(*asked, "--dry-run", "--errors", str(errors))
+    assert (code, "会登记 1 张；已有的 1 张不动；不合格的 1 行" in out) == (0, True), out
+    assert [line.split(",")[:3] for line in errors.read_text("utf-8-sig").splitlines()] == [
+        ["卡号", "套餐", "行号"],
+        ["123", "30M", "4"],
+    ]
+    assert database.execute("select count(*) from tb_sim").fetchone() == (1,)
+    done = answered(run, *asked, "--run")
+    assert (done["new"], done["existing"], done["invalid"]) == (1, 1, 1)
+    assert [(one["line"], one["outcome"]) for one in done["items"]] == [(2, "existing"), (3, "new"), (4, "invalid")]
+    assert database.execute("select plan from tb_sim where iccid = %s", (NEW,)).fetchone() == ("100M",)
+    assert run("sim", "import", str(tmp_path / "none.csv"))[0] == 2
+    assert run(*asked, "--run", "--dry-run")[0] == 2
