@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.chaos.scenarios.flush import flush
 from tests.chaos.scenarios.outcome import Outcome
 from tests.chaos.scenarios.storm import storm
@@ -9,6 +11,7 @@ from tests.chaos.scenarios.worker_kill import worker_kill
 from tests.chaos.servers import running_servers
 
 
+@pytest.mark.long
 async def test_each_target_is_met_in_small() -> None:
     async with running_servers() as servers:
         outcomes = [

@@ -29,7 +29,7 @@ from tests.support.repository import ROOT
 CHILDREN = {"postgres", "valkey", "traceview", "smtp", "simulator", "api", "relay", "worker"}
 USER = {"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}
 NOBODY = pwd.getpwnam("nobody")
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="要有 root 才能换成别的用户")
+ROOT_HERE = os.geteuid() == 0  # 要有 root 才能换成别的用户
 DIES_WITH_PARENT = sys.platform == "linux"  # 别处没有 PR_SET_PDEATHSIG
 
 
@@ -85,17 +85,36 @@ async def test_a_killed_stack_leaves_no_orphan_and_the_next_one_goes_on_works_an
 PORTS = ("KAGUAN_API__PORT", "KAGUAN_RELAY__METRICS_PORT", "KAGUAN_WORKER__METRICS_PORT", "KAGUAN_SMTP__URL")
 
 
-async def test_two_stacks_started_at_once_without_ports_both_become_ready_and_work(place: Path) -> None:
+async def test_two_stacks_started_at_once_without_ports_work_for_root_in_its_own_folder_and_for_an_ordinary_user(
+    place: Path, open_place: Path, interpreter: Interpreter
+) -> None:
+    """不是 root 的，两套都是自己的。"""
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    packages = os.pathsep.join((str(ROOT / "src"), *site.getsitepackages()))
+    extra = {"PYTHONPATH": packages, "HOME": str(open_place), **interpreter.environment}
+    other = started(
+        open_place / "second",
+        open_place / "second.log",
+        named_ports=False,
+        program=(interpreter.path, *KAGUAN[1:]),
+        user=NOBODY.pw_uid if ROOT_HERE else None,
+        extra=extra,
+    )
     async with AsyncExitStack() as both:
-        stacks = await asyncio.gather(
-            *(
-                both.enter_async_context(started(place / name, place / f"{name}.log", named_ports=False))
-                for name in ("first", "second")
-            )
+        first, second = await asyncio.gather(
+            both.enter_async_context(started(closed / "data", place / "first.log", named_ports=False)),
+            both.enter_async_context(other),
         )
-        first, second = stacks
         assert not {first.env[key] for key in PORTS} & {second.env[key] for key in PORTS}
-        for stack in stacks:
+        if ROOT_HERE:
+            servers = (closed / "data" / "servers").resolve()
+            assert servers.is_relative_to("/var/lib/kaguan")
+            assert str(servers) in first.output
+            assert first.owner("postgres") == NOBODY.pw_uid
+            assert not (open_place / "second" / "servers").is_symlink()
+            assert {second.owner(name) for name in second.pids()} == {NOBODY.pw_uid}
+        for stack in (first, second):
             await welcome_mail(stack)
             assert stack.request("GET", "/api/v1/users")[1]["data"]["total"] == 1
             assert "意外退出" not in stack.output
@@ -205,31 +224,6 @@ def test_a_named_port_is_never_changed(place: Path, key: str) -> None:
         result = kaguan("up", data=place / "data", **{key: port})
     refused(result.returncode, result.stderr, port, "已被占用", key)
     assert result.returncode == 1
-
-
-@as_root
-async def test_an_ordinary_user_needs_nothing_special(open_place: Path, interpreter: Interpreter) -> None:
-    place = open_place
-    packages = os.pathsep.join((str(ROOT / "src"), *site.getsitepackages()))
-    extra = {"PYTHONPATH": packages, "HOME": str(place), **interpreter.environment}
-    async with started(
-        place / "data", place / "log", program=(interpreter.path, *KAGUAN[1:]), user=NOBODY.pw_uid, extra=extra
-    ) as stack:
-        assert not (place / "data" / "servers").is_symlink()
-        assert {stack.owner(name) for name in stack.pids()} == {NOBODY.pw_uid}
-        await welcome_mail(stack)
-
-
-@as_root
-async def test_root_in_a_folder_only_root_may_enter(place: Path) -> None:
-    closed = place / "closed"
-    closed.mkdir(mode=0o700)
-    async with started(closed / "data", place / "log") as stack:
-        servers = (closed / "data" / "servers").resolve()
-        assert servers.is_relative_to("/var/lib/kaguan")
-        assert str(servers) in stack.output
-        assert stack.owner("postgres") == NOBODY.pw_uid
-        await welcome_mail(stack)
 
 
 def refused(result_code: int, output: str, *said: str) -> None:

@@ -41,8 +41,9 @@ PROMOTED = f"{FOUGHT} --tasks 2500 --faults 24 --rate 15 --standby"
 
 CAMPAIGNS: Final = {
     "rigs": Campaign(
-        "our own rigs: broken builds and models that they must condemn, calibrations", "5 min", "",
-        "python -m pytest -m rigs --numprocesses 2 --dist loadfile", (SYSTEM,),
+        "our own rigs: broken builds and models that they must condemn, calibrations; what the suite plays in short",
+        "6 min", "",
+        "python -m pytest -m 'rigs or long' --numprocesses 2 --dist loadfile", (SYSTEM,),
     ),
     "fresh": Campaign(
         "`make run` and `make test` on empty Debian 12 and 13, on one core, busy, quiet; goes on where it stopped, "
@@ -97,7 +98,7 @@ CAMPAIGNS: Final = {
         "1 h", "",
         """
         SIMULATE_EXAMPLES=${SIMULATE_EXAMPLES:-5000} python -m pytest --timeout 0 --numprocesses 2 --dist load \\
-            tests/integration/outbox/test_simulation.py -k interleaving
+            tests/integration/outbox/test_simulation.py -k 'interleaving or death'
         """,
     ),
     "mutate": Campaign(
@@ -108,7 +109,7 @@ CAMPAIGNS: Final = {
         "every operation against its document, every carrier dialect against its contract and through a session",
         "4 min", "docs/evidence/CONTRACT.md, docs/evidence/CONTRACT-CARRIERS.md, docs/evidence/SESSION-CARRIERS.md",
         """
-        KAGUAN_WRITE_CONTRACT=1 python -m pytest tests/contracts/test_schemathesis.py \\
+        KAGUAN_WRITE_CONTRACT=1 CONTRACT_EXAMPLES=12 python -m pytest tests/contracts/test_schemathesis.py \\
             tests/contracts/test_carriers*.py
         SESSION_DOCUMENT=docs/evidence/SESSION-CARRIERS.md python -m pytest tests/e2e/test_carrier_session.py
         """,

@@ -17,7 +17,7 @@ from typing import Any
 from tests.support.untraced import untraced
 
 SIZES = (256, 1_024, 4_096, 16_384)  # 每级四倍
-FAR_APART = (1_024, 16_384)  # 线性时间的引擎一趟扫得快：隔得近看不出它扫了许多趟
+FAR_APART = (512, 8_192)  # 线性时间的引擎一趟扫得快：隔得近看不出它扫了许多趟
 ONE_STEP = (512, 8_192)  # 不会回溯的：至多是平方，一步就看得出，也卡不住
 ALLOWED = 2.25  # 时间之比至多是长度之比的这么多倍；输入四倍时线性是 1，平方是 4
 FLOOR = 0.01  # 秒；CPU 时间

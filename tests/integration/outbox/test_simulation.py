@@ -71,6 +71,7 @@ PLAN = {
     "catch_up": 2,
 }
 EXAMPLES = 15
+WHOLE = "SIMULATE_EXAMPLES" in os.environ  # make prove P=simulate：效果之前的点也死
 BUSY = 500_000  # 数这么多，在寻常的机器上要十来毫秒
 # 策略在其中不起作用，或另有用例用 resend 走它
 HOLD_ONLY = {one.__name__ for one in (lost_holders, nothing_left, old_directory, asked_about_the_tail)}
@@ -179,6 +180,7 @@ def test_every_point_between_two_effects_is_named(walks: Callable[[], Walks]) ->
     assert points == GOLDEN.read_text("utf-8").splitlines()
 
 
+@pytest.mark.rigs
 @pytest.mark.parametrize("policy", ["hold"], indirect=True)
 def test_neither_speed_nor_garbage_collection_changes_a_step(world: World, walks: Callable[[], Walks]) -> None:
     """同一段经历再走一遍，走走停停、随处收垃圾：每个进程的每一步都与头一遍相同。"""
@@ -225,8 +227,11 @@ def test_every_statement_that_writes_has_its_points_or_a_reason() -> None:
 
 @pytest.mark.parametrize("policy", ["hold"], indirect=True)
 def test_death_at_every_point_breaks_no_promise(world: World, walks: Callable[[], Walks]) -> None:
+    """一步之前与上一步之后，外面是同一个样子：平时只死在之后。"""
     spared = []
     for point, story in points_by_story(walks()).items():
+        if not telling(point):
+            continue
         if not die_at(world, point, story):
             spared.append(point)
         assert drive.calm(world) == [], f"死在 {point}（{story}）"
@@ -249,8 +254,12 @@ def test_death_anywhere_in_a_reconciliation_breaks_no_promise(world: World) -> N
     die_everywhere(world, old_directory.__name__, "relay")
 
 
+def telling(point: str) -> bool:
+    return WHOLE or point.endswith(" after")
+
+
 def die_everywhere(world: World, story: str, role: str) -> None:
-    points = [name for name in walk(world, story).points if name.startswith(role)]
+    points = [name for name in walk(world, story).points if name.startswith(role) and telling(name)]
     assert points
     for point in points:
         assert die_at(world, point, story), f"没有死在 {point}"

@@ -41,6 +41,7 @@ BATCH = 10
 USAGE = "select iccid, day, carrier, data_bytes, sms_count, revision from tb_sim_usage order by iccid, day"
 POINTS = "select coalesce(sum(batches), 0)::int from tb_sync_checkpoint where task_id = %s"
 EVERY_SYNC = [(carrier, kind) for carrier in Carrier for kind in SyncType]
+LONG_SYNC = [(Carrier.CONTROL_CENTER, SyncType.USAGE), (Carrier.CONTROL_CENTER, SyncType.SIM_INFO)]  # 逐卡问，调用多
 STATES = {Carrier.ONELINK: ("2", "4", "7"), Carrier.CONTROL_CENTER: ("ACTIVATED", "DEACTIVATED", "INVENTORY")}
 
 
@@ -113,7 +114,7 @@ async def survive(
             attempt = await delivered_again(attempt)
 
 
-@pytest.mark.parametrize("seed", [20_261, 7])
+@pytest.mark.parametrize("seed", [20_261, pytest.param(7, marks=pytest.mark.long)])
 @pytest.mark.parametrize(("carrier", "kind"), EVERY_SYNC)
 async def test_dying_at_random_points_ends_with_the_same_rows_and_result(
     pool: Pool, simulated: Simulated, carrier: Carrier, kind: SyncType, seed: int
@@ -131,7 +132,10 @@ async def test_dying_at_random_points_ends_with_the_same_rows_and_result(
     assert any(expected)
 
 
-@pytest.mark.parametrize(("carrier", "kind"), EVERY_SYNC)
+@pytest.mark.parametrize(
+    ("carrier", "kind"),
+    [pytest.param(*one, marks=pytest.mark.long) if one in LONG_SYNC else one for one in EVERY_SYNC],
+)
 async def test_a_process_killed_anywhere_leaves_nothing_to_do_twice(
     environ: dict[str, str], pool: Pool, simulated: Simulated, redis: Redis, carrier: Carrier, kind: SyncType
 ) -> None:

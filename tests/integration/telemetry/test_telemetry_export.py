@@ -148,25 +148,32 @@ async def test_a_full_queue_drops_and_counts_without_a_line_for_each() -> None:
     assert max(repeated.values()) <= 6  # 折叠之后（kaguan.logging.repeats）
 
 
-@pytest.mark.parametrize(
-    ("variable", "compression"),
-    [("OTEL_EXPORTER_OTLP_HEADERS", "gzip"), ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "none")],
-)
-async def test_headers_compression_and_the_endpoint_of_traces_are_the_standard_ones(
-    variable: str, compression: str
-) -> None:
+async def test_the_standard_variables_are_the_sdk_s_own() -> None:
+    """端点、请求头、压缩、批的大小、跨度的上限、资源：环境里给的为准。"""
     async with otlp_receiver() as receiver:
         await run(
             None,
             {
                 "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{receiver.endpoint}/v1/traces",
-                "OTEL_EXPORTER_OTLP_COMPRESSION": compression,
-                variable: "x-tenant=blue",
+                "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "x-tenant=blue",
+                "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+                "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "10",
+                "OTEL_BSP_SCHEDULE_DELAY": "60000",
+                "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "2",
+                "OTEL_SERVICE_NAME": "mine",
+                "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=lab,service.namespace=theirs",
             },
+            spans=97,
         )
-    assert len(receiver.spans) == 1 + OTHERS
+    assert len(receiver.spans) == 97 + OTHERS
+    assert receiver.batches == [10] * 10
     assert {headers.get("x-tenant") for headers in receiver.headers} == {"blue"}
-    assert {headers.get("Content-Encoding", "none") for headers in receiver.headers} == {compression}
+    assert {headers.get("Content-Encoding", "none") for headers in receiver.headers} == {"gzip"}
+    assert {len(span.attributes) for span in receiver.spans} == {2}
+    resource = receiver.spans[0].resource
+    assert (resource["service.name"], resource["service.namespace"]) == ("mine", "theirs")
+    assert resource["deployment.environment.name"] == "lab"
+    assert resource["service.version"]
 
 
 async def test_the_time_limit_of_one_export_is_the_standard_one() -> None:
@@ -174,37 +181,6 @@ async def test_the_time_limit_of_one_export_is_the_standard_one() -> None:
     with silent() as endpoint:
         answer = await run(endpoint, {"OTEL_EXPORTER_OTLP_TIMEOUT": "0.2"})
     assert any("Failed to export" in line["event"] for line in answer["log"])
-
-
-async def test_the_batch_size_is_the_standard_one() -> None:
-    async with otlp_receiver() as receiver:
-        await run(
-            receiver.endpoint, {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "10", "OTEL_BSP_SCHEDULE_DELAY": "60000"}, spans=97
-        )
-    assert len(receiver.spans) == 97 + OTHERS
-    assert receiver.batches == [10] * 10
-
-
-async def test_the_resource_named_by_the_environment_wins() -> None:
-    async with otlp_receiver() as receiver:
-        await run(
-            receiver.endpoint,
-            {
-                "OTEL_SERVICE_NAME": "mine",
-                "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=lab,service.namespace=theirs",
-            },
-        )
-    resource = receiver.spans[0].resource
-    assert resource["service.name"] == "mine"
-    assert resource["service.namespace"] == "theirs"
-    assert resource["deployment.environment.name"] == "lab"
-    assert resource["service.version"]
-
-
-async def test_the_limits_of_a_span_are_the_standard_ones() -> None:
-    async with otlp_receiver() as receiver:
-        await run(receiver.endpoint, {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "2"})
-    assert {len(span.attributes) for span in receiver.spans} == {2}
 
 
 @pytest.mark.measured

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -102,13 +103,11 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_masking_takes_linear_time_on_the_pieces_of_every_rule(name: str) -> None:
-    tried: set[str] = set()
-    for make in (make for pattern in masking() for make in hostile_to(pattern)):
-        if (text := make(200)) in tried:
-            continue
-        tried.add(text)
+    """规则都在 cover 里，每一种输入都试它；别的只在它外面再走一遍文本，隔七种试一种。"""
+    distinct = {make(200): make for pattern in masking() for make in hostile_to(pattern)}
+    assert len(distinct) > 300
+    for make in islice(distinct.values(), 0, None, 1 if name == "cover" else 8):
         assert (problem := superlinear(FUNCTIONS[name], make, ONE_STEP)) is None, f"{name}：{problem}"
-    assert len(tried) > 300
 
 
 # 没有正则、或正则之外还有循环的，输入由人想：各自的分隔符、转义、嵌套
@@ -165,9 +164,9 @@ def test_at_most_the_limit_of_a_field_is_masked_and_written(text: str) -> None:
 @pytest.mark.parametrize(
     ("pattern", "text"),
     [
-        (r"[\w.-]*(?:pass)[\w.-]*=", "pass"),
-        (r"[a-z][a-z0-9+.-]*://", "a"),
-        (r"\s*x?\s*y", " "),
+        pytest.param(r"[\w.-]*(?:pass)[\w.-]*=", "pass", marks=pytest.mark.rigs),
+        pytest.param(r"[a-z][a-z0-9+.-]*://", "a", marks=pytest.mark.rigs),
+        pytest.param(r"\s*x?\s*y", " ", marks=pytest.mark.rigs),
         (r"Key \([^)]*\)=", "Key ("),
     ],
 )
@@ -175,6 +174,7 @@ def test_the_measurement_recognises_patterns_that_backtrack(pattern: str, text: 
     assert superlinear(re.compile(pattern).search, partial(repeated, text)) is not None
 
 
+@pytest.mark.rigs
 def test_the_measurement_recognises_a_linear_engine_asked_to_look_to_the_end_again_and_again() -> None:
     compiled = linear(rb"a.*b|a")
     assert superlinear(lambda text: every_match(compiled, text.encode()), partial(repeated, "a"), FAR_APART) is not None

@@ -1,4 +1,4 @@
-"""一个每张大表都有 20 万行的库，和在执行计划里找全表扫描的办法。"""
+"""一个每张大表都有 10 万行的库，和在执行计划里找全表扫描的办法。"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-ROWS = int(os.environ.get("KAGUAN_LARGE_ROWS", "200000"))  # 任务有两倍
+ROWS = int(os.environ.get("KAGUAN_LARGE_ROWS", "100000"))  # 任务有两倍
 BIG_TABLES = frozenset(
     {
         "tb_user",

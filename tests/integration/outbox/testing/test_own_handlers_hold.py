@@ -164,9 +164,12 @@ async def accepting(here: Ground, subject: Subject) -> UUID:
     [
         pytest.param(mailing("hold", *Fault), id="email:send held"),
         # 策略只管死在半途的
-        pytest.param(mailing("resend", Fault.KILLED, Fault.CUT, Fault.TAIL_LOST), id="email:send resent"),
+        pytest.param(
+            mailing("resend", Fault.KILLED, Fault.CUT, Fault.TAIL_LOST), id="email:send resent", marks=pytest.mark.long
+        ),
         pytest.param(status, id="sim:status_sync"),
-        pytest.param(sync, id="data:sync"),
+        # 逐次调用处杀它的，见 test_data_sync_resume
+        pytest.param(sync, id="data:sync", marks=pytest.mark.long),
         pytest.param(webhook, id="event:publish"),
     ],
 )
