@@ -22,8 +22,9 @@ from api.http.middleware.errors import ERROR_PAGE
 from api.http.middleware.pipeline import pipeline
 from api.http.probing import PROBES, WRITES, Probes, Writes
 from api.http.proxies import CLIENT_ADDRESS, ClientAddress
+from api.http.streams import STREAMS, Streams, stop_streams
 from api.openapi import docs
-from api.resources import task_events, tasks, users
+from api.resources import tasks, users
 from api.routes import ROUTES
 
 
@@ -33,10 +34,10 @@ def create_app(services: Services, routes: Sequence[Endpoint] = ROUTES) -> web.A
     app = _bare(services, counter)
     app[GUARD] = Guard(services, counter=counter)
     app[docs.ROUTE_TABLE] = routes
-    app[task_events.STREAMS] = task_events.Streams(services.settings.api.streams_per_token)
+    app[STREAMS] = Streams(services.settings.api.streams_per_token)
     app.cleanup_ctx.extend([users.password_hashing, guarding])
     app.on_startup.extend([tasks.grouping, docs.remember_document])
-    app.on_shutdown.append(task_events.stop_streams)
+    app.on_shutdown.append(stop_streams)
     for route in routes:
         register(app, route)
     mount_registered(app)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from api.resources.task_events import STREAMS, Streams
+from api.http.streams import STREAMS, Streams
 from api.routes import ROUTES
 from kaguan.config import load_settings
 from tests.contracts.contract_report import Summary, publish

@@ -54,8 +54,8 @@ NOT_RUN_HERE = "# 不跑："  # 块的第一行；后面是缘由
 SHIPPED_FILE = re.compile(r"(?<![\w/.])(?:deploy/|observability/|migrations/|src/|requirements)[\w./@*-]*")
 MADE_THERE = ("deploy/secrets",)  # 用的人自己造的
 DOCUMENTED_CODE = re.compile(r"^# 应答 code (\d+)$", re.MULTILINE)
-# 应答不是信封的地址：事件流、指标、文档
-NOT_ENVELOPE = ("/events", "/metrics", "/openapi.json", "/docs")
+# 应答不是信封的：事件流、指标、文档、CSV
+NOT_ENVELOPE = ("/events", "/metrics", "/openapi.json", "/docs", "text/csv")
 ROLES = {"kaguan_owner", "kaguan_app", "kaguan_read"}  # PostgreSQL 的角色，不是指标
 REVIVES = ("kaguan task retry", "kaguan task replay", '"dry_run": false')  # 这些块要有失败的任务可重来
 FAILS_AT_ONCE = {"KAGUAN_TASKS__MAX_RETRIES": "0", "KAGUAN_SMTP__TIMEOUT": "1"}

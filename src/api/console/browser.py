@@ -73,15 +73,15 @@ def _secure(request: web.Request) -> bool:
     return request.config_dict[CLIENT_ADDRESS].secure(request)
 
 
-async def read_form(request: web.Request) -> dict[str, str]:
-    """读一份 urlencoded 表单。
+async def read_form(request: web.Request, most: int = MAX_FORM) -> dict[str, str]:
+    """读一份 urlencoded 表单，至多 ``most`` 字节。
 
     Raises:
         DomainError: 1009 不是表单；1007 太大；1001 字段重复、太多或含无法保存的字符。
     """
     if request.content_type != FORM_TYPE:
         raise DomainError(Code.UNSUPPORTED_MEDIA_TYPE)
-    raw = await binding.read_body(request, MAX_FORM)
+    raw = await binding.read_body(request, most)
     try:
         pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
     except ValueError:  # 非 ASCII、坏的百分号编码、字段太多

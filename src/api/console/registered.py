@@ -7,22 +7,24 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from api.console import audit as audit_page
-from api.console import cards, login, schedules
+from api.console import card_imports, cards, login, schedules
 from api.console.attempts import ATTEMPTS, LoginAttempts, RefusalNotes
-from api.console.browser import LOGIN, LOGOUT
+from api.console.browser import LOGIN, LOGOUT, MAX_FORM
 from api.console.mount import CONSOLE, DEAD, MONITOR, OUTBOX, OVERVIEW, TASKS, mount, pages
-from api.console.serve import action, fragment, page
+from api.console.serve import action, download, fragment, page
 from api.console.site import Link, Site
+from api.console.uploads import upload
 from api.http.guard import GUARD, Guard
 from api.http.keys import SERVICES, Services
 from api.http.limits import Counter
 from kaguan.audit import service as audit
-from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE, SIM_REFRESH
+from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE, SIM_REFRESH, SIM_REGISTER
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import AfterCommit, Connection, at_once
 from kaguan.product.task_types import NAMES
 from kaguan.sessions import service as sessions
 from kaguan.sessions.service import SignedIn
+from kaguan.sims.importing import FILE_MAX, PREVIEW_MAX
 from kaguan.tokens.service import OPERATE, SIMS_READ, Principal
 from kaguan.words.errors import DomainError
 
@@ -55,6 +57,11 @@ def routes() -> list[web.RouteDef]:
         web.post(LOGIN, login.log_in),
         web.post(LOGOUT, login.log_out),
         web.get(cards.PATH, page(cards.card_list)),
+        web.get(f"{cards.PATH}/export", download(cards.export_cards)),
+        web.get(f"{cards.PATH}/{{iccid}}/events", download(cards.export_events)),
+        web.get(card_imports.IMPORT, page(card_imports.import_page)),
+        web.post(f"{card_imports.IMPORT}/preview", upload(card_imports.preview_import, FILE_MAX)),
+        web.post(f"{card_imports.IMPORT}/run", action(SIM_REGISTER, card_imports.run_import, PREVIEW_MAX + MAX_FORM)),
         web.get(f"{cards.PATH}/{{iccid}}", page(cards.card_page)),
         web.get(f"{CONSOLE}/live/sims/{{iccid}}", fragment(cards.live_card)),
         web.post(f"{cards.PATH}/{{iccid}}/refresh", action(SIM_REFRESH, cards.refresh_card)),

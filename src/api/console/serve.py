@@ -12,7 +12,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from api.console import browser
-from api.console.browser import CHALLENGE, LOGIN, read_form, require_csrf, require_same_origin, safe_next
+from api.console.browser import CHALLENGE, LOGIN, MAX_FORM, read_form, require_csrf, require_same_origin, safe_next
 from api.console.console_request import BACK, NOTICE_SEPARATOR, ConsoleRequest
 from api.console.site import SITE
 from api.http.context import context_of
@@ -65,6 +65,7 @@ class FormSubmission:
 
 
 PageHandler: TypeAlias = Callable[[ConsoleRequest], Awaitable[web.Response]]
+DownloadHandler: TypeAlias = Callable[[ConsoleRequest], Awaitable[web.StreamResponse]]
 ActionHandler: TypeAlias = Callable[[FormSubmission], Awaitable[ActionResult]]
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -100,6 +101,19 @@ def fragment(handler: PageHandler) -> Handler:
     return _signed_in(handler, signed_out, touch=False)
 
 
+def download(handler: DownloadHandler) -> Handler:
+    """要登录才能下载的：边取边写，写出一半的不能从头再来，也不能换成出错的页面。"""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        session = await session_of(request, touch=True)
+        if session is None:
+            return to_login(request)
+        session.principal.require(LOOK)
+        return await handler(ConsoleRequest(request, session))
+
+    return handle
+
+
 def _signed_in(handler: PageHandler, otherwise: Callable[[web.Request], web.Response], *, touch: bool) -> Handler:
     async def show(request: web.Request) -> web.StreamResponse:
         session = await session_of(request, touch=touch)
@@ -114,15 +128,15 @@ def _signed_in(handler: PageHandler, otherwise: Callable[[web.Request], web.Resp
     return handle
 
 
-def action(name: str, handler: ActionHandler) -> Handler:
-    """一个会改东西的表单：审计与操作同一事务；被拒的也留痕。"""
+def action(name: str, handler: ActionHandler, most: int = MAX_FORM) -> Handler:
+    """一个会改东西的表单，至多 ``most`` 字节：审计与操作同一事务；被拒的也留痕。"""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         require_same_origin(request, browser=True)
         session = await session_of(request, touch=True)
         if session is None:
             return to_login(request)
-        form = await read_form(request)
+        form = await read_form(request, most)
         require_csrf(form, session.csrf)
         console = ConsoleRequest(request, session)
         request[BACK] = safe_next(form.get("back"))

@@ -125,6 +125,8 @@ SIM_EVENTS: dict[str, Any] = {
     "page_size": 20,
     "next_cursor": None,
 }
+SIMS_CSV = f"iccid,carrier,lifecycle_state,plan,tags\r\n{ICCID},onelink,active,30M,展会;样卡\r\n"
+SIM_EVENTS_CSV = f"id,at,iccid,old_state,new_state\r\n1,{LATER},{ICCID},inventory,active\r\n"
 SIM_USAGE: dict[str, Any] = {
     "iccid": ICCID,
     "start_date": "2026-01-01",

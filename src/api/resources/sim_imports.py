@@ -20,14 +20,13 @@ from api.resources.audit import audited
 from api.resources.sims import COLLECTION, TAG
 from kaguan.audit.actions import SIM_REGISTER
 from kaguan.sims import importing
-from kaguan.sims.importing import FILE_MAX, LINES_MAX, PREVIEW_MAX, Imported, ImportedLine, Outcome
+from kaguan.sims.importing import FILE_MAX, LINES_MAX, PREVIEW_MAX, TIME_LIMIT, Imported, ImportedLine, Outcome
 from kaguan.sims.vocabulary import Carrier
 from kaguan.tokens.service import SIMS_WRITE as WRITE
 from kaguan.words.errors import invalid
-from kaguan.words.spreadsheet import BOM, MEDIA_TYPE
+from kaguan.words.spreadsheet import MEDIA_TYPE
 from kaguan.words.units import KIB, MIB
 
-TIME_LIMIT = 60.0  # 秒；一万张卡在忙的库上要写十几秒
 ENCODED_MAX = (FILE_MAX + 2) // 3 * 4
 
 
@@ -128,7 +127,7 @@ async def import_sims(call: Call[SimImport, None]) -> Answer | web.Response:
         if found.count(Outcome.NEW):
             await audited(call, SIM_REGISTER, count=found.count(Outcome.NEW), lines=len(found.lines))
     if wants_csv(call.request):
-        text = BOM + importing.error_file(found, call.language)
+        text = importing.error_file(found, call.language)
         return web.Response(text=text, content_type=MEDIA_TYPE, charset="utf-8")
     preview = importing.encode(planned) if body.dry_run and planned else None
     return Answer(_view(found, preview, call.language, dry_run=body.dry_run))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
 
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
+from api.endpoints.negotiation import wants_csv
 from api.endpoints.preconditions import etag, expected_version
+from api.http.exporting import reading, send_csv
 from api.openapi import examples
 from api.resources.audit import audited, audited_change
 from api.resources.sim_models import (
@@ -35,7 +41,7 @@ from api.resources.task_views import AcceptedView, accepted_view
 from kaguan.audit.actions import SIM_DELETE, SIM_REFRESH, SIM_REGISTER, SIM_UPDATE
 from kaguan.database.paging import Position, decode_cursor, encode_cursor
 from kaguan.outbox.vocabulary import Priority
-from kaguan.sims import history, service, store
+from kaguan.sims import exporting, history, service, sheet, store
 from kaguan.sims.refreshing import refresh
 from kaguan.sims.search import find, texts_of
 from kaguan.sims.service import Registered, Registration, usage_range
@@ -92,13 +98,24 @@ def _registration_view(answer: Registration, language: str) -> RegistrationView:
 
 
 @endpoint(
-    "GET", COLLECTION, scope=READ, summary="列出卡、找卡", tag=TAG, query=SimQuery, data=SimList, example=examples.SIMS
+    "GET",
+    COLLECTION,
+    scope=READ,
+    summary="列出卡、找卡",
+    tag=TAG,
+    query=SimQuery,
+    data=SimList,
+    example=examples.SIMS,
+    csv=examples.SIMS_CSV,
 )
-async def list_sims(call: Call[None, SimQuery]) -> Answer:
+async def list_sims(call: Call[None, SimQuery]) -> Answer | web.StreamResponse:
+    """`Accept: text/csv` 得到从这一页起的全部，列名与字段相同；至多一百万张，多了就拒绝。
+
+    边取边写：开始之后登记的不在其中。中途断了的，连接被掐断，没有收尾。
+    """
     query = call.query
     request = query.request()
     texts = [] if query.q is None else texts_of(query.q)
-    connection = await call.unit.connection()
     found = await find(await call.unit.raw(), texts) if texts else None
     wanted = store.SimFilter(
         carrier=query.carrier,
@@ -111,7 +128,11 @@ async def list_sims(call: Call[None, SimQuery]) -> Answer:
         tag=query.tag,
         ids=None if found is None else found.ids,
     )
-    page = await store.list_sims(connection, request, wanted)
+    if wants_csv(call.request):
+        await call.unit.release()
+        pages = exporting.cards(partial(reading, call.request), request, wanted)
+        return await _csv(call, "cards", sheet.CARD, pages)
+    page = await store.list_sims(await call.unit.connection(), request, wanted)
     listed = SimList.of(query, page)
     return Answer(listed if found is None else listed.model_copy(update={"not_found": found.missing}))
 
@@ -226,12 +247,17 @@ async def get_sim_usage(call: Call[None, UsageQuery]) -> Answer:
     query=SimEventQuery,
     data=SimEventList,
     example=examples.SIM_EVENTS,
+    csv=examples.SIM_EVENTS_CSV,
     errors=(Code.NOT_FOUND,),
 )
-async def list_sim_events(call: Call[None, SimEventQuery]) -> Answer:
+async def list_sim_events(call: Call[None, SimEventQuery]) -> Answer | web.StreamResponse:
+    """`Accept: text/csv` 得到从这一页起的全部。"""
     size, cursor = call.query.page_size, call.query.cursor
     before = history.NEWEST if cursor is None else decode_cursor(cursor).id
     iccids = await service.numbers_of(await call.unit.connection(), call.text("iccid"))
+    if wants_csv(call.request):
+        await call.unit.release()
+        return await _csv(call, "events", sheet.EVENT, exporting.events(partial(reading, call.request), iccids, before))
     rows = await history.events(await call.unit.raw(), iccids, size + 1, before)
     kept = rows[:size]
     more = encode_cursor(Position(kept[-1].id)) if len(rows) > size else None
@@ -262,6 +288,13 @@ async def refresh_sim(call: Call[None, None]) -> Answer:
     after_commit(services.ring)
     data = accepted_view(accepted, SIM_STATUS_SYNC.name, Priority.CRITICAL)
     return Answer(data, headers={"Location": f"{PATH}/{accepted.task_id}", "Retry-After": "1"})
+
+
+async def _csv(
+    call: Call[Any, Any], name: str, columns: Sequence[sheet.Column], pages: AsyncIterator[Sequence[object]]
+) -> web.StreamResponse:
+    titles = [column.name for column in columns]
+    return await send_csv(call.request, call.principal.id, name, titles, pages, partial(sheet.cells, columns))
 
 
 ROUTES: tuple[Endpoint, ...] = (

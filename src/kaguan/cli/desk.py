@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TextIO, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,12 +18,13 @@ from kaguan.config import load_settings
 from kaguan.database.engine import driver_of, engine_over
 from kaguan.database.paging import PageRequest
 from kaguan.database.pool import Connection, at_once
-from kaguan.sims import history, service, store
+from kaguan.sims import exporting, history, service, sheet, store
 from kaguan.sims.refreshing import refresh
-from kaguan.sims.search import find, texts_of
+from kaguan.sims.search import Found, find, texts_of
 from kaguan.sims.service import Card
 from kaguan.sims.store import SimRow
 from kaguan.sims.vocabulary import Carrier, LifecycleState
+from kaguan.words import spreadsheet
 
 T = TypeVar("T")
 
@@ -51,20 +53,39 @@ class Listed:
 
 def list_cards(wanted: Wanted, limit: int) -> Listed:
     async def work(connection: AsyncConnection) -> Listed:
-        found = None if wanted.text is None else await find(await driver_of(connection), texts_of(wanted.text))
-        where = store.SimFilter(
-            wanted.carrier,
-            wanted.state,
-            plan=wanted.plan,
-            group=wanted.group,
-            customer=wanted.customer,
-            tag=wanted.tag,
-            ids=None if found is None else found.ids,
-        )
-        page = await store.list_sims(connection, PageRequest(page_size=limit), where)
+        found = await _found(connection, wanted)
+        page = await store.list_sims(connection, PageRequest(page_size=limit), _filter(wanted, found))
         return Listed(page.items, page.total, [] if found is None else found.missing)
 
     return _with_entities(work)
+
+
+def write_cards(wanted: Wanted, out: TextIO) -> None:
+    """全部，一页一页地写；列名与接口的字段相同。"""
+
+    async def work(connection: AsyncConnection) -> None:
+        where = _filter(wanted, await _found(connection, wanted))
+        out.write(spreadsheet.write([[column.name for column in sheet.CARD]]))
+        async for page in exporting.cards(lambda: nullcontext(connection), PageRequest(), where):
+            out.write(spreadsheet.write(sheet.cells(sheet.CARD, row) for row in page))
+
+    _with_entities(work)
+
+
+async def _found(connection: AsyncConnection, wanted: Wanted) -> Found | None:
+    return None if wanted.text is None else await find(await driver_of(connection), texts_of(wanted.text))
+
+
+def _filter(wanted: Wanted, found: Found | None) -> store.SimFilter:
+    return store.SimFilter(
+        wanted.carrier,
+        wanted.state,
+        plan=wanted.plan,
+        group=wanted.group,
+        customer=wanted.customer,
+        tag=wanted.tag,
+        ids=None if found is None else found.ids,
+    )
 
 
 def card(iccid: str) -> Card:

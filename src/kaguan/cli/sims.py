@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,11 +41,15 @@ def list_sims(  # noqa: PLR0913, PLR0917 一个参数一个选项
     customer: Annotated[str | None, typer.Option(help="customer")] = None,
     limit: Limit = 20,
     *,
+    as_csv: Annotated[bool, typer.Option("--csv", help="csv")] = False,
     as_json: AsJson = False,
 ) -> None:
     wanted = desk.Wanted(
         text=find_text, carrier=carrier, state=state, plan=plan, group=group, tag=tag, customer=customer
     )
+    if as_csv:
+        desk.write_cards(wanted, sys.stdout)
+        return
     listed = desk.list_cards(wanted, limit)
     if as_json:
         print_json(listed.cards)

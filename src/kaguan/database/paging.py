@@ -210,17 +210,13 @@ async def fetch_page(
     shape: Callable[[Sequence[Any]], R],
 ) -> Page[R]:
     """取一页；``statement`` 的列里有 ``entity`` 的 id 与两个时间，每行各列交给 ``shape``。"""
-    where = [*conditions, *time_range(entity, request)]
-    bounds = id_range(entity, request)
-    found = await connection.execute(page_statement(statement, entity, [*where, *bounds], request))
-    rows = found.all()
-    kept = rows[: request.page_size]
-    total, estimated = await _total(connection, entity, where, bounds, request)
+    kept, after = await fetch_rows(connection, statement, entity, conditions, request)
+    total, estimated = await fetch_total(connection, entity, conditions, request)
     return Page(
         items=[shape(row) for row in kept],
         total=total,
         total_estimated=estimated,
-        next_cursor=encode_cursor(_position(kept[-1], request.sort), request.sort) if len(rows) > len(kept) else None,
+        next_cursor=None if after is None else encode_cursor(after, request.sort),
     )
 
 
@@ -228,14 +224,29 @@ def _position(row: Any, sort: Sort) -> Position:
     return Position(row.id, None if sort.time is None else getattr(row, sort.time))
 
 
-async def _total(
+async def fetch_rows(
+    connection: AsyncConnection,
+    statement: Query,
+    entity: type[EntityColumns],
+    conditions: Sequence[ColumnElement[bool]],
+    request: PageRequest,
+) -> tuple[Sequence[Any], Position | None]:
+    """一页的各行，与下一页从哪里接着；没有下一页就是 None。"""
+    where = [*conditions, *time_range(entity, request), *id_range(entity, request)]
+    rows = (await connection.execute(page_statement(statement, entity, where, request))).all()
+    kept = rows[: request.page_size]
+    return kept, _position(kept[-1], request.sort) if len(rows) > len(kept) else None
+
+
+async def fetch_total(
     connection: AsyncConnection,
     entity: type[EntityColumns],
-    where: Sequence[ColumnElement[bool]],
-    bounds: Sequence[ColumnElement[bool]],
+    conditions: Sequence[ColumnElement[bool]],
     request: PageRequest,
 ) -> tuple[int, bool]:
-    counted = await connection.scalar(count_statement(entity, [*where, *bounds], request))
+    """合计多少行；数到 :data:`EXACT_COUNT_MAX` 为止，再多是估计的，第二项为真。"""
+    where = [*conditions, *time_range(entity, request)]
+    counted = await connection.scalar(count_statement(entity, [*where, *id_range(entity, request)], request))
     if counted is None or counted <= EXACT_COUNT_MAX:
         return counted or 0, False
     plan = await connection.scalar(Explain(select(entity.id).where(*where)))

@@ -36,6 +36,7 @@ FILE_MAX = 4 * MIB  # 字节
 LINES_MAX = 10_000  # 行，表头不算
 PREVIEW_MAX = 8 * MIB  # 字符；凭据里是每一张新卡
 RAW_MAX = 16 * MIB  # 字节；凭据展开之后
+TIME_LIMIT = 60.0  # 秒；给一个请求的，一万张卡在忙的库上要写十几秒
 AT_ONCE = 1_000  # 一条语句写这么多张
 STRIDE = 64  # 看过这么多行，就看看是否该让一圈
 SCIENTIFIC = re.compile(r"[0-9](?:\.[0-9]+)?[Ee]\+?[0-9]{1,2}")

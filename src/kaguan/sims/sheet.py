@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kaguan.sims.vocabulary import Carrier
 from kaguan.words.errors import FieldError, invalid
@@ -48,6 +49,16 @@ CARD: Sequence[Column] = (
 )
 # 错误文件另有的两列
 FAULT: Sequence[Column] = (Column("line", "行号", "Line"), Column("reason", "原因", "Reason"))
+EVENT: Sequence[Column] = (
+    Column("id", "编号", "Number"),
+    Column("at", "时刻", "At"),
+    Column("iccid", "ICCID", "ICCID"),
+    Column("old_state", "原状态", "Old state"),
+    Column("new_state", "新状态", "New state"),
+    Column("carrier_status", "运营商原文", "Carrier says"),
+    Column("source", "来源", "Source"),
+    Column("task_id", "任务", "Task"),
+)
 # 人另有的叫法
 ALIASES: Mapping[str, str] = {
     "卡号": "iccid",
@@ -104,3 +115,8 @@ def carrier_of(text: str) -> Carrier | FieldError:
 
 def titles(columns: Sequence[Column], language: str) -> list[str]:
     return [column.title(language) for column in columns]
+
+
+def cells(columns: Sequence[Column], row: object) -> list[Any]:
+    """一行的各格。"""
+    return [getattr(row, column.name) for column in columns]

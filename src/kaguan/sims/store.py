@@ -13,7 +13,16 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kaguan.database.entities import changing, deleting, matching
-from kaguan.database.paging import Columns, Page, PageRequest, Query, fetch_page
+from kaguan.database.paging import (
+    Columns,
+    Page,
+    PageRequest,
+    Position,
+    Query,
+    fetch_page,
+    fetch_rows,
+    fetch_total,
+)
 from kaguan.sims.model import EID_UNIQUE, ICCID_UNIQUE, NUMBER, Sim, SimProfile, SimUsage
 from kaguan.sims.vocabulary import Carrier, LifecycleState
 
@@ -224,6 +233,19 @@ class SimFilter:
 
 async def list_sims(connection: AsyncConnection, request: PageRequest, wanted: SimFilter) -> Page[SimRow]:
     return await fetch_page(connection, select(*COLUMNS), Sim, wanted.conditions(), request, SimRow.of)
+
+
+async def list_rows(
+    connection: AsyncConnection, request: PageRequest, wanted: SimFilter
+) -> tuple[list[SimRow], Position | None]:
+    """一页，不数合计；与下一页从哪里接着。"""
+    rows, after = await fetch_rows(connection, select(*COLUMNS), Sim, wanted.conditions(), request)
+    return [SimRow.of(row) for row in rows], after
+
+
+async def count_sims(connection: AsyncConnection, request: PageRequest, wanted: SimFilter) -> int:
+    """约有多少张。"""
+    return (await fetch_total(connection, Sim, wanted.conditions(), request))[0]
 
 
 def usage_statement(iccid: str, since: date, until: date) -> Query:

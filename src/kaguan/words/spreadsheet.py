@@ -17,6 +17,7 @@ LIST_SEPARATOR = ";"  # 一格里几样东西之间
 # 以它们开头的一格会被当成公式（OWASP CSV Injection，全角的也算）
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 GUARD = "'"
+LONG_NUMBER = 12  # 位；再长的，Excel 写成科学记数
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ def write(rows: Iterable[Sequence[object]]) -> str:
     return out.getvalue()
 
 
+def kept_whole(number: str | None) -> str | None:
+    """给表格软件看的长号码：前面一个制表符，它才当作文本；读回来时去掉。"""
+    return number if number is None or len(number) < LONG_NUMBER else f"\t{number}"
+
+
 def _decoded(raw: bytes) -> str | None:
     for encoding in ("utf-8-sig", "gb18030"):
         try:
@@ -87,6 +93,7 @@ def _cell(value: object) -> str:
         case list() | tuple():
             return _cell(LIST_SEPARATOR.join(map(str, value)))
         case str():
-            return f"{GUARD}{value}" if value.lstrip(GUARD).startswith(FORMULA) else value
+            harmless = value.removeprefix("\t").isdigit()
+            return f"{GUARD}{value}" if value.lstrip(GUARD).startswith(FORMULA) and not harmless else value
         case _:
             return str(value)

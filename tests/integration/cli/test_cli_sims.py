@@ -87,6 +87,18 @@ def test_what_cannot_be_done_is_one_line(run: Invocation, arguments: tuple[str, 
     assert err.count("\n") == 1
 
 
+def test_all_cards_of_a_filter_are_written_as_csv(run: Invocation, database: psycopg.Connection) -> None:
+    database.execute(
+        "insert into tb_sim (iccid, carrier, luhn_valid)"
+        " select '8986' || lpad(n::text, 15, '0'), 'control_center', true from generate_series(1, 600) as n"
+    )
+    code, out, _ = run("sim", "list", "--csv", "--limit", "1")
+    lines = out.splitlines()
+    assert (code, len(lines)) == (0, 602)
+    assert lines[0].startswith("iccid,carrier,lifecycle_state")
+    assert run("sim", "list", "--csv", "--find", OLD)[1].splitlines()[1].startswith(f"{ICCID},onelink,active")
+
+
 def test_a_file_is_looked_at_and_only_a_run_registers_its_new_cards(
     run: Invocation, database: psycopg.Connection, tmp_path: Path
 ) -> None:

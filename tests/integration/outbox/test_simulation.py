@@ -52,6 +52,7 @@ EXCUSED = {
     "work.call_in": "只把等着名额的提前，一条语句一次提交，见 outbox/work/test_isolation",
     "work.recall": "只把等着的提前，一条语句一次提交，见 test_email_recovery",
     "idempotency.remember": "幂等键与受理同一事务，见 test_api_idempotency",
+    "sims.import": "登记卡不是任务：一个事务，见 sims/test_sims_importing",
     "sims.note_task": "哪张卡的任务：与受理同一事务，见 sims/test_cards",
     "recover.close_gate": "没有重启就退回去（整台的快照）才有，见 test_history_cut",
     "verdict.remember": "判断自己的记忆，与任务无关，见 verdict/test_verdict",

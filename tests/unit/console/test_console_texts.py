@@ -16,6 +16,7 @@ from api.console.texts import catalogue
 from kaguan.config.schedules import Misfire
 from kaguan.outbox.vocabulary import Priority, Resolution, TaskEventKind, TaskStatus
 from kaguan.product.task_types import NAMES
+from kaguan.sims.importing import Outcome
 from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
 from kaguan.verdict.model import Level
 from kaguan.words.language import LANGUAGES
@@ -51,8 +52,11 @@ VOCABULARY = {
         "schedule_enabled",
         "schedule_disabled",
         "refreshing",
+        "imported",
+        "imported_some",
     ],
     "sim": ["carrier", "state", "plan", "group", "tag", "customer"],
+    "import": list(Outcome),
     "lifecycle": list(LifecycleState),
     "session": list(SessionState),
     "suspended": list(SuspendReason),

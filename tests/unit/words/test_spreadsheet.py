@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kaguan.words.errors import DomainError
-from kaguan.words.spreadsheet import BOM, FORMULA, read, write
+from kaguan.words.spreadsheet import BOM, FORMULA, kept_whole, read, write
 
 
 def lines(raw: bytes) -> list[tuple[int, tuple[str, ...]]]:
@@ -34,3 +34,10 @@ def test_a_cell_that_would_be_a_formula_is_guarded_and_reads_back_as_it_was(star
         written = write([[given, "end"]])
         assert not written.lstrip('"').startswith(FORMULA)
         assert lines((BOM + written).encode())[0][1][0] == given
+
+
+def test_a_long_number_stays_text_in_a_spreadsheet_and_reads_back() -> None:
+    assert (kept_whole("8986"), kept_whole(None)) == ("8986", None)
+    whole = kept_whole("89860012345678901238")
+    assert write([[whole, None, True, ["a", "b"]]]) == "\t89860012345678901238,,true,a;b\r\n"
+    assert lines(f"{whole},1".encode()) == [(1, ("89860012345678901238", "1"))]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import aiohttp
 from aiohttp import web
 
-from api.resources.task_events import INTERVAL, STREAMS, Streams
+from api.http.streams import INTERVAL, STREAMS, Streams
 from kaguan.config import load_settings
 from kaguan.tokens import service as tokens
 from kaguan.tokens import store
