@@ -125,8 +125,9 @@ async def card_list(console: ConsoleRequest) -> web.Response:
     older = None if page.next_cursor is None else f"{PATH}?{urlencode({**kept, 'cursor': page.next_cursor})}"
     return console.render(
         "sims.html",
-        page=page, given=asked.given, names=NAMES, carriers=list(Carrier), states=list(LifecycleState),
-        wrong=asked.wrong, refusal=refusal, missing=missing, usage=usage, paged=cursor is not None, older=older,
+        page=page, given=asked.given, names=NAMES, narrowed=any(asked.names.values()), wrong=asked.wrong,
+        carriers=list(Carrier), states=list(LifecycleState),
+        refusal=refusal, missing=missing, usage=usage, paged=cursor is not None, older=older,
         newest=f"{PATH}?{urlencode(kept)}", export=f"{PATH}/export?{urlencode(kept)}",
     )  # fmt: skip
 
