@@ -22,6 +22,7 @@ BY_NAME: dict[tuple[str, str], Any] = {
     ("worker", "text"): "w1", ("since", "uuid"): UUID(int=0), ("until", "uuid"): LAST_ID, ("before", "uuid"): LAST_ID,
     ("priorities", "smallint[]"): [0, 1, 2], ("rooms", "integer[]"): [100, 100, 100],
     ("rows", "json"): json.dumps([{"id": str(TASK), "principal": "p", "request_id": "r1", "ordering_key": "k1"}]),
+    ("rows", "jsonb"): json.dumps([{"iccid": "8986" + "7" * 16, "carrier": "onelink", "tags": [], "luhn_valid": True}]),
     ("texts", "text[]"): [ICCID, "10647"], ("before", "bigint"): 10**9,
     ("cap", "bigint"): 10_000, ("cap", "integer"): 10_000,
 }  # fmt: skip

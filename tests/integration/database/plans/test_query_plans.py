@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections import Counter
@@ -75,6 +76,7 @@ REPLAYS: list[dict[str, Any]] = [
     {"status": "uncertain", "type": "data:sync"},
     {"status": "failed", "type": "event:publish", "dry_run": False},
 ]
+FILE = base64.b64encode(f"iccid,eid\n{ICCID},\n8986{'8' * 16},89{'9' * 30}\n".encode()).decode()
 WRITES: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/users", USER),
     ("PUT", "/users/77", {"email": "new@example.com", "status": "banned"}),
@@ -86,6 +88,7 @@ WRITES: list[tuple[str, str, dict[str, Any] | None]] = [
     ("PUT", f"/sims/{SPARE}", {"msisdn": "1064700000001", "remark": "x"}),
     ("PATCH", f"/sims/{SPARE}", {"iccid": "8986" + "9" * 16, "tags": ["new"], "plan": "plan2"}),
     ("POST", f"/sims/{ICCID}/refresh", None),
+    ("POST", "/sims/imports", {"content_base64": FILE, "carrier": "onelink", "dry_run": False}),
     ("DELETE", "/sims/" + "8986" + "9" * 16, None),
     (
         "POST",
