@@ -9,6 +9,7 @@ from functools import partial
 from kaguan.audit import store as audit
 from kaguan.breakers.board import BreakerKind
 from kaguan.config import Process, Settings
+from kaguan.database.server import ServerMetrics
 from kaguan.database.standbys import StandbyMetrics
 from kaguan.idempotency import store as idempotency
 from kaguan.mail.recall import Recall
@@ -38,6 +39,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes) -> No
             others={
                 "recall": Loop(Recall(pool, here.redis, BreakerKind.SMTP, settings.smtp.per_second).run_once, 1.0),
                 "waiting": Loop(partial(WaitingMetrics(registry).publish, pool), INTERVAL),
+                "server": Loop(partial(ServerMetrics(registry).publish, pool, settings.database.namespace), INTERVAL),
                 "standbys": Loop(partial(StandbyMetrics(registry).publish, pool), INTERVAL),
             },
         )

@@ -98,7 +98,9 @@ def test_every_declared_metric_is_emitted_somewhere() -> None:
     assert "metrics.count_accepted" in sources
     declared.remove("accepted")  # 提交之后由 count_accepted 代记
     assert not {
-        name for name in declared if not re.search(rf"(?:metrics|self)\.{name}\.set\b|metrics\.{name}\b", sources)
+        name
+        for name in declared
+        if not re.search(rf"(?:metrics|self)\.{name}\.(?:set|labels)\b|metrics\.{name}\b", sources)
     }
 
 

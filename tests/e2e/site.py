@@ -60,6 +60,7 @@ class Site:
             "vanished": "/console/vanished",
             "schedules": "/console/schedules",
             "outbox": "/console/outbox",
+            "database": "/console/database",
             "audit": "/console/audit",
         }
 

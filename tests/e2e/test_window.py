@@ -20,6 +20,7 @@ def pages(shop: Shop) -> dict[str, str]:
         "dead-letters": "/console/dead-letters?preview=1&status=failed#replay",
         "vanished": "/console/vanished",
         "outbox": "/console/outbox",
+        "database": "/console/database",
     }
 
 

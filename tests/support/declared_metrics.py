@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client.metrics import MetricWrapperBase
 
 from api.http.metrics import HttpMetrics
+from kaguan.database.server import ServerMetrics
 from kaguan.database.standbys import StandbyMetrics
 from kaguan.mail.waiting import WaitingMetrics
 from kaguan.outbox.metrics import Metrics
@@ -13,7 +14,15 @@ from kaguan.telemetry.monitor import ProcessMetrics
 from workers.email.metrics import MailMetrics
 from workers.metrics import OutsideMetrics
 
-OF_THE_APPLICATION = (ProcessMetrics, HttpMetrics, OutsideMetrics, MailMetrics, WaitingMetrics, StandbyMetrics)
+OF_THE_APPLICATION = (
+    ProcessMetrics,
+    HttpMetrics,
+    OutsideMetrics,
+    MailMetrics,
+    WaitingMetrics,
+    StandbyMetrics,
+    ServerMetrics,
+)
 
 
 def everywhere() -> tuple[Declaring, ...]:

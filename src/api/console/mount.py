@@ -10,7 +10,7 @@ import aiohttp_jinja2
 from aiohttp import web
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from api.console import assets, dead_letters, monitor, outbox, overview, preferences, task, tasks, vanished
+from api.console import assets, database, dead_letters, monitor, outbox, overview, preferences, task, tasks, vanished
 from api.console.browser import HOME
 from api.console.serve import action, fragment, page
 from api.console.site import SITE, Link, Site
@@ -26,6 +26,7 @@ OVERVIEW = Link("overview", HOME)
 TASKS = Link("tasks", tasks.PATH)
 DEAD = Link("dead", dead_letters.PATH)
 OUTBOX = Link("outbox", outbox.PATH)
+DATABASE = Link("database", database.PATH)
 MONITOR = Link("monitor", f"{monitor.ROOT}/", apart=True)
 
 
@@ -71,6 +72,7 @@ def pages() -> list[web.RouteDef]:
         web.get(dead_letters.PATH, page(dead_letters.dead_letters)),
         web.post(f"{dead_letters.PATH}/replay", action(TASK_REPLAY, dead_letters.run_replay)),
         web.get(vanished.PATH, page(vanished.vanished_tasks)),
+        web.get(database.PATH, page(database.database)),
         web.get(outbox.PATH, page(outbox.outbox)),
         web.post(f"{outbox.PATH}/redrive", action(OUTBOX_REDRIVE, outbox.redrive)),
     ]

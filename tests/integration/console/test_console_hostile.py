@@ -36,6 +36,7 @@ QUERIES = {
     "/console/vanished": ("cursor",),
     "/console/schedules": (),
     "/console/outbox": (),
+    "/console/database": (),
     "/console/audit": ("actor", "action", "before"),
     "/console/assets/{name}": ("v",),
 }

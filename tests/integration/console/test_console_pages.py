@@ -32,6 +32,7 @@ PAGES = [
     "/console/vanished",
     "/console/schedules",
     "/console/outbox",
+    "/console/database",
     "/console/sims",
     "/console/audit",
 ]

@@ -23,7 +23,15 @@ from tests.support.eventually import PATIENCE
 from tests.support.places import own_port
 from tests.support.window import KAGUAN, Shop, accepted_by_the_product, looking_into, open_shop
 
-SHARED = ("/", "/console/tasks", "/console/dead-letters", "/console/vanished", "/console/outbox", "/monitor/")
+SHARED = (
+    "/",
+    "/console/tasks",
+    "/console/dead-letters",
+    "/console/vanished",
+    "/console/outbox",
+    "/console/database",
+    "/monitor/",
+)
 PRODUCT_ONLY = (
     "/console/sims", "/console/schedules", "/console/audit", "/docs", "/openapi.json", "/metrics",
     "/api/v1/tasks", "/api/v1/users", "/api/v1/orders", "/api/v1/sims", "/api/v1/health",
@@ -108,7 +116,7 @@ async def sees_his_own_alone(person: Person, shop: Shop, strange: str) -> None:
         assert page.status == 200, path
         assert strange not in page.text
     home = await person.get("/")
-    assert NAVIGATION.findall(home.text) == ["overview", "tasks", "dead", "outbox", "monitor"]
+    assert NAVIGATION.findall(home.text) == ["overview", "tasks", "dead", "outbox", "database", "monitor"]
     assert "shop" in home.text
     tasks = await person.get("/console/tasks")
     assert set(TYPES.findall(tasks.text)) == {"card:charge", "parcel:send"}

@@ -107,7 +107,8 @@ CONSOLE = [
     "/console/sims", "/console/sims?q=1064700001999,00078", "/console/sims?tag=all&carrier=onelink",
     "/console/sims?customer=customer9&state=active", f"/console/sims?cursor={CURSOR}", f"/console/sims/{ICCID}",
     f"/console/live/sims/{ICCID}",
-    "/console/outbox", "/console/audit", "/console/audit?actor=x&action=task.cancel", f"/console/tasks/{FIRST}",
+    "/console/outbox", "/console/database", "/console/audit", "/console/audit?actor=x&action=task.cancel",
+    f"/console/tasks/{FIRST}",
 ]  # fmt: skip
 
 BLOCKS_MAX = 5_000  # 没有索引的条件至多看两万行，死信至多看几千个，首页一次刷新两份快照；表再大也是这么多

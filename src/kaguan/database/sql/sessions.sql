@@ -1,0 +1,16 @@
+-- 谁在等锁、谁的快照压着清理：等锁的在前，其次是最老的事务。语句只给自己进程的：它们不带值
+select
+    pid,
+    coalesce(application_name, '') as application,
+    coalesce(usename, '') as role,
+    state,
+    extract(epoch from clock_timestamp() - xact_start)::float8 as seconds,
+    age(backend_xmin)::bigint as snapshot,
+    nullif(concat_ws(' ', wait_event_type, wait_event), '') as waits,
+    case when wait_event_type = 'Lock' then pg_blocking_pids(pid) else '{}' end as blocked_by,
+    case when starts_with(application_name, %(namespace)s || '-') then left(query, 300) end as statement
+from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid()
+    and (xact_start is not null or backend_xmin is not null or wait_event_type = 'Lock')
+order by wait_event_type = 'Lock' desc nulls last, xact_start nulls last, pid
+limit %(limit)s
