@@ -8,7 +8,6 @@ from dataclasses import asdict
 
 import psycopg
 import typer
-from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from kaguan.cli.connections import examine_budget, examine_listening
@@ -21,7 +20,8 @@ from kaguan.cli.tree import group
 from kaguan.cli.wording import joined, say
 from kaguan.config import Settings, load_settings
 from kaguan.config.addresses import split_address
-from kaguan.config.production import CONTROL_CENTER_KEY, ONELINK_PASSWORD, SMTP_URL
+from kaguan.config.model import CarrierGroup, carrier_key
+from kaguan.config.production import SMTP_URL
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.flow.probes import is_listening
 from kaguan.mail.connection import Step, UnreachableError, open_link, trust
@@ -92,18 +92,10 @@ async def _examine(settings: Settings) -> list[Finding]:
 
 def _examine_domains(settings: Settings) -> list[Awaitable[Finding | None]]:
     """别的应用没有的：邮件、运营商、令牌。"""
-    carriers = settings.carriers
     return [
         _tokens(settings),
         _smtp(settings),
-        _carrier(settings, "onelink", ONELINK_PASSWORD, carriers.onelink.base_url, carriers.onelink.password),
-        _carrier(
-            settings,
-            "control_center",
-            CONTROL_CENTER_KEY,
-            carriers.control_center.base_url,
-            carriers.control_center.api_key,
-        ),
+        *(_carrier(settings, name, group) for name, group in settings.carriers.each().items()),
     ]
 
 
@@ -218,11 +210,11 @@ async def _smtp(settings: Settings) -> Finding:
     return Finding(part, ok=True, detail=joined([relay.name, encryption, login]))
 
 
-async def _carrier(settings: Settings, name: str, secret_key: str, url: str, secret: SecretStr) -> Finding:
+async def _carrier(settings: Settings, name: str, group: CarrierGroup) -> Finding:
     """没有地址就是没有用这一家，不算异常；worker 也是这样认的（``carriers.build``）。"""
-    part, key = say("carrier", name=name), f"KAGUAN_CARRIERS__{name.upper()}__BASE_URL"
-    if url and settings.env.is_hardened and not secret.get_secret_value():
-        return _elsewhere(part, secret_key)
+    part, key, url = say("carrier", name=name), carrier_key(name, "base_url"), group.base_url
+    if url and settings.env.is_hardened and not group.secret:
+        return _elsewhere(part, carrier_key(name, group.SECRET))
     if not url:
         return Finding(part, ok=True, detail=say("unused", key=key))
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
@@ -285,28 +285,47 @@ class Smtp(Group):
     verify_url: VerifyUrl = ""  # 结局不明时按它查证，含 {message_id}；约定见 workers/email/verifying.py，空 = 不查
 
 
-class OneLink(Group):
-    """OneLink 方言：先取令牌，HTTP 200 带业务码，每批至多 100 张。"""
+class CarrierGroup(Group):
+    """一家运营商的：没有 ``base_url`` 就是不用它。``ACCOUNT``、``SECRET`` 是它的账号与密钥在哪两个键。"""
+
+    ACCOUNT: ClassVar[str]
+    SECRET: ClassVar[str]
 
     base_url: str = ""
+    timeout: Seconds = 10.0
+
+    @property
+    def account(self) -> str:
+        return str(getattr(self, self.ACCOUNT))
+
+    @property
+    def secret(self) -> str:
+        value: SecretStr = getattr(self, self.SECRET)
+        return value.get_secret_value()
+
+
+class OneLink(CarrierGroup):
+    """OneLink 方言：先取令牌，HTTP 200 带业务码，每批至多 100 张。"""
+
+    ACCOUNT, SECRET = "app_id", "password"
+
     app_id: str = "kaguan-dev"
     password: SecretStr = SecretStr("")
     per_second: int = Field(default=50, ge=1)
     concurrency: int = Field(default=4, ge=1)
     tasks: Places = 8  # 一个 worker 里，一种任务至多几个同时在问它；够把名额用满就行，再多只是在手里等
-    timeout: Seconds = 10.0
 
 
-class ControlCenter(Group):
+class ControlCenter(CarrierGroup):
     """Control Center 方言：Basic 认证、分页、一次只许一个调用。"""
 
-    base_url: str = ""
+    ACCOUNT, SECRET = "username", "api_key"
+
     username: str = "kaguan-dev"
     api_key: SecretStr = SecretStr("")
     per_second: int = Field(default=5, ge=1)
     concurrency: int = Field(default=1, ge=1)
     tasks: Places = 2  # 同上
-    timeout: Seconds = 10.0
     sessions: bool = True  # 问状态时每张卡多一次调用，问在线与否；卡多就关掉
 
 
@@ -317,6 +336,22 @@ class Carriers(Group):
     time_budget: Seconds = 30.0
     breaker_failures: int = Field(default=5, ge=1, le=1_000)  # 连续这么多次失败就熔断
     breaker_cooldown: Seconds = 10.0  # 熔断这么久之后放行试探
+
+    def each(self) -> dict[str, CarrierGroup]:
+        """有哪几家：名字到它那一组。"""
+        return {name: getattr(self, name) for name in CARRIER_GROUPS}
+
+
+CARRIER_GROUPS = {
+    name: field.annotation
+    for name, field in Carriers.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, CarrierGroup)
+}
+
+
+def carrier_key(name: str, field: str) -> str:
+    """一家的一个键，写成环境变量。"""
+    return f"KAGUAN_CARRIERS__{name}__{field}".upper()
 
 
 class Telemetry(Group):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from kaguan.config.addresses import Server, Tls, is_loopback, postgres_server, redis_server, split_address
+from kaguan.config.model import CARRIER_GROUPS, carrier_key
 from kaguan.config.process import Process
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.config.sentinel import sentinel_address
@@ -19,9 +20,8 @@ DATABASE_URL = "KAGUAN_DATABASE__URL"
 LISTEN_URL = "KAGUAN_DATABASE__LISTEN_URL"
 REDIS_URL = "KAGUAN_REDIS__URL"
 SMTP_URL = "KAGUAN_SMTP__URL"
-ONELINK_PASSWORD = "KAGUAN_CARRIERS__ONELINK__PASSWORD"
-CONTROL_CENTER_KEY = "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY"
-WORKER_SECRETS = (SMTP_URL, ONELINK_PASSWORD, CONTROL_CENTER_KEY)
+CARRIER_SECRETS = tuple(carrier_key(name, group.SECRET) for name, group in CARRIER_GROUPS.items())
+WORKER_SECRETS = (SMTP_URL, *CARRIER_SECRETS)
 ALLOW_INSECURE = "KAGUAN_ALLOW_INSECURE"
 MIN_BCRYPT_ROUNDS = 10  # OWASP Password Storage Cheat Sheet
 MIN_PASSWORD_LENGTH = 12
@@ -200,18 +200,12 @@ def _relay_host(url: str) -> Iterator[Weakness]:
 
 
 def _carriers(settings: Settings, process: Process) -> Iterator[Weakness]:
-    onelink, control_center = settings.carriers.onelink, settings.carriers.control_center
-    secrets = {
-        ONELINK_PASSWORD: (onelink.password, onelink.app_id, onelink.base_url),
-        CONTROL_CENTER_KEY: (control_center.api_key, control_center.username, control_center.base_url),
-    }
-    for key, (secret, username, url) in secrets.items():
-        given = secret.get_secret_value()
-        is_wanted = process.goes_outside and url  # 没有地址的那一家不用
-        if (given or is_wanted) and (problem := _flaw(given, username)) is not None:
+    for name, group in settings.carriers.each().items():
+        is_wanted = process.goes_outside and group.base_url  # 没有地址的那一家不用
+        if (group.secret or is_wanted) and (problem := _flaw(group.secret, group.account)) is not None:
+            key = carrier_key(name, group.SECRET)
             yield Weakness(key, problem, "请用环境变量给出运营商发的那个", Exemption.CARRIER_PASSWORD)
-    for name, url in {"ONELINK": onelink.base_url, "CONTROL_CENTER": control_center.base_url}.items():
-        yield from _cleartext(f"KAGUAN_CARRIERS__{name}__BASE_URL", url, Exemption.CARRIER_CLEARTEXT)
+        yield from _cleartext(carrier_key(name, "base_url"), group.base_url, Exemption.CARRIER_CLEARTEXT)
 
 
 def _cleartext(key: str, url: str, exemption: Exemption) -> Iterator[Weakness]:

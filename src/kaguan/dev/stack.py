@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from kaguan.config import Settings
-from kaguan.config.production import DATABASE_URL, REDIS_URL, SMTP_URL
+from kaguan.config.model import CARRIER_GROUPS, carrier_key
+from kaguan.config.production import CARRIER_SECRETS, DATABASE_URL, REDIS_URL, SMTP_URL
 from kaguan.config.shipped import process_environment
 from kaguan.dev.directory import DataDirectory
 from kaguan.dev.placement import place_servers
@@ -24,9 +25,6 @@ from kaguan.dev.valkey import ValkeyServer
 from kaguan.flow.probes import LOOPBACK, answers_ready, greets_as_smtp, is_listening
 
 STARTTLS = "KAGUAN_SMTP__STARTTLS"
-ONELINK = "KAGUAN_CARRIERS__ONELINK__"
-CONTROL_CENTER = "KAGUAN_CARRIERS__CONTROL_CENTER__"
-SECRETS = (f"{ONELINK}PASSWORD", f"{CONTROL_CENTER}API_KEY")  # 运营商的密钥
 OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 OTLP_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 TRACES_URL = "KAGUAN_TELEMETRY__TRACES_URL"
@@ -134,9 +132,9 @@ class Stack:
         return [replace(sink, chosen=((port, LOOPBACK),))]
 
     def _simulator(self) -> list[Program]:
-        addresses = [f"{prefix}BASE_URL" for prefix in (ONELINK, CONTROL_CENTER)]
+        addresses = [carrier_key(name, "base_url") for name in CARRIER_GROUPS]
         external = [self._take(address) for address in addresses]
-        for key in SECRETS:
+        for key in CARRIER_SECRETS:
             if not self._take(key):
                 self.values[key] = self._secret(key)
         if all(external):
@@ -144,7 +142,7 @@ class Stack:
         port = self._port_of(SIMULATOR_PORT)
         for address, given in zip(addresses, external, strict=True):
             if not given:
-                self.values[address] = f"http://{LOOPBACK}:{port}"  # 两种方言在同一个进程里，路径不重叠
+                self.values[address] = f"http://{LOOPBACK}:{port}"  # 各种方言在同一个进程里，路径不重叠
         simulator = self.settings.simulator
         arguments = ("--port", str(port), "--cards", str(simulator.cards), "--seed", str(simulator.seed))
         ready = partial(is_listening, port)

@@ -14,6 +14,7 @@ import pytest
 from dotenv import dotenv_values
 
 from kaguan.config import load_settings
+from kaguan.config.production import CARRIER_SECRETS
 from kaguan.dev.binaries import postgres_bin
 from kaguan.dev.directory import DataDirectory
 from kaguan.dev.placement import place_servers
@@ -21,7 +22,7 @@ from kaguan.dev.port_plan import API_PORT, RELAY_METRICS, WORKER_METRICS
 from kaguan.dev.ports import PortClaims, free_port
 from kaguan.dev.privileges import Identity, can_enter, server_identity
 from kaguan.dev.program import StartError
-from kaguan.dev.stack import SECRETS, Stack
+from kaguan.dev.stack import Stack
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="要有 root 才能换成别的用户")
 
@@ -78,10 +79,10 @@ def test_a_carrier_s_secret_is_named_by_its_whole_key_and_kept(data: DataDirecto
         for stack in (first, second):
             stack.applications()
             stack.ports.claims.release()
-    given = {key: first.values[key] for key in SECRETS}
-    assert given == {key: second.values[key] for key in SECRETS}
-    assert len(set(given.values())) == len(SECRETS)
-    assert {path.name for path in data.secrets.iterdir()} == set(SECRETS)
+    given = {key: first.values[key] for key in CARRIER_SECRETS}
+    assert given == {key: second.values[key] for key in CARRIER_SECRETS}
+    assert len(set(given.values())) == len(CARRIER_SECRETS)
+    assert {path.name for path in data.secrets.iterdir()} == set(CARRIER_SECRETS)
 
 
 def test_a_data_directory_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:

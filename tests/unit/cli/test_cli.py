@@ -11,7 +11,7 @@ import pytest
 
 from kaguan.cli.printing import echo, print_facts, print_json, print_table
 from kaguan.config import known_keys
-from kaguan.config.production import ONELINK_PASSWORD, SMTP_URL, WORKER_SECRETS
+from kaguan.config.production import SMTP_URL, WORKER_SECRETS
 from kaguan.dev.ports import free_port
 from tests.support.invocation import Invocation
 
@@ -120,7 +120,7 @@ def test_config_show_and_doctor_say_that_only_the_worker_has_what_is_not_here(
     assert code == 0
     assert all(name in last for name in WORKER_SECRETS)
     findings = {finding["part"]: finding for finding in json.loads(run("doctor", "--json")[1])}
-    for part, name in {"SMTP": SMTP_URL, "运营商 onelink": ONELINK_PASSWORD}.items():
+    for part, name in {"SMTP": SMTP_URL, "运营商 onelink": "KAGUAN_CARRIERS__ONELINK__PASSWORD"}.items():
         assert findings[part]["ok"]
         assert f"这里没有给 {name}，只有 worker 要它" in findings[part]["detail"]
     assert findings["运营商 control_center"]["ok"]
