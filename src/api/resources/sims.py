@@ -109,7 +109,7 @@ def _registration_view(answer: Registration, language: str) -> RegistrationView:
     csv=examples.SIMS_CSV,
 )
 async def list_sims(call: Call[None, SimQuery]) -> Answer | web.StreamResponse:
-    """`Accept: text/csv` 得到从这一页起的全部，列名与字段相同；至多一百万张，多了就拒绝。
+    """`Accept: text/csv` 得到从这一页起的全部，列名与字段相同；至多（约）二百万张，多了就拒绝。
 
     边取边写：开始之后登记的不在其中。中途断了的，连接被掐断，没有收尾。
     """

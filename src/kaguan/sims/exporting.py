@@ -19,7 +19,7 @@ from kaguan.sims.history import NEWEST, SimEvent
 from kaguan.sims.store import SimFilter, SimRow
 from kaguan.words.errors import invalid
 
-EXPORT_MAX = 1_000_000  # 行；表格软件也只装得下这么多
+EXPORT_MAX = 2_000_000  # 行；多少是估的，所以高过一个表格软件装得下的
 PAGE = 500  # 行；一次取这么多
 
 Borrow: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
