@@ -110,7 +110,7 @@ create table tb_sim (
     ),
     constraint ck_tb_sim_session check (session_state is null or session_state in ('online', 'offline', 'unknown'))
 );
-create index ix_tb_sim_carrier_id on tb_sim (carrier, id) where deleted_at is null;
+create index ix_tb_sim_carrier_id on tb_sim (carrier, id, lifecycle_state, plan) where deleted_at is null;
 create index ix_tb_sim_created_at_id on tb_sim (created_at, id) where deleted_at is null;
 create index ix_tb_sim_customer_id on tb_sim (customer, id) where deleted_at is null and customer is not null;
 create index ix_tb_sim_eid_reversed on tb_sim (reverse(eid), id) include (eid)
@@ -123,12 +123,13 @@ create index ix_tb_sim_imei_reversed on tb_sim (reverse(imei), id) include (imei
 create index ix_tb_sim_imsi on tb_sim (imsi, id) where deleted_at is null and imsi is not null;
 create index ix_tb_sim_imsi_reversed on tb_sim (reverse(imsi), id) include (imsi)
     where deleted_at is null and imsi is not null;
-create index ix_tb_sim_lifecycle_state_id on tb_sim (lifecycle_state, id) where deleted_at is null;
+create index ix_tb_sim_lifecycle_state_id on tb_sim (lifecycle_state, id, carrier, plan) where deleted_at is null;
 create index ix_tb_sim_live_id on tb_sim (id) where deleted_at is null;
 create index ix_tb_sim_msisdn on tb_sim (msisdn, id) where deleted_at is null and msisdn is not null;
 create index ix_tb_sim_msisdn_reversed on tb_sim (reverse(msisdn), id) include (msisdn)
     where deleted_at is null and msisdn is not null;
-create index ix_tb_sim_plan_id on tb_sim (plan, id) where deleted_at is null and plan is not null;
+create index ix_tb_sim_plan_id on tb_sim (plan, id, lifecycle_state, carrier)
+    where deleted_at is null and plan is not null;
 create index ix_tb_sim_tags on tb_sim using gin (tags) where deleted_at is null;
 create index ix_tb_sim_updated_at_id on tb_sim (updated_at, id) where deleted_at is null;
 create unique index uq_tb_sim_eid on tb_sim (eid) include (id) where deleted_at is null and eid is not null;
