@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api.endpoints.endpoint import Endpoint
 from api.openapi import docs
-from api.resources import health, metrics, orders, schedules, sim_imports, sims, tasks, users
+from api.resources import health, metrics, orders, pauses, schedules, sim_imports, sims, tasks, users
 
 ROUTES: tuple[Endpoint, ...] = (
     *users.ROUTES,
@@ -13,6 +13,7 @@ ROUTES: tuple[Endpoint, ...] = (
     *sim_imports.ROUTES,
     *tasks.ROUTES,
     *schedules.ROUTES,
+    *pauses.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,
     *docs.ROUTES,

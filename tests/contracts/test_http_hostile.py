@@ -39,6 +39,7 @@ VALID: dict[str, dict[str, Any]] = {
         ]
     },
     "/api/v1/sims/imports": {"content_base64": "aWNjaWQKMQo=", "carrier": "onelink"},
+    "/api/v1/pauses": {"scope": "type", "name": "email:send", "reason": "r", "seconds": 60},
     "/api/v1/tasks/email": {
         "request_id": "r",
         "to": ["a@example.com"],

@@ -111,6 +111,9 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     await caller.call("GET", f"{V1}/schedules")
     for word in ("disable", "enable"):
         await caller.call("POST", f"{V1}/schedules/{{name}}/{word}", name="nightly")
+    paused = await caller.call("POST", f"{V1}/pauses")
+    await caller.call("GET", f"{V1}/pauses")
+    await caller.call("DELETE", f"{V1}/pauses/{{pause_id}}", pause_id=paused["id"])
     for path in OPEN:
         await caller.call("GET", path)
     await caller.call("GET", "/assets/{name}", name="page.css")
@@ -120,6 +123,12 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
 async def test_every_route_refuses_a_stranger_with_the_headers_documented(caller: Caller) -> None:
     for route in ROUTES:
         if route.scope is not None:
-            names: dict[str, Any] = {"id": 1, "iccid": "89", "name": "nightly", "task_id": UUID(int=7)}
+            names: dict[str, Any] = {
+                "id": 1,
+                "iccid": "89",
+                "name": "nightly",
+                "task_id": UUID(int=7),
+                "pause_id": UUID(int=7),
+            }
             await caller.call(route.method, route.pattern, NOBODY, **names)
     assert caller.succeeded == set()

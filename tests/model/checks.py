@@ -11,6 +11,7 @@ EFFECTS = "effects"  # 生效两次，或生效了却没有成功
 SILENT = "sends<=(1+"
 FINAL = ".status<=7)))"
 CONVICTED = "(1==0)"
+STARTED = "pausing==1"  # 停着的开始了
 ROBBED = ".lease!=1"
 EXCUSED = "!(task[0].sends)||"
 UNMARKED = "(task[0].sends<=task[0].marks)"  # 寄出过，既没有成功、也没有记过不明
@@ -26,6 +27,7 @@ GOOD = (
     Check(("TASKS=2", "ATTEMPTS=1", "FAULTS=1"), "一次投递带两个任务，一次故障"),
     Check(KILLER, "一个弄死 worker 的与一个无辜的：前者总有判的时候，后者从不陪罪"),
     Check((*ONE, "FORGETS"), "PostgreSQL 忘了尾巴，一个任务"),
+    Check((*ONE, "PAUSED"), "停了又恢复，另有一次故障：不丢，不耗尝试"),
     Check(ONE, "状态图无环：任何运行都走得到尽头", NO_CYCLE, ("-l",)),
     Check(("TASKS=1", "FAULTS=1", "LIVENESS"), "弱公平下最终有着落（LTL）", WEAKLY_FAIR, ("-a", "-f")),
 )
@@ -41,6 +43,8 @@ _LARGE = (
     Check((*ONE, "FORGETS", "RESEND"), "PostgreSQL 忘了尾巴，策略 resend"),
     Check((*ONE, "FORGETS"), "PostgreSQL 忘了尾巴：状态图无环", NO_CYCLE, ("-l",)),
     Check(TWO, "状态图无环", NO_CYCLE, ("-l",)),
+    Check((*ONE, "PAUSED"), "停了又恢复：状态图无环", NO_CYCLE, ("-l",)),
+    Check((*TWO, "PAUSED"), "停了又恢复，另有两次故障"),
     Check(("TASKS=2", "ATTEMPTS=1", "FAULTS=1"), "两个任务：状态图无环", NO_CYCLE, ("-l",)),
 )
 LARGE = tuple(replace(check, level="-O2") for check in _LARGE)
@@ -89,6 +93,7 @@ BROKEN = (
     _broken((*ONE, "INTENT_IGNORED"), "收回时不看意向", SILENT),
     _broken((*TWO, "RESEND", "LOST=1", "POISON_FORGETS_INTENT"), "毒丸与取消盖过意向：说没寄，其实寄了", EXCUSED),
     _broken((*ONE, "RESEND", "ENDING_FORGETS_INTENT"), "失败与取消盖过先前的意向：说没寄，其实寄了", EXCUSED),
+    _broken((*ONE, "PAUSED", "CLAIM_PAUSED"), "停着的也认领", STARTED),
     _broken((*TWO, "REDRIVE_UNGUARDED"), "重投不看状态与投递号", FINAL),
     _broken((*TWO, "RELEASE_WITHOUT_TOKEN"), "停机时交还不看令牌", ROBBED),
 )

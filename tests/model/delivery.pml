@@ -78,6 +78,13 @@ Tray relay[RELAYS];
 
 byte faults = FAULTS;
 
+#ifdef PAUSED /* 任务 0 停一次：何时停、停多久都可以；停着的不认领、不交出，交出了的放回去 */
+byte pausing; /* 还没停、停着、恢复了 */
+#define stopped(t) (pausing == 1 && t == 0)
+#else
+#define stopped(t) false
+#endif
+
 #ifdef FORGETS
 /* PostgreSQL 忘了：备库停在 diverge 的那一刻，fail_over 之后只剩它那里的；手里拿着任务的谁也不知道。
  * 认领号是随机的，只问「与行里的相同吗」：每个 worker 一位，别人认领即归零，历史断了就回到那时的。
@@ -145,7 +152,12 @@ bit mail_kind;
 #ifdef CLAIM_ANY_STATUS
 #define claims(t, w) (worker[w].job[t] && current(t, w) && task[t].attempt < ATTEMPTS)
 #else
-#define claims(t, w) (settled_history && worker[w].job[t] && current(t, w) && waits(t) && task[t].attempt < ATTEMPTS)
+#ifdef CLAIM_PAUSED
+#define claimable(t) true
+#else
+#define claimable(t) (!stopped(t))
+#endif
+#define claims(t, w) (settled_history && worker[w].job[t] && current(t, w) && waits(t) && task[t].attempt < ATTEMPTS && claimable(t))
 #endif
 #define fence(t, w) (task[t].status == RUNNING && current(t, w) && claimed_by(t, w))
 #ifdef SETTLE_UNGUARDED
@@ -200,7 +212,7 @@ inline redrive(t, seen) {
 
 /* ---- relay：取一批（锁住行）→ 入队 → 标记并提交 */
 
-#define due(t) (settled_history && task[t].outbox && !task[t].locked)
+#define due(t) (settled_history && task[t].outbox && !task[t].locked && !stopped(t))
 #define ready(r) (relay[r].step == 0 && (r == 0 || relay[0].step)) /* 闲着的彼此一样：总让 0 号先取 */
 
 inline take(r, t) { task[t].locked = 1; relay[r].row[t] = task[t].outbox }
@@ -311,6 +323,7 @@ inline lock_rows(w) {
   for (z : 0 .. TASKS - 1) {
     if
     :: claims(z, w) ->
+       assert(!stopped(z)); /* 停着的一个也不开始 */
        task[z].claiming = 1; worker[w].stage[z] = 1;
        if :: task[z].locked -> worker[w].step = 2 :: else fi
     :: else
@@ -495,6 +508,14 @@ inline give_back(t, w) { /* 没有开始做：租约作废，不算丢 */
   forget(t, w)
 }
 
+#ifdef PAUSED /* set_back.sql：没认领到的里面停着的，回发件箱，不计尝试；没放成的由核对收回 */
+#define SETTING_BACK(t, w) \
+  :: atomic { worker[w].step == 3 && worker[w].job[t] && current(t, w) && stopped(t) && task[t].status == QUEUED && free(t) -> \
+       bump(t); become(t, PENDING); stage_row(t) }
+#else
+#define SETTING_BACK(t, w)
+#endif
+
 #define turn(w) (w == 0 || worker[0].step) /* 闲着的 worker 彼此一样：总让 0 号先取 */
 
 proctype Worker(byte w) {
@@ -518,6 +539,7 @@ proctype Worker(byte w) {
 #endif
 #else
   HANDLER(0, w)
+  SETTING_BACK(0, w)
 #endif
 #if TASKS == 2
   HANDLER(1, w)
@@ -845,6 +867,9 @@ proctype World() {
   byte x, y, z, a, b;
   do
   :: atomic { faults -> faults = 0 }
+#ifdef PAUSED
+  :: atomic { pausing < 2 -> pausing++ }
+#endif
   FAULTY_WORKER(0)
 #if WORKERS == 2
   FAULTY_WORKER(1)

@@ -25,7 +25,48 @@ REDIS_FAILOVER = (
 )
 
 
+PAUSES = "tests/integration/outbox/operate/test_pauses.py"
+HANDED_BEFORE = PAUSES + "::test_what_was_handed_over_already_does_not_start_and_keeps_its_attempts"
+WAITS_VISIBLY = PAUSES + "::test_what_is_paused_waits_visibly_and_the_rest_goes_on"
+
 OUTBOX_MUTATIONS = (
+    # 暂停
+    Mutation(
+        "停着的也认领",
+        WORK + "claim.sql",
+        "      and (select 1 from tb_pause p where {{holding}} limit 1) is null\n",
+        "",
+        (HANDED_BEFORE,),
+    ),
+    Mutation(
+        "停着的照样交出",
+        "src/kaguan/outbox/deliver/sql/fetch.sql",
+        "pause.id as pause",
+        "null::uuid as pause",
+        (WAITS_VISIBLY,),
+    ),
+    Mutation(
+        "停着的放回去而不搁着",
+        WORK + "set_back.sql",
+        "principal, until, traceparent",
+        "principal, clock_timestamp(), traceparent",
+        (HANDED_BEFORE,),
+    ),
+    Mutation(
+        "放回停着的不留痕",
+        WORK + "set_back.sql",
+        'attempt, delivery, \'{"cause": "paused"}\' from moved',
+        'attempt, delivery, \'{"cause": "paused"}\' from moved where false',
+        (HANDED_BEFORE, OVERTAKEN + "[hold-halted]"),
+        protocol=True,
+    ),
+    Mutation(
+        "恢复了不放行",
+        "src/kaguan/outbox/operate/pauses.py",
+        "    await pausing.let_go(connection, pause_id)",
+        "    await pausing.held(connection)",
+        (WAITS_VISIBLY,),
+    ),
     # 转交
     Mutation(
         "先标记并提交、后入队",

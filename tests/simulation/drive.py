@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -12,10 +12,11 @@ from kaguan.database.sql import load
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept import acceptance as service
 from kaguan.outbox.accept.acceptance import Submission
-from kaguan.outbox.operate import decisions
+from kaguan.outbox.operate import decisions, pauses
 from kaguan.outbox.operate import replay as replaying
+from kaguan.outbox.operate.pauses import Pausing
 from kaguan.outbox.task_type import KeyPolicy, TaskType
-from kaguan.outbox.vocabulary import Priority, Resolution, TaskStatus
+from kaguan.outbox.vocabulary import PauseScope, Priority, Resolution, TaskStatus
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC, DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import SyncType
 from kaguan.words.errors import DomainError
@@ -26,7 +27,7 @@ from tests.simulation.process import Process
 from tests.simulation.world import World
 
 MAX_ATTEMPTS = 3
-LOOPS = ("schedules", "epoch", "lease", "presence", "orphan", "ordering", "forward", "retention")
+LOOPS = ("schedules", "epoch", "lease", "presence", "orphan", "ordering", "pauses", "forward", "retention")
 ROUNDS = 25  # 平静之后至多这么多圈，再没有着落就是丢了
 PAYLOADS: dict[TaskType[Any], Any] = {
     EMAIL_SEND: EmailPayload(to=("a@example.com",), subject="s", body="b"),
@@ -38,6 +39,7 @@ select t.id from tb_ordering o join tb_task t on t.id = o.head
 where t.ordering_holds and t.status in ('failed', 'uncertain')
 """
 LONG_AGO: tuple[LiteralString, ...] = (
+    "update tb_pause set until = clock_timestamp() - interval '1 second'",
     """
     update tb_work set queued_at = clock_timestamp() - interval '1 hour'
     where task_id in (
@@ -142,6 +144,29 @@ def resolve(world: World, task_id: UUID) -> None:
             await decisions.resolve(connection, task_id, "tester", outcome, "asked")
 
     world.api(world.one("api"), "resolve", work)
+
+
+def pause(world: World, task_type: TaskType[Any]) -> None:
+    """人：停下这一种。"""
+    wanted = Pausing(PauseScope.TYPE, task_type.name, "asked", timedelta(minutes=30))
+
+    async def work(pool: Any) -> None:
+        async with pool.connection() as connection, connection.transaction():
+            await pauses.pause(connection, wanted, "tester")
+
+    world.api(world.one("api"), "pause", work)
+
+
+def resume(world: World) -> None:
+    """人：停着的都恢复。"""
+    paused = [row[0] for row in world.admin.execute("select id from tb_pause order by id")]
+
+    async def work(pool: Any) -> None:
+        for pause_id in paused:
+            async with pool.connection() as connection, connection.transaction():
+                await pauses.resume(connection, pause_id, "tester")
+
+    world.api(world.one("api"), "resume", work)
 
 
 def uncertain(world: World) -> list[UUID]:

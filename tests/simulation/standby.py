@@ -14,7 +14,7 @@ from uuid import UUID
 import psycopg
 
 TABLES: tuple[LiteralString, ...] = (
-    "tb_task", "tb_work", "tb_outbox", "tb_task_event", "tb_email_delivery", "tb_broker", "tb_vanished",
+    "tb_task", "tb_work", "tb_outbox", "tb_task_event", "tb_email_delivery", "tb_broker", "tb_vanished", "tb_pause",
     "tb_ordering", "tb_schedule", "tb_idempotency_key", "tb_audit", "sim_ledger", "sim_entity",
 )  # fmt: skip
 SEARCH_PATH = "sim_server,pg_catalog,public"

@@ -165,4 +165,26 @@ def held(world: World) -> None:
     work(world)
 
 
-MAIN = (straight, troubled, forgotten, abandoned, overtaken, outrun, ahead, stopped, ordered, held)
+def halted(world: World) -> None:
+    """停下：交出了的回去，到期的搁着，别的照走；恢复时还没放的，relay 放。"""
+    api(world, SIM_STATUS_SYNC, EMAIL_SEND)
+    relay(world, "forward")
+    drive.pause(world, SIM_STATUS_SYNC)
+    watched(world, world.one("api"))
+    work(world)
+    api(world, SIM_STATUS_SYNC)
+    relay(world, "forward", "pauses")
+    drive.resume(world)
+    watched(world, world.one("api"))
+    relay(world, "forward")
+    work(world)
+    drive.pause(world, EMAIL_SEND)
+    watched(world, world.one("api"))
+    api(world, EMAIL_SEND)
+    relay(world, "forward")
+    world.admin.execute("delete from tb_pause")
+    relay(world, "pauses", "forward")
+    work(world)
+
+
+MAIN = (straight, troubled, forgotten, abandoned, overtaken, outrun, ahead, stopped, ordered, held, halted)

@@ -9,13 +9,26 @@ from uuid import UUID
 
 from kaguan.breakers.board import OpenBreaker
 from kaguan.outbox.operate.backlog import QueueBacklog
-from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.operate.pauses import Pause
+from kaguan.outbox.vocabulary import PauseScope, Priority
 from kaguan.presence.census import Census, Process, succeed
 from kaguan.verdict.observation import Blocked, Broker, Depth, Flow, Ledger, Lock, Observation, Queued, Vanishings
 from kaguan.verdict.queries import ConnectedProcess, Held, Totals
 
 NOW = datetime(2026, 3, 1, 8, 0, 0, tzinfo=UTC)
 SLOTS = {"critical": 12, "default": 6, "low": 2}
+
+
+PAUSE = Pause(
+    UUID(int=9),
+    PauseScope.TYPE,
+    "email:send",
+    "relay host moves",
+    "ann",
+    NOW - timedelta(hours=1),
+    NOW + timedelta(minutes=30),
+    20_000,
+)
 
 
 def ago(seconds: float) -> datetime:

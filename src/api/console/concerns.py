@@ -31,6 +31,7 @@ LINKS = {
     ConcernCode.EXPIRED: "#workers",
     ConcernCode.UNCERTAIN: "/console/dead-letters",
     ConcernCode.PARKED: "/console/outbox#parked",
+    ConcernCode.PAUSED: "/console/pauses",
 }
 
 

@@ -10,7 +10,19 @@ import aiohttp_jinja2
 from aiohttp import web
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from api.console import assets, database, dead_letters, monitor, outbox, overview, preferences, task, tasks, vanished
+from api.console import (
+    assets,
+    database,
+    dead_letters,
+    monitor,
+    outbox,
+    overview,
+    pauses,
+    preferences,
+    task,
+    tasks,
+    vanished,
+)
 from api.console.browser import HOME
 from api.console.serve import action, fragment, page
 from api.console.site import SITE, Link, Site
@@ -18,7 +30,7 @@ from api.console.snapshots import SNAPSHOTS, SnapshotCache
 from api.console.traces import TRACES, Traces
 from api.console.verdicts import VERDICTS
 from api.http.keys import SERVICES
-from kaguan.audit.actions import OUTBOX_REDRIVE, TASK_CANCEL, TASK_REPLAY, TASK_RESOLVE, TASK_RETRY
+from kaguan.audit.actions import OUTBOX_REDRIVE, PAUSE, RESUME, TASK_CANCEL, TASK_REPLAY, TASK_RESOLVE, TASK_RETRY
 
 CONSOLE = "/console"
 # 谁的控制台都有的页面
@@ -27,6 +39,7 @@ TASKS = Link("tasks", tasks.PATH)
 DEAD = Link("dead", dead_letters.PATH)
 OUTBOX = Link("outbox", outbox.PATH)
 DATABASE = Link("database", database.PATH)
+PAUSES = Link("pauses", pauses.PATH)
 MONITOR = Link("monitor", f"{monitor.ROOT}/", apart=True)
 
 
@@ -75,6 +88,9 @@ def pages() -> list[web.RouteDef]:
         web.get(database.PATH, page(database.database)),
         web.get(outbox.PATH, page(outbox.outbox)),
         web.post(f"{outbox.PATH}/redrive", action(OUTBOX_REDRIVE, outbox.redrive)),
+        web.get(pauses.PATH, page(pauses.pause_list)),
+        web.post(pauses.PATH, action(PAUSE, pauses.hold)),
+        web.post(f"{pauses.PATH}/{{pause_id}}/resume", action(RESUME, pauses.end)),
     ]
 
 

@@ -10,7 +10,7 @@ from api.console import audit as audit_page
 from api.console import card_imports, cards, login, schedules
 from api.console.attempts import ATTEMPTS, LoginAttempts, RefusalNotes
 from api.console.browser import LOGIN, LOGOUT, MAX_FORM
-from api.console.mount import CONSOLE, DATABASE, DEAD, MONITOR, OUTBOX, OVERVIEW, TASKS, mount, pages
+from api.console.mount import CONSOLE, DATABASE, DEAD, MONITOR, OUTBOX, OVERVIEW, PAUSES, TASKS, mount, pages
 from api.console.serve import action, download, fragment, page
 from api.console.site import Link, Site
 from api.console.uploads import upload
@@ -36,6 +36,7 @@ LINKS = (
     Link("schedules", schedules.PATH),
     OUTBOX,
     DATABASE,
+    PAUSES,
     Link("audit", audit_page.PATH),
     MONITOR,
     Link("docs", "/docs"),

@@ -20,6 +20,7 @@ from kaguan.database.pool import Connection
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.decisions import CANCELLABLE
+from kaguan.outbox.operate.pauses import paused_by
 from kaguan.outbox.operate.place import PLACE_CAP, place_of
 from kaguan.outbox.operate.record import EventRecord, TaskRecord
 from kaguan.outbox.operate.timeline import timeline
@@ -118,7 +119,7 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
     task_id = id_in(console.request.match_info)
     async with console.services.pool.connection() as connection:
         task, events = await _find(connection, task_id)
-        place = await place_of(connection, task)
+        place, paused = await place_of(connection, task), await paused_by(connection, task_id)
     parents = (task.traceparent, *(event.traceparent for event in events), task.last_attempt)
     traces = list(dict.fromkeys(filter(None, map(sampled_trace_of, parents))))
     running = task.status == TaskStatus.RUNNING
@@ -126,6 +127,7 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
     return {
         "task": task,
         "place": place,
+        "paused": paused,
         "place_cap": PLACE_CAP,
         "stages": [OPTIONAL | stage for stage in timeline(task, events, console.language)],
         "attempts": attempts(task, events),

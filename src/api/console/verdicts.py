@@ -30,13 +30,13 @@ KNOW_TIMEOUT = 1.0  # 秒：认令牌要查库，库不在就当没带
 
 
 class ConcernView(View):
-    """一件要留意的事；没有 ``ops:read`` 令牌的只给代号与轻重，不给是谁、为什么。
+    """一件要留意的事（``ok`` 的只是说一声：人停下的）；没有 ``ops:read`` 令牌的只给代号与轻重，不给是谁、为什么。
 
     ``because`` 是它的根由：``代号:是谁``；没有即它自己就是根由。
     """
 
     code: str
-    level: Literal["warn", "bad"]
+    level: Literal["ok", "warn", "bad"]
     since: datetime | None = None
     subject: str | None = None
     because: str | None = None

@@ -14,7 +14,7 @@ from aiohttp import web
 from api.console import browser
 from api.console.browser import CHALLENGE, HOME, LOGIN, LOGOUT, read_form, require_csrf, require_same_origin, safe_next
 from api.console.console_request import ConsoleRequest
-from api.console.mount import CONSOLE, DATABASE, DEAD, MONITOR, OUTBOX, OVERVIEW, TASKS, mount, pages
+from api.console.mount import CONSOLE, DATABASE, DEAD, MONITOR, OUTBOX, OVERVIEW, PAUSES, TASKS, mount, pages
 from api.console.serve import SEE_OTHER, session_of
 from api.console.site import Site
 from api.console.texts import Translator
@@ -29,7 +29,7 @@ from kaguan.verdict import queries
 from kaguan.words.errors import Code, DomainError
 
 ENTER = f"{CONSOLE}/enter"
-LINKS = (OVERVIEW, TASKS, DEAD, OUTBOX, DATABASE, MONITOR)
+LINKS = (OVERVIEW, TASKS, DEAD, OUTBOX, DATABASE, PAUSES, MONITOR)
 
 
 class Person:

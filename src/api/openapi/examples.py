@@ -12,6 +12,19 @@ ICCID = "8986001234567890123"
 ROW = {"version": 1, "created_at": AT, "updated_at": AT}
 PAGE = {"total": 1, "total_estimated": False, "page": 1, "page_size": 20, "next_cursor": None}
 
+PAUSE_IN = {"scope": "type", "name": "sim:status_sync", "reason": "运营商割接", "seconds": 1800}
+PAUSE: dict[str, Any] = {
+    "id": TASK_ID,
+    "scope": "type",
+    "name": "sim:status_sync",
+    "reason": "运营商割接",
+    "actor": "ops",
+    "created_at": AT,
+    "until": "2026-01-01T00:30:00Z",
+    "waiting": 0,
+}
+PAUSES: dict[str, Any] = {"items": [PAUSE], "page_size": 100, "next_cursor": None}
+
 USER_IN = {"username": "zhang.san", "email": "zhang.san@example.com", "password": "correct horse"}
 USER_PATCH = {"status": "banned"}
 USER: dict[str, Any] = {"id": 1, "username": "zhang.san", "email": "zhang.san@example.com", "status": "active", **ROW}

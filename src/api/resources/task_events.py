@@ -22,8 +22,9 @@ from api.http.server import told_when_lost
 from api.http.streams import STREAMS
 from api.openapi import examples
 from api.resources.task_models import PATH, TAG
-from api.resources.task_views import task_view
+from api.resources.task_views import Detail, task_view
 from kaguan.outbox.operate import record as store
+from kaguan.outbox.operate.pauses import paused_by
 from kaguan.outbox.operate.place import place_of
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.vocabulary import FINAL
@@ -106,10 +107,12 @@ async def _snapshot(unit: UnitOfWork, task_id: UUID, language: str) -> dict[str,
     """此刻的任务；查完即还连接，等待时不占着。"""
     connection = await unit.raw()
     task = await store.find(connection, task_id)
-    events = [] if task is None else await store.events(connection, task_id)
-    place = None if task is None else await place_of(connection, task)
+    if task is None:
+        return None
+    stages = timeline(task, await store.events(connection, task_id), language)
+    detail = Detail(stages, await place_of(connection, task), await paused_by(connection, task_id))
     await unit.release()
-    return None if task is None else task_view(task, language, timeline(task, events, language), place)
+    return task_view(task, language, detail)
 
 
 async def _ended(end: asyncio.Event, interval: float) -> bool:

@@ -12,12 +12,13 @@ from api.resources import task_events, task_vanished
 from api.resources.audit import audited
 from api.resources.task_models import PATH, TAG
 from api.resources.task_queries import ReplayRequest, ResolveRequest, TaskQuery
-from api.resources.task_views import ReplayView, StatusView, TaskPage, TaskView, task_view
+from api.resources.task_views import Detail, ReplayView, StatusView, TaskPage, TaskView, task_view
 from kaguan.audit.actions import TASK_CANCEL, TASK_REPLAY, TASK_RESOLVE, TASK_RETRY
 from kaguan.database.pool import Connection
 from kaguan.outbox.operate import decisions, replay, selection
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.listing import task_page
+from kaguan.outbox.operate.pauses import paused_by
 from kaguan.outbox.operate.place import place_of
 from kaguan.outbox.operate.replay import Replay, one_line
 from kaguan.outbox.operate.timeline import timeline
@@ -55,8 +56,9 @@ async def get_task(call: Call[None, None]) -> Answer:
     if task is None:
         raise not_found("任务", "task")
     events = await store.events(connection, task.id)
-    stages, place = timeline(task, events, call.language), await place_of(connection, task)
-    return Answer(task_view(task, call.language, stages, place))
+    stages = timeline(task, events, call.language)
+    detail = Detail(stages, await place_of(connection, task), await paused_by(connection, task.id))
+    return Answer(task_view(task, call.language, detail))
 
 
 @endpoint(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,10 +12,11 @@ from pydantic import Field
 
 from api.endpoints.shapes import View
 from kaguan.outbox.accept.acceptance import Accepted
+from kaguan.outbox.operate.pauses import Pause
 from kaguan.outbox.operate.place import PLACE_CAP, Place
 from kaguan.outbox.operate.record import TaskRecord
 from kaguan.outbox.operate.replay import REPLAY_LIMIT
-from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.outbox.vocabulary import PauseScope, Priority, TaskStatus
 from kaguan.product.task_types import TaskTypeName
 from kaguan.words.reasons import told
 
@@ -45,6 +46,16 @@ class Blocker(View):
     error: ErrorView | None
 
 
+class PausedView(View):
+    """停着它的暂停。"""
+
+    id: UUID
+    scope: PauseScope
+    name: str
+    reason: str
+    until: datetime
+
+
 class TaskView(View):
     """一个任务。``attempts`` 是已开始的尝试数。"""
 
@@ -70,6 +81,7 @@ class TaskView(View):
         None, description=f"没结束的任务在它的有序键上排第几，1 是正放行的那个；数到 {PLACE_CAP} 为止。任务详情里才有"
     )
     blocked_by: Blocker | None = Field(None, description="它等着的、同键正放行的那个任务。任务详情里才有")
+    paused: PausedView | None = Field(None, description="停着它、让它不开始的暂停。任务详情里才有")
     timeline: list[dict[str, Any]] | None = None
 
 
@@ -124,9 +136,16 @@ class BatchView(View):
     items: list[ItemAnswer]
 
 
-def task_view(
-    task: TaskRecord, language: str, timeline: Sequence[Mapping[str, Any]] | None = None, place: Place | None = None
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """详情里才有的：时间线、在它的有序键上的位置、停着它的暂停。"""
+
+    timeline: Sequence[Mapping[str, Any]]
+    place: Place | None
+    paused: Pause | None
+
+
+def task_view(task: TaskRecord, language: str, detail: Detail | None = None) -> dict[str, Any]:
     """:class:`TaskView` 的内容；热路径，直接给字典。"""
     return {
         "task_id": task.id,
@@ -147,7 +166,7 @@ def task_view(
         "finished_at": task.finished_at,
         "cancel_requested_at": task.cancel_requested_at,
         "ordering_key": task.ordering_key,
-        **({} if timeline is None else {"timeline": timeline, **_place(place, language)}),
+        **({} if detail is None else _detail(detail, language)),
     }
 
 
@@ -164,6 +183,12 @@ def accepted_view(accepted: Accepted, type_name: str, queue: Priority) -> dict[s
 
 def _error(error: Mapping[str, Any] | None, language: str) -> dict[str, Any] | None:
     return None if error is None else told(error, language)
+
+
+def _detail(detail: Detail, language: str) -> dict[str, Any]:
+    paused = detail.paused
+    held = None if paused is None else {name: getattr(paused, name) for name in PausedView.model_fields}
+    return {"timeline": detail.timeline, **_place(detail.place, language), "paused": held}
 
 
 def _place(place: Place | None, language: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from kaguan.words.printable import LINES, printable
 
 SCHEMA = "KAGUAN_DATABASE__SCHEMA_NAME"
 
-FOR_OTHERS = ("task", "outbox", "doctor", "console")
+FOR_OTHERS = ("task", "outbox", "pause", "resume", "doctor", "console")
 
 app = typer.Typer(
     name="kaguan",

@@ -43,9 +43,9 @@ async def examine_pipeline(settings: Settings, told: Collection[str]) -> list[Sy
         return []
     async with open_redis(settings.redis, namespace=settings.database.namespace) as redis:
         _, verdict = await service.take(partial(open_connection, settings), redis, settings)
-    if verdict.level is Level.OK:
-        return [Symptom(say("pipeline"), ok=True, detail=say("all_well"), advice="", level=Level.OK)]
-    return [_symptom(concern, settings) for concern in verdict.concerns if concern.code not in told]
+    well = [Symptom(say("pipeline"), ok=True, detail=say("all_well"), advice="", level=Level.OK)]
+    found = [_symptom(concern, settings) for concern in verdict.concerns if concern.code not in told]
+    return well + found if verdict.level is Level.OK else found
 
 
 def _symptom(concern: Concern, settings: Settings) -> Symptom:

@@ -20,6 +20,7 @@ from kaguan.config import load_settings
 from kaguan.database.pool import Connection, transaction
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.listing import TaskFilter, newest
+from kaguan.outbox.operate.pauses import paused_by
 from kaguan.outbox.operate.place import Place, place_of
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.recover import vanished
@@ -32,6 +33,7 @@ app = group("task")
 
 COLUMNS = ("id", "type", "queue", "status", "attempts", "created_at", "finished_at")
 
+PAUSED = ("id", "scope", "name", "reason", "until")
 LOST = ("task_id", "type", "request_id", "delivery", "first_seen")
 
 TaskId = Annotated[UUID, typer.Argument(help="task_id")]
@@ -77,7 +79,9 @@ def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
             raise not_found(f"任务 {task_id} ", f"task {task_id}")
         events = await store.events(connection, task_id)
         place = _place(await place_of(connection, task), language)
-        return _public(task, language) | place | {"timeline": timeline(task, events, language)}
+        paused = await paused_by(connection, task_id)
+        held = {name: getattr(paused, name) for name in PAUSED} if paused is not None else None
+        return _public(task, language) | place | {"paused": held, "timeline": timeline(task, events, language)}
 
     found = with_database(work)
     if as_json:

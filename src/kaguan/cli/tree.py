@@ -27,6 +27,8 @@ MODULES = {
     "sim": "sims",
     "outbox": "outbox",
     "schedule": "schedules",
+    "pause": "pauses",
+    "resume": "resuming",
     "doctor": "doctor",
     "config": "configuration",
 }

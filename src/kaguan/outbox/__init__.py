@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection, DatabaseUnavailableError
     from kaguan.outbox.accept.acceptance import Accepted
     from kaguan.outbox.accept.joining import Joined, JoinedSync, Transaction
-    from kaguan.outbox.errors import RequestIdReusedError, TaskNotFoundError, TaskStatusError
+    from kaguan.outbox.errors import PauseNotFoundError, RequestIdReusedError, TaskNotFoundError, TaskStatusError
     from kaguan.outbox.front import Outbox, Task
     from kaguan.outbox.operate.decisions import cancel, resolve, retry
+    from kaguan.outbox.operate.pauses import Pause, Pausing, pause, pauses, resume
     from kaguan.outbox.operate.record import TaskRecord, find
     from kaguan.outbox.operate.watching import Watched, watch
     from kaguan.outbox.schema import NotInstalledError, install_sql
     from kaguan.outbox.task_type import Backoff, Effect, KeyPolicy, Payload, TaskType, Unknown
-    from kaguan.outbox.vocabulary import Priority, Resolution, TaskStatus
+    from kaguan.outbox.vocabulary import PauseScope, Priority, Resolution, TaskStatus
     from kaguan.outbox.work.attempt import Attempt, CancelledByUserError
     from kaguan.outbox.work.fence import FencedError
     from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze, Uncertain
@@ -49,15 +50,16 @@ _PLACES = {
     ),
     "kaguan.database.pool": ("Connection", "DatabaseUnavailableError"),
     "kaguan.outbox.accept.acceptance": ("Accepted",),
-    "kaguan.outbox.errors": ("RequestIdReusedError", "TaskNotFoundError", "TaskStatusError"),
+    "kaguan.outbox.errors": ("PauseNotFoundError", "RequestIdReusedError", "TaskNotFoundError", "TaskStatusError"),
     "kaguan.outbox.accept.joining": ("Joined", "JoinedSync", "Transaction"),
     "kaguan.outbox.front": ("Outbox", "Task"),
     "kaguan.outbox.operate.decisions": ("cancel", "resolve", "retry"),
+    "kaguan.outbox.operate.pauses": ("Pause", "Pausing", "pause", "pauses", "resume"),
     "kaguan.outbox.operate.record": ("TaskRecord", "find"),
     "kaguan.outbox.operate.watching": ("Watched", "watch"),
     "kaguan.outbox.schema": ("NotInstalledError", "install_sql"),
     "kaguan.outbox.task_type": ("Backoff", "Effect", "KeyPolicy", "Payload", "TaskType", "Unknown"),
-    "kaguan.outbox.vocabulary": ("Priority", "Resolution", "TaskStatus"),
+    "kaguan.outbox.vocabulary": ("PauseScope", "Priority", "Resolution", "TaskStatus"),
     "kaguan.outbox.work.attempt": ("Attempt", "CancelledByUserError"),
     "kaguan.outbox.work.fence": ("FencedError",),
     "kaguan.outbox.work.outcome": ("Discard", "Done", "Outcome", "Retry", "Snooze", "Uncertain"),
@@ -95,6 +97,10 @@ __all__ = [
     "NotInstalledError",
     "Outbox",
     "Outcome",
+    "Pause",
+    "PauseNotFoundError",
+    "PauseScope",
+    "Pausing",
     "Payload",
     "Priority",
     "QueueUnavailableError",
@@ -120,7 +126,10 @@ __all__ = [
     "cancel",
     "find",
     "install_sql",
+    "pause",
+    "pauses",
     "resolve",
+    "resume",
     "retry",
     "watch",
 ]

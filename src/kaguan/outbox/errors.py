@@ -34,6 +34,17 @@ class TaskNotFoundError(DomainError):
         return _words(self)
 
 
+class PauseNotFoundError(DomainError):
+    """There is no pause of this id, or it has ended."""
+
+    def __init__(self) -> None:
+        why = Reason("outbox.no_pause")
+        super().__init__(Code.NOT_FOUND, why.text("zh"), why.text("en"), why=why)
+
+    def __str__(self) -> str:
+        return _words(self)
+
+
 class TaskStatusError(DomainError):
     """The status of the task does not allow it: to cancel what has ended, to retry what has not failed."""
 

@@ -76,6 +76,8 @@ class Metrics(Declaring):
         self.outbox_parked_rows = self._gauge("kaguan_outbox_parked_rows", "仍搁置着的行，数到上限为止")
         self.places_waiting = self._gauge("kaguan_places_waiting_tasks", "在等名额的任务，封顶", "place")
         self.places_oldest = self._gauge("kaguan_places_oldest_wait_seconds", "等名额等得最久的等了多久", "place")
+        self.paused = self._gauge("kaguan_paused_tasks", "停着的任务，按暂停管的是什么，封顶", "scope")
+        self.paused_oldest = self._gauge("kaguan_paused_oldest_seconds", "停着的里面停得最久的停了多久", "scope")
         self.unsettled = self._gauge(
             "kaguan_tasks_unsettled", "交出未结算的任务，与排在同键之后的（ordered），封顶", "status"
         )

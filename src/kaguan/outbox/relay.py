@@ -20,6 +20,7 @@ from kaguan.outbox.accept.doorbell import listen
 from kaguan.outbox.deliver.aside import PATIENCE, UnknownSince
 from kaguan.outbox.deliver.deliveries import Line, build_queues
 from kaguan.outbox.deliver.forward import Forwarder
+from kaguan.outbox.deliver.pausing import BATCH, Releasing
 from kaguan.outbox.deliver.scan_throttle import THRIFT, ScanThrottle
 from kaguan.outbox.loop import run
 from kaguan.outbox.metrics import Metrics
@@ -46,6 +47,7 @@ class Timing:
     ordering: float = 2.0
     schedules: float = 5.0
     backlog: float = 5.0
+    pauses: float = 5.0
     unknown_patience: float = PATIENCE  # 不认得的类型等升级过的 relay 这么久
     taken_patience: float = TAKEN_PATIENCE  # 取走而没有认领的等这么久
     hold: float = 0.1  # 交出之后等下一声门铃，好并成一次提交
@@ -152,6 +154,7 @@ class Relay:
             "orphan": Loop(self.orphan.run_once, timing.orphan),
             "schedules": Loop(scheduling.run_once, timing.schedules),
             "retention": Loop(retention.run_once, retention.interval, sys.maxsize),
+            "pauses": Loop(Releasing(pool, metrics).run_once, timing.pauses, BATCH),
             "backlog": Loop(BacklogGauges(pool, metrics, known).run_once, timing.backlog),
             **(others or {}),
         }

@@ -173,6 +173,20 @@ create table tb_schedule (
     constraint ck_tb_schedule_name check (length(name) between 1 and 64)
 );
 
+create table tb_pause (
+    id uuid default gen_random_uuid() not null,
+    scope text not null,
+    name text not null,
+    reason text not null,
+    actor text not null,
+    created_at timestamptz default clock_timestamp() not null,
+    until timestamptz not null,
+    constraint pk_tb_pause primary key (id),
+    constraint ck_tb_pause_scope check (scope in ('type', 'queue', 'carrier', 'caller', 'key')),
+    constraint ck_tb_pause_name check (length(name) between 1 and 128),
+    constraint ck_tb_pause_reason check (length(reason) between 1 and 500)
+);
+
 create table tb_installation (
     id smallint not null,
     name text not null,

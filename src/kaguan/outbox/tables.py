@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kaguan.database.metadata import Base
-from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskStatus
+from kaguan.outbox.vocabulary import PauseScope, Priority, TaskEventKind, TaskStatus
 
 RECORDED = [one for one in TaskStatus if one not in {TaskStatus.QUEUED, TaskStatus.RUNNING}]  # 记录上的状态
 VACUUM = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_vacuum_cost_delay": 0}
@@ -262,6 +262,25 @@ class ScheduleState(Base):
     last_fired_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     next_due_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class Pause(Base):
+    """一处暂停：到 ``until`` 自己失效，不靠谁来结束它；认领看它，转交随之（docs/adr/0039）。"""
+
+    __tablename__ = "tb_pause"
+    __table_args__ = (
+        CheckConstraint(_one_of("scope", PauseScope), name="scope"),
+        CheckConstraint("length(name) between 1 and 128", name="name"),
+        CheckConstraint("length(reason) between 1 and 500", name="reason"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, server_default=func.gen_random_uuid())
+    scope: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
+    until: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
 class Work(Base):

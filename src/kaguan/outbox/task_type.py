@@ -22,6 +22,11 @@ LONGEST_BACKOFF = 30 * DAY
 LONGEST_LIMIT = DAY
 
 
+def is_type_name(name: str) -> bool:
+    """``domain:action``。"""
+    return _NAME.fullmatch(name) is not None and len(name) <= NAME_LENGTH
+
+
 class Payload(BaseModel):
     """What a task carries: a frozen pydantic model, stored as JSON, without unknown fields, NaN and infinity.
 
@@ -167,7 +172,7 @@ class TaskType(Generic[P]):
     key_policy: KeyPolicy = KeyPolicy.SKIP
 
     def __post_init__(self) -> None:
-        if _NAME.fullmatch(self.name) is None or len(self.name) > NAME_LENGTH:
+        if not is_type_name(self.name):
             raise ValueError(
                 f"a type is named domain:action, in at most {NAME_LENGTH} of a-z0-9_: {self.name!r}"
                 f" / 任务类型的名字应形如 领域:动作，至多 {NAME_LENGTH} 个字符"

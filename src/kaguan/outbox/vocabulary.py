@@ -84,6 +84,7 @@ RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.UNCERTAIN})  # 人可以让
 
 
 NOTE_LENGTH = 500
+PAUSED = "pause:"  # 停着的行在等的（waiting_for）：它与暂停的号
 
 
 class Resolution(StrEnum):
@@ -96,6 +97,24 @@ class Resolution(StrEnum):
 
     HAPPENED = "happened"
     NOT_HAPPENED = "not_happened"
+
+
+class PauseScope(StrEnum):
+    """What a pause holds back.
+
+    Attributes:
+        TYPE: the tasks of a type.
+        QUEUE: those of a priority.
+        CARRIER: the turns at somebody outside, one of the names in ``resources`` of a type.
+        CALLER: those accepted on behalf of a principal.
+        KEY: those of an ordering key, whoever the principal is.
+    """
+
+    TYPE = "type"
+    QUEUE = "queue"
+    CARRIER = "carrier"
+    CALLER = "caller"
+    KEY = "key"
 
 
 class TaskEventKind(StrEnum):

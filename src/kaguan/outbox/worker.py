@@ -26,6 +26,7 @@ from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.intake import EMPTY_AFTER, Slots
 from kaguan.outbox.work.leases import Leases, beating
 from kaguan.outbox.work.newer import NewerPayloads
+from kaguan.outbox.work.paused import Outside
 from kaguan.outbox.work.places import CallingIn, Gates, Seats
 from kaguan.outbox.work.settlement import Settlement
 from kaguan.outbox.work.verification import Verified
@@ -104,7 +105,7 @@ class Worker:
             pool=pool,
             handlers=handlers,
             claims=claims or Claims(pool, self.leases, redis),
-            seats=Seats(slots, self._gates),
+            seats=Seats(slots, self._gates, Outside(pool)),
             leases=self.leases,
             settlement=Settlement(pool, self.leases.worker, tasks, types),
             metrics=metrics or Metrics(types),

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from kaguan.breakers.board import OpenBreaker
 from kaguan.breakers.breaker import OPENED
-from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.outbox.vocabulary import PAUSED, Priority, TaskStatus
 from kaguan.presence.beat import INTERVAL
 from kaguan.presence.census import Census
 from kaguan.presence.holders import slot_use
@@ -65,7 +65,7 @@ def judge(seen: Observation, *, window: int) -> list[Concern]:
     if seen.ledger is not None:
         found += [] if census is None else [*_held(seen.ledger, census)]
         found += [*_absent(seen.ledger, census), *_movement(seen, seen.ledger, window)]
-        found += [*setbacks(seen.ledger), *failures(seen.ledger), *_left_over(seen.ledger)]
+        found += [*setbacks(seen.ledger), *failures(seen.ledger), *_left_over(seen.ledger), *_paused(seen)]
     return explained(sorted(found, key=by_weight))
 
 
@@ -239,7 +239,8 @@ def _limited(ledger: Ledger, breakers: Iterable[OpenBreaker]) -> Iterator[Concer
     away = {breaker.name for breaker in breakers}
     for line in ledger.outside:
         carrier, _, task_type = line.whom.rpartition("/")  # 名额叫「家/类型」或「类型」；别的是在等谁恢复
-        if ":" not in task_type or carrier in away or (line.count < MANY_LIMITED and line.oldest <= LIMITED_AFTER):
+        is_place = ":" in task_type and not line.whom.startswith(PAUSED)
+        if not is_place or carrier in away or (line.count < MANY_LIMITED and line.oldest <= LIMITED_AFTER):
             continue
         done = [flow for flow in ledger.flow if flow.type == task_type and flow.outcome != "attempt_failed"]
         rate = sum(flow.moment for flow in done) / max(1.0, min(MOMENT, done[0].span)) if done else 0.0
@@ -330,3 +331,16 @@ def _left_over(ledger: Ledger) -> Iterator[Concern]:
     for code, (count, since) in counts.items():
         if count:
             yield Concern(code, Level.WARN, "", {"count": count}, since)
+
+
+def _paused(seen: Observation) -> Iterator[Concern]:
+    """人停下的，只是说一声：停着什么、为什么、还停多久、几个在等。"""
+    for one in () if seen.ledger is None else seen.ledger.paused:
+        parameters: Parameters = {
+            "scope": one.scope,
+            "name": one.name,
+            "why": one.reason,
+            "count": one.waiting,
+            "seconds": round((one.until - seen.at).total_seconds()),
+        }
+        yield Concern(ConcernCode.PAUSED, Level.OK, str(one.id), parameters, one.created_at)

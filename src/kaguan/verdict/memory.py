@@ -35,14 +35,16 @@ KNOWN = frozenset(ConcernCode)  # 滚动升级时，更新的版本会记下本�
 async def remember(
     connect: Callable[[], AbstractAsyncContextManager[Connection]], now: datetime, concerns: Iterable[Concern]
 ) -> list[Concern]:
-    """记下这次看见的，连同刚才还在的一起返回；记不成就原样返回。"""
-    current = list(concerns)
+    """记下这次看见的，连同刚才还在的一起返回；记不成就原样返回。只是说一声的不记：没了就是没了。"""
+    seen = list(concerns)
+    current = [one for one in seen if one.level is not Level.OK]
     try:
         async with asyncio.timeout(TIMEOUT), connect() as connection:
-            return await _remember(connection, now, current)
+            kept = await _remember(connection, now, current)
+            return kept + [one for one in seen if one.level is Level.OK]
     except (psycopg.Error, PoolTimeout, TimeoutError) as error:
         log.debug("判断的记忆不在", error=type(error).__name__)
-        return current
+        return seen
 
 
 async def _remember(connection: Connection, now: datetime, current: list[Concern]) -> list[Concern]:

@@ -12,7 +12,7 @@ Parameters: TypeAlias = "Mapping[str, str | int | float | None]"
 
 
 class Level(StrEnum):
-    """从轻到重；UNKNOWN 是看不见：数据库不答，别的话都作不得准。"""
+    """从轻到重；OK 的只是说一声，UNKNOWN 是看不见：数据库不答，别的话都作不得准。"""
 
     OK = "ok"
     WARN = "warn"
@@ -48,6 +48,7 @@ class ConcernCode(StrEnum):
     EXPIRED = "expired"  # 租约过期
     UNCERTAIN = "uncertain"
     PARKED = "parked"
+    PAUSED = "paused"  # 人停下的：说一声，不是要留意的事
 
 
 @dataclass(frozen=True, slots=True)

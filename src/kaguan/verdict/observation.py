@@ -28,6 +28,7 @@ from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.deliver.deliveries import build_queues
 from kaguan.outbox.operate import backlog
 from kaguan.outbox.operate.backlog import QueueBacklog
+from kaguan.outbox.operate.pauses import Pause, pauses
 from kaguan.outbox.recover.gate import gate_is_open
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.presence.census import Census, take_census
@@ -159,6 +160,7 @@ class Ledger:
     vanished: Vanishings
     wiped_at: datetime | None
     gate_is_open: bool = True
+    paused: Sequence[Pause] = ()
 
     def running_in(self, queue: str) -> int:
         return sum(item.held for item in self.held if item.queue == queue)
@@ -237,6 +239,7 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             vanished=vanished,
             wiped_at=await _wiped_at(connection),
             gate_is_open=await gate_is_open(connection),
+            paused=await pauses(connection),
         )
 
 

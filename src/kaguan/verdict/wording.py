@@ -17,11 +17,12 @@ from kaguan.words.reasons import Reason
 DURATIONS = {"seconds", "blocking", "eta"}
 PLAIN = {"pid"}  # 号码，不是数量
 REASON = "reason"  # 装进文本的原因
+SCOPE = "scope"  # 暂停管的是什么
 
 
 @cache
 def catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
-    """``concern`` 与 ``advice`` 两节。"""
+    """``concern``、``advice`` 与 ``scope`` 三节。"""
     return tomllib.loads((files("kaguan.verdict") / "locales" / f"{language}.toml").read_text("utf-8"))
 
 
@@ -38,6 +39,8 @@ class Wording:
 
     def text(self, concern: Concern) -> str:
         values = {name: self._value(name, value) for name, value in concern.parameters.items()}
+        if SCOPE in values:
+            values[SCOPE] = catalogue(self.language)[SCOPE][values[SCOPE]]
         return catalogue(self.language)["concern"][_variant(concern)].format(**values)
 
     def advice(self, concern: Concern) -> str:

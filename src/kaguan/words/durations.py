@@ -5,6 +5,21 @@ from __future__ import annotations
 from kaguan.words.units import DAY, HOUR, MINUTE
 
 SHORT = 10.0  # 小于它的秒数带一位小数
+UNITS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
+MOST_DIGITS = 9
+
+
+def seconds_of(text: str) -> int | None:
+    """``90s``、``30m``、``2h``、``1d12h``；别的写法不认。"""
+    seconds, digits = 0, ""
+    for character in text:
+        if character.isascii() and character.isdigit() and len(digits) < MOST_DIGITS:
+            digits += character
+        elif digits and character in UNITS:
+            seconds, digits = seconds + int(digits) * UNITS[character], ""
+        else:
+            return None
+    return None if digits or not seconds else seconds
 
 
 def duration(seconds: float) -> str:

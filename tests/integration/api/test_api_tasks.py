@@ -222,6 +222,39 @@ async def test_what_became_of_an_uncertain_task_is_told_once(api: Api) -> None:
     assert (await api.post(f"/tasks/{uuid4()}/resolve", known)).code == 1004
 
 
+async def test_a_pause_says_what_until_when_and_why_and_is_resumed(api: Api) -> None:
+    task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
+    wanted = {"scope": "type", "name": "sim:status_sync", "reason": "carrier moves", "seconds": 60}
+    refused: list[tuple[dict[str, Any], list[str]]] = [
+        ({"scope": "all"}, ["scope"]),
+        ({"reason": ""}, ["reason"]),
+        ({"seconds": 0}, ["seconds"]),
+        ({"seconds": 31 * 86_400}, ["seconds"]),
+        ({"until": "2026-01-01T00:00:00Z"}, ["body"]),
+        ({"name": "sim:unknown"}, ["body"]),
+        ({"scope": "carrier"}, ["body"]),
+        ({"scope": "caller", "name": "a\u0007"}, ["body"]),
+    ]
+    for wrong, faulty in refused:
+        assert (await api.post("/pauses", {**wanted, **wrong})).faulty == faulty
+    assert (await api.post("/pauses", {**wanted, "seconds": None, "until": "2020-01-01T00:00:00Z"})).faulty != []
+    made = await api.post("/pauses", wanted)
+    assert (made.status, made.data["actor"], made.data["waiting"]) == (201, "test", 0)
+    assert (await api.get("/pauses")).data["items"] == [made.data]
+    kept = {name: made.data[name] for name in ("id", "scope", "name", "reason", "until")}
+    assert (await api.get(f"/tasks/{task_id}")).data["paused"] == kept
+    health = (await api.get("/health")).data["verdict"]
+    assert (health["level"] == "bad", "paused" in {one["code"] for one in health["concerns"]}) == (False, True)
+    rings = len(api.rings)
+    assert (await api.delete(f"/pauses/{made.data['id']}")).data == made.data
+    assert len(api.rings) == rings + 1
+    assert (await api.delete(f"/pauses/{made.data['id']}")).code == 1004
+    assert (await api.get("/pauses")).data["items"] == []
+    assert (await api.get(f"/tasks/{task_id}")).data["paused"] is None
+    told = await api.rows("select action, detail->>'reason' from tb_audit order by id")
+    assert told == [("pause.create", "carrier moves"), ("pause.resume", None)]
+
+
 async def test_an_absent_task_is_not_found_everywhere(api: Api) -> None:
     absent = uuid4()
     assert (await api.get(f"/tasks/{absent}")).code == 1004

@@ -49,6 +49,8 @@ async def api(environ: dict[str, str]) -> AsyncIterator[Api]:
         await running.post("/sims", {"sims": cards})
         task = {"type": "sim:status_sync", "iccids": ICCIDS}
         await running.post("/tasks/batch", {"tasks": [task] * 5})
+        for n in range(5):
+            await running.post("/pauses", {"scope": "key", "name": f"k{n}", "reason": "r", "seconds": 60})
         yield running
 
 
@@ -75,6 +77,7 @@ async def test_one_way_of_paging_walks_every_list(api: Api) -> None:
         ("/tasks", "task_id"),
         ("/tasks/vanished", "task_id"),
         ("/schedules", "name"),
+        ("/pauses", "name"),
     ):
         items = await walk(api, path)
         assert len(items) == len({item[key] for item in items}) == 5, path

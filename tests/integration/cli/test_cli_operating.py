@@ -425,6 +425,23 @@ def test_what_became_of_an_uncertain_task_is_told_with_how_it_is_known(
     assert audit(database) == [("task.resolve", first, "cli"), ("task.resolve", second, "cli")]
 
 
+def test_what_must_not_start_is_paused_and_resumed(run: Invocation, database: psycopg.Connection) -> None:
+    for wrong in (["email:sent", "--for", "30m"], ["email:send", "--for", "soon"], ["email:send", "--for", "31d"]):
+        assert run("pause", "type", *wrong, "--reason", "r")[0] == 2
+    assert run("pause", "type", "email:send", "--for", "30m", "--reason", " ")[0] == 2
+    code, out, _ = run("pause", "type", "email:send", "--for", "1h30m", "--reason", "relay host moves", "--json")
+    made = json.loads(out)
+    assert (code, made["scope"], made["name"], made["reason"]) == (0, "type", "email:send", "relay host moves")
+    for scope, name in (("queue", "low"), ("carrier", "onelink"), ("caller", "ann"), ("key", "card 7")):
+        assert run("pause", scope, name, "--for", "90s", "--reason", "r")[0] == 0
+    listed = json.loads(run("pause", "list", "--json")[1])
+    assert [one["scope"] for one in listed] == ["type", "queue", "carrier", "caller", "key"]
+    assert "relay host moves" in run("pause", "list")[1]
+    assert "email:send" in run("resume", made["id"])[1]
+    assert run("resume", made["id"])[0] == 1
+    assert [entry[0] for entry in audit(database)] == ["pause.create"] * 5 + ["pause.resume"]
+
+
 def test_a_migration_leaves_a_line_in_the_audit_where_there_is_one(
     run: Invocation, database: psycopg.Connection
 ) -> None:

@@ -90,7 +90,13 @@ async def test_without_a_session_a_form_leads_to_the_login(api: Api) -> None:
 async def test_who_may_only_look_sees_no_buttons_and_is_refused_on_the_record(api: Api) -> None:
     dead, waiting = await failed_mail(api), await mail(api)
     async with signed_in(api, ["ops:read"], "watcher") as watcher:
-        for path in (f"/console/tasks/{dead}", f"/console/tasks/{waiting}", "/console/outbox", "/console/schedules"):
+        for path in (
+            f"/console/tasks/{dead}",
+            f"/console/tasks/{waiting}",
+            "/console/outbox",
+            "/console/pauses",
+            "/console/schedules",
+        ):
             page = await watcher.get(path)
             assert page.status == 200
             assert page.text.count('method="post"') == 2  # 语言明暗、退出
@@ -99,11 +105,13 @@ async def test_who_may_only_look_sees_no_buttons_and_is_refused_on_the_record(ap
             f"/console/tasks/{dead}/retry",
             "/console/dead-letters/replay",
             "/console/outbox/redrive",
+            "/console/pauses",
+            f"/console/pauses/{uuid4()}/resume",
             "/console/schedules/nightly/disable",
         ):
             assert (await watcher.act(path)).status == 403
         assert {entry[2] for entry in await watcher.audit()} == {"refused"}
-        assert len(await watcher.audit()) == 5
+        assert len(await watcher.audit()) == 7
     assert (await status_of(api, dead), await status_of(api, waiting)) == ("failed", "pending")
 
 
@@ -161,6 +169,29 @@ async def test_what_became_of_an_uncertain_task_is_told_with_how_it_is_known(
     async with signed_in(api, ["ops:read"], "watcher") as watcher:
         assert "queued as 4XkQ2" not in (await watcher.get(path)).text
     assert await status_of(api, task_id) == status
+
+
+async def test_a_type_is_paused_and_resumed_with_reason_and_the_task_says_why_it_waits(api: Api) -> None:
+    task_id = await mail(api)
+    wanted = {"scope": "type", "name": "email:send", "minutes": "30", "reason": "relay host moves"}
+    async with signed_in(api) as visitor:
+        for wrong in ({"scope": "all"}, {"name": "email:sent"}, {"reason": " "}, {"minutes": "0"}):
+            assert (await visitor.act("/console/pauses", **{**wanted, **wrong})).status == 400
+        page = await visitor.act("/console/pauses", **wanted)
+        assert (page.status, page.location) == (303, "/console/pauses")
+        assert "relay host moves" in (await visitor.get(page.location)).text
+        assert "relay host moves" in (await visitor.get(f"/console/tasks/{task_id}")).text
+        assert 'data-concern="paused"' in (await visitor.get("/")).text
+        [(pause_id,)] = await api.rows("select id from tb_pause")
+        rings = len(api.rings)
+        assert (await visitor.act(f"/console/pauses/{pause_id}/resume")).status == 303
+        assert len(api.rings) == rings + 1
+        assert 'data-testid="no-pauses"' in (await visitor.get("/console/pauses")).text
+        assert (await visitor.act(f"/console/pauses/{pause_id}/resume")).status == 404
+        made, ended = [("pause.create", "refused")] * 4, ("pause.resume", "ok")
+        assert [entry[1:3] for entry in await visitor.audit()] == [
+            *made, ("pause.create", "ok"), ended, ("pause.resume", "refused"),
+        ]  # fmt: skip
 
 
 async def test_what_the_rules_refuse_is_shown_and_recorded_as_refused(api: Api) -> None:

@@ -37,6 +37,7 @@ QUERIES = {
     "/console/schedules": (),
     "/console/outbox": (),
     "/console/database": (),
+    "/console/pauses": ("scope", "name"),
     "/console/audit": ("actor", "action", "before"),
     "/console/assets/{name}": ("v",),
 }
@@ -55,6 +56,8 @@ FORMS = {
     "/console/schedules/{name}/enable": (),
     "/console/schedules/{name}/disable": (),
     "/console/outbox/redrive": ("older",),
+    "/console/pauses": ("scope", "name", "minutes", "reason"),
+    "/console/pauses/{pause_id}/resume": (),
 }
 COMMON = ("csrf_token", "back")
 HOSTILE = {

@@ -30,6 +30,7 @@ SHARED = (
     "/console/vanished",
     "/console/outbox",
     "/console/database",
+    "/console/pauses",
     "/monitor/",
 )
 PRODUCT_ONLY = (
@@ -116,7 +117,7 @@ async def sees_his_own_alone(person: Person, shop: Shop, strange: str) -> None:
         assert page.status == 200, path
         assert strange not in page.text
     home = await person.get("/")
-    assert NAVIGATION.findall(home.text) == ["overview", "tasks", "dead", "outbox", "database", "monitor"]
+    assert NAVIGATION.findall(home.text) == ["overview", "tasks", "dead", "outbox", "database", "pauses", "monitor"]
     assert "shop" in home.text
     tasks = await person.get("/console/tasks")
     assert set(TYPES.findall(tasks.text)) == {"card:charge", "parcel:send"}

@@ -14,7 +14,7 @@ from api.console.audit import ACTIONS
 from api.console.console_request import THEMES
 from api.console.texts import catalogue
 from kaguan.config.schedules import Misfire
-from kaguan.outbox.vocabulary import Priority, Resolution, TaskEventKind, TaskStatus
+from kaguan.outbox.vocabulary import PauseScope, Priority, Resolution, TaskEventKind, TaskStatus
 from kaguan.product.task_types import NAMES
 from kaguan.sims.importing import Outcome
 from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
@@ -30,13 +30,22 @@ VOCABULARY = {
     "queue": [str(value) for value in Priority],
     "type": [value.replace(":", "_") for value in NAMES],
     "event": ["accepted", "queued", "started", "next_attempt", "succeeded", "failed", *TaskEventKind],
-    "cause": ["operator", "redis_lost_data", "lease_expired", "worker_stopped", "no_outbox_row", "queue_forgot"],
+    "cause": [
+        "operator",
+        "paused",
+        "redis_lost_data",
+        "lease_expired",
+        "worker_stopped",
+        "no_outbox_row",
+        "queue_forgot",
+    ],
     "misfire": [str(value) for value in Misfire],
     "theme": list(THEMES),
     "action": [name.replace(".", "_") for name in ACTIONS],
     "outcome": ["ok", "refused", "failed"],
     "verdict": [str(level) for level in Level if level is not Level.UNKNOWN],
-    "nav": ["overview", "sims", "tasks", "dead", "schedules", "outbox", "audit", "monitor", "docs"],
+    "nav": ["overview", "sims", "tasks", "dead", "schedules", "outbox", "pauses", "audit", "monitor", "docs"],
+    "pause": [str(value) for value in PauseScope],
     "dead": ["note_failed", "note_uncertain"],
     "error": ["database"],
     "notice": [
@@ -49,6 +58,8 @@ VOCABULARY = {
         "replayed_some",
         "redriven",
         "redriven_more",
+        "paused",
+        "resumed",
         "schedule_enabled",
         "schedule_disabled",
         "refreshing",

@@ -18,7 +18,7 @@ from kaguan.verdict.observation import Broker, Ledger, Lock, Outside, sized
 from kaguan.verdict.queries import COUNT_CAP
 from kaguan.verdict.wording import Wording
 from kaguan.words.reasons import Reason
-from tests.support.observations import NOW, ago, blocked, broker, flow, held, ledger, lock, process, seen
+from tests.support.observations import NOW, PAUSE, ago, blocked, broker, flow, held, ledger, lock, process, seen
 
 WINDOW = 100
 BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), Reason("carriers.failed", {"status": 500}), 1)
@@ -409,6 +409,19 @@ def test_a_lock_that_stays_has_blocked_us_since_it_was_first_seen() -> None:
     recall(entries, NOW, [concern])
     [kept] = recall(entries, NOW + timedelta(seconds=7), [concern])
     assert (kept.parameters["blocking"], kept.since) == (8, ago(1))
+
+
+def test_what_a_person_paused_is_said_and_is_no_alarm() -> None:
+    """两万个停着的，不是积压，也不是在等限额；判断仍是一切正常。"""
+    outside = [Outside(f"pause:{PAUSE.id}", 20_000, 3_600.0)]
+    seen_paused = seen(ledger(paused=[PAUSE], outside=outside), broker())
+    [concern] = judge(seen_paused, window=WINDOW)
+    assert (concern.code, concern.level, concern.subject) == ("paused", Level.OK, str(PAUSE.id))
+    assert concern.parameters == {
+        "scope": "type", "name": "email:send", "why": "relay host moves", "count": 20_000, "seconds": 1_800,
+    }  # fmt: skip
+    assert concern.since == PAUSE.created_at
+    assert Verdict(NOW, [concern]).level is Level.OK
 
 
 def test_the_heavier_comes_first() -> None:

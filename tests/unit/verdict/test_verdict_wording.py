@@ -12,7 +12,7 @@ from kaguan.verdict.model import ConcernCode
 from kaguan.verdict.observation import Outside
 from kaguan.verdict.wording import Wording, catalogue
 from kaguan.words.reasons import Reason
-from tests.support.observations import ago, blocked, broker, flow, held, ledger, lock, process, seen
+from tests.support.observations import PAUSE, ago, blocked, broker, flow, held, ledger, lock, process, seen
 
 HIGH_WATER = 100
 BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), Reason("carriers.failed", {"status": 500}), 1)
@@ -21,7 +21,7 @@ REASON = Reason("mail.deferred", {"replies": [Reason("mail.unreachable")]})
 
 def test_both_languages_have_the_same_sentences_with_the_same_blanks() -> None:
     zh, en = catalogue("zh"), catalogue("en")
-    for part in ("concern", "advice"):
+    for part in ("concern", "advice", "scope"):
         assert set(zh[part]) == set(en[part])
         for key in zh[part]:
             assert set(re.findall(r"\{(\w+)\}", zh[part][key])) == set(re.findall(r"\{(\w+)\}", en[part][key])), key
@@ -76,7 +76,7 @@ TROUBLES = [
         ),
         window=HIGH_WATER,
     ),
-    *judge(seen(ledger(), broker([])), window=HIGH_WATER),
+    *judge(seen(ledger(paused=[PAUSE]), broker([])), window=HIGH_WATER),
     *judge(
         seen(ledger(connected=["relay", "worker"]), broker([process("relay", seen=20), process("worker", seen=20)])),
         window=HIGH_WATER,

@@ -288,7 +288,10 @@ def _through(queue: KaguanQueue, pipe: object) -> KaguanQueue:
 
 
 class Due(NamedTuple):
-    """一行到期的待交付。``principal`` 是提交者，``waited`` 是到期以来的秒数，``now`` 是库的钟（纪元秒）。"""
+    """一行到期的待交付。``principal`` 是提交者，``waited`` 是到期以来的秒数，``now`` 是库的钟（纪元秒）。
+
+    ``pause`` 是停着它的暂停，到 ``paused_until``；几处都停着它的，是最晚结束的那一处。
+    """
 
     task_id: UUID
     delivery: int
@@ -301,6 +304,8 @@ class Due(NamedTuple):
     now: float
     alone: bool
     request_id: str | None = None
+    pause: UUID | None = None
+    paused_until: datetime | None = None
 
     @property
     def caller(self) -> Caller:

@@ -23,6 +23,7 @@ from kaguan.database.sql import load
 from kaguan.outbox.deliver import in_redis
 from kaguan.outbox.deliver.aside import UnknownSince, defer, set_aside
 from kaguan.outbox.deliver.deliveries import Delivery, Due, KaguanQueue, Line, enqueue_many, fetch, pack
+from kaguan.outbox.deliver.pausing import hold
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.naming import named
 from kaguan.outbox.spans import send_span
@@ -176,6 +177,9 @@ class Forwarder:
         due = await fetch(connection, rooms, self.line) if rooms else []  # I5：放不下的，积压留在 PostgreSQL
         now = asyncio.get_running_loop().time()
         self._look_at = now + self._gathering.took(len(due), now)
+        if paused := [row for row in due if row.pause is not None]:
+            await hold(connection, paused)
+            due = [row for row in due if row.pause is None]
         unfinished = {priority for priority, _ in self.line.places}
         for rank, window in self._windows.items():
             window.pressed = rank not in rooms or rank in unfinished
@@ -184,7 +188,7 @@ class Forwarder:
             await set_aside(connection, unknown, self.unknown, self.metrics)
             due = [row for row in due if row.type in self.types]
         deliveries = await self._forward(connection, due) if due else []
-        self._idle_looks = 0 if deliveries else self._idle_looks + 1
+        self._idle_looks = 0 if deliveries or paused else self._idle_looks + 1
         for queue in self.queues:
             self._windows[queue.rank].handed([len(one.tokens) for one in deliveries if one.queue is queue])
         if sum(len(one.tokens) for one in deliveries) < len(due):

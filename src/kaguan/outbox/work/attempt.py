@@ -136,7 +136,8 @@ class Attempt(Generic[P_co]):
             whom: one of the names in ``resources``.
 
         Raises:
-            NoPlaceError: none will be free soon; let it pass, and the task comes again when one is, uncounted.
+            NoPlaceError: none will be free soon, or ``whom`` is paused; let it pass, and the task comes again,
+                uncounted.
             LookupError: the type does not name ``whom``.
         """
         async with nullcontext() if self.seat is None else self.seat.place(whom):

@@ -23,7 +23,7 @@ from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.outbox.errors import GateClosedError
 from kaguan.outbox.naming import attempted
 from kaguan.outbox.recover.gate import gate_is_open
-from kaguan.outbox.vocabulary import SUSPECT
+from kaguan.outbox.vocabulary import PAUSED, SUSPECT
 from kaguan.outbox.work.fence import COLUMNS, Token
 from kaguan.outbox.work.leases import Leases
 from kaguan.queues import keys
@@ -61,6 +61,11 @@ class Claim:
     @property
     def token(self) -> Token:
         return Token(self.id, self.delivery, self.claim_id)
+
+    @property
+    def was_called(self) -> bool:
+        """等过名额、叫回来的；停过的不是。"""
+        return self.waited_for is not None and not self.waited_for.startswith(PAUSED)
 
     @property
     def is_suspect(self) -> bool:

@@ -38,6 +38,7 @@ from kaguan.outbox.work.fence import Fence, FencedError
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.newer import NewerPayloads
 from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Snooze, Uncertain
+from kaguan.outbox.work.paused import set_back
 from kaguan.outbox.work.places import NoPlaceError, Seat, Seats, waiting_for_place
 from kaguan.outbox.work.settlement import Fenced, Settled, Settlement, Unsettled, note_fenced, unexpected
 from kaguan.telemetry.metrics import observe
@@ -131,9 +132,10 @@ class Execution:
         if len(claims) < len(tokens):
             missed = set(tokens) - {(claim.id, claim.delivery) for claim in claims}
             request_ids = dict(zip(tokens, meta.get(REQUEST_IDS, ()), strict=False))
+            paused = await set_back(self._pool, missed)
             gone = await self._vanishing.note_delivered(function, missed, request_ids)
             self._metrics.vanished.labels(function).inc(gone)
-            self._metrics.duplicates_suppressed.labels(function).inc(len(tokens) - len(claims) - gone)
+            self._metrics.duplicates_suppressed.labels(function).inc(len(missed) - paused - gone)
         if not claims:
             return
         done: list[tuple[Claim, float]] | None = [] if len(claims) > 1 else None  # 同乘的做成了，合一行说
@@ -165,7 +167,7 @@ class Execution:
             self._suspect = False
 
     async def _run(self, claim: Claim, done: list[tuple[Claim, float]] | None) -> None:
-        seat = self._seats.of(Priority(claim.queue), claim.type, called=claim.waited_for is not None)
+        seat = self._seats.of(Priority(claim.queue), claim.type, called=claim.was_called)
         payload, handler = self._prepared(claim)
         attempt: Attempt[Any] = Attempt(
             seat=seat,

@@ -20,9 +20,10 @@ from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS, Pool
 from kaguan.flow.backoff import about, equal_jitter
 from kaguan.outbox.task_type import TaskType
-from kaguan.outbox.vocabulary import Priority, PriorityRank
+from kaguan.outbox.vocabulary import PAUSED, Priority, PriorityRank
 from kaguan.outbox.work import waiting
 from kaguan.outbox.work.outcome import Snooze
+from kaguan.outbox.work.paused import Outside, PausedOutside
 from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason, ReasonError
 
@@ -52,8 +53,18 @@ class NoPlaceError(ReasonError):
         self.place = place
 
 
+class PausedError(NoPlaceError):
+    """那一家停着：让位到暂停结束。"""
+
+    def __init__(self, pause: PausedOutside) -> None:
+        ReasonError.__init__(self, Reason("outbox.paused", {"whom": pause.name, "reason": pause.reason}))
+        self.place, self.seconds = f"{PAUSED}{pause.id}", pause.seconds
+
+
 def waiting_for_place(full: NoPlaceError, passes: int) -> Snooze:
     """让位：等着叫，不计尝试；没有人叫的（走的那个没了），一趟比一趟久地自己来看。``passes`` 是已经空跑了几趟。"""
+    if isinstance(full, PausedError):
+        return Snooze(full.reason, delay=full.seconds, waiting_for=full.place)
     delay = equal_jitter(passes + 1, FIRST_WAIT, LONGEST_WAIT)
     return Snooze(full.reason, delay=delay, waiting_for=full.place)
 
@@ -287,20 +298,22 @@ class Seats:
 
     slots: Slots
     gates: Gates
+    away: Outside | None = None
 
     def of(self, queue: Priority, task_type: str, *, called: bool) -> Seat:
-        return Seat(self.slots, self.gates, queue, task_type, called)
+        return Seat(self.slots, self.gates, queue, task_type, called, self.away)
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """``called``：等过名额、叫回来的。"""
+    """``called``：等过名额、叫回来的；``away`` 知道停在哪几家外面的。"""
 
     slots: Slots
     gates: Gates
     queue: Priority
     type: str
     called: bool = False
+    away: Outside | None = None
 
     @asynccontextmanager
     async def taken(self) -> AsyncIterator[None]:
@@ -324,10 +337,12 @@ class Seat:
         """占着槽位来排 ``whom`` 的队：要等的，等的时候让出槽位。
 
         Raises:
-            NoPlaceError: 没有名额，而且不会马上轮到。
+            NoPlaceError: 没有名额，而且不会马上轮到；或那一家停着。
             LookupError: 类型没有声明要排它的队。
         """
         gate = self.gates.of(self.type, whom)
+        if self.away is not None and (pause := await self.away.paused(whom)) is not None:
+            raise PausedError(pause)
         async with AsyncExitStack() as stack:
             async with self.outside(whom):
                 await stack.enter_async_context(self._through(gate))

@@ -31,10 +31,10 @@ USER = {"username": "alice", "email": "a@example.com", "password": "correct hors
 GUARDED = [(route, route.scope) for route in ROUTES if route.scope is not None]
 
 
-def somewhere(route: Endpoint, number: int = 1, task_id: str = UUID) -> str:
-    """路由的一条路径，指着第 ``number`` 个，或 ``task_id``。"""
+def somewhere(route: Endpoint, number: int = 1, task_id: str = UUID, pause_id: str = UUID) -> str:
+    """路由的一条路径，指着第 ``number`` 个，或 ``task_id``、``pause_id``。"""
     iccid = iccid_at(Carrier.ONELINK, number)
-    filled = route.pattern.format(id=number, iccid=iccid, name=number, task_id=task_id)
+    filled = route.pattern.format(id=number, iccid=iccid, name=number, task_id=task_id, pause_id=pause_id)
     return filled.removeprefix("/api/v1")
 
 
@@ -64,10 +64,11 @@ async def test_who_may_not_ask_cannot_tell_what_is_there_from_what_is_not(api: A
         await api.post("/sims", {"sims": [{"iccid": iccid_at(Carrier.ONELINK, 1), "carrier": "onelink"}]})
     ).status == 201
     task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
+    paused = (await api.post("/pauses", {"scope": "key", "name": "k", "reason": "r", "seconds": 60})).data["id"]
     nobody = replace(api, token="none")
     pointed = [(route, scope) for route, scope in GUARDED if "{" in route.pattern and "{name" not in route.pattern]
     for number, (route, scope) in enumerate(pointed):
-        there, absent = somewhere(route, task_id=task_id), somewhere(route, 2)
+        there, absent = somewhere(route, task_id=task_id, pause_id=paused), somewhere(route, 2)
         assert await said(api, route, there) != await said(api, route, absent)
         stranger = await with_scopes(api, f"stranger-{number}", [one for one in tokens.SCOPES if one != scope])
         for caller in (stranger, nobody):

@@ -3,7 +3,8 @@
 select o.task_id, o.delivery, o.type, o.priority, o.principal, o.traceparent, o.available_at, -- 次序照 Due 的字段
     extract(epoch from clock_timestamp() - o.available_at)::float8 as waited,
     extract(epoch from clock_timestamp())::float8 as now, o.alone,
-    (select t.request_id from tb_task t where t.id = o.task_id) as request_id -- 子查询：总是按号去找
+    (select t.request_id from tb_task t where t.id = o.task_id) as request_id, -- 子查询：总是按号去找
+    pause.id as pause, pause.until as paused_until
 from (
     select fresh.*
     from unnest(%(priorities)s::smallint[], %(rooms)s::int[], %(ages)s::float8[]) as q (priority, room, age)
@@ -33,5 +34,18 @@ from (
         for update skip locked
     ) as next
 ) as o
+-- 停着的也取出来，搁到暂停结束：留在原处，后面的要一再走过它们
+left join lateral (
+    select p.id, p.until
+    from tb_pause p
+    where p.until > clock_timestamp() and p.name = case p.scope
+        when 'type' then o.type
+        when 'queue' then case o.priority when 0 then 'critical' when 1 then 'default' else 'low' end
+        when 'caller' then o.principal
+        when 'key' then (select t.ordering_key from tb_task t where t.id = o.task_id)
+    end
+    order by p.until desc
+    limit 1
+) as pause on true
 where {{gate_is_open}}
 order by o.priority, o.available_at, o.task_id

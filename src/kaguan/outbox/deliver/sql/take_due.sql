@@ -5,6 +5,12 @@ with taken as (
         select task_id
         from tb_outbox
         where parked_at is null and (%(skip_waits)s or available_at <= clock_timestamp())
+          and not exists (
+              select
+              from tb_pause p
+              join tb_task t on t.id = tb_outbox.task_id
+              where {{holding}} or tb_outbox.waiting_for = 'pause:' || p.id and p.until > clock_timestamp()
+          )
         order by priority, available_at, task_id
         limit %(limit)s
         for update skip locked

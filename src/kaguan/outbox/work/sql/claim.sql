@@ -16,6 +16,8 @@ with wanted as materialized (
       and (select w.lease_until from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is null
       -- 历史没有核对完的，一个也不认领（docs/adr/0033）
       and {{gate_is_open}}
+      -- 停着的不认领：已交出的也到此为止（docs/adr/0039）
+      and (select 1 from tb_pause p where {{holding}} limit 1) is null
       -- 交出了才有它的投递：记着，或还没来得及记、发件箱里到期了。Redis 里凭空来的、没轮到的、没到时候的，都不做
       and (
           (select 1 from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is not null
