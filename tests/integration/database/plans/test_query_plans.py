@@ -47,6 +47,7 @@ READS = [
     f"/sims/{ICCID}/events", f"/sims/{ICCID}/events?cursor={CURSOR}", f"/sims?q={ICCID}", "/sims?q=1064700001999",
     "/sims?q=0001999",
     f"/sims?q=898600000000000000,1064700002,89{'0' * 26}1&page_size=100", "/sims?q=00019&carrier=onelink",
+    "/sims?plan=plan3&lifecycle_state=suspended",  # 各有许多，合起来一张也没有
     "/sims?plan=plan1", "/sims?group=group7&lifecycle_state=active", "/sims?customer=customer9&carrier=onelink",
     "/sims?tag=all", "/sims?tag=one of 2000-7", "/sims?tag=all&carrier=onelink&plan=plan3",
     f"/sims?tag=all&cursor={CURSOR}", f"/sims?tag=all&{SECOND_DAY}",
