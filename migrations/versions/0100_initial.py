@@ -172,6 +172,47 @@ create table tb_sim_event (
 );
 create index ix_tb_sim_event_iccid_id on tb_sim_event (iccid, id);
 
+create table tb_sim_change (
+    id bigint generated always as identity,
+    change text not null,
+    plan text,
+    reason text not null,
+    requested_by text not null,
+    requested_at timestamptz default now() not null,
+    request_id text,
+    schedule_at timestamptz,
+    asked jsonb not null,
+    cards integer not null,
+    constraint pk_tb_sim_change primary key (id),
+    constraint ck_tb_sim_change_change check (change in ('suspend', 'resume', 'activate', 'plan')),
+    constraint ck_tb_sim_change_plan check ((change = 'plan') = (plan is not null))
+);
+create unique index uq_tb_sim_change_request on tb_sim_change (requested_by, request_id) where request_id is not null;
+
+create table tb_sim_receipt (
+    id bigint generated always as identity,
+    change_id bigint not null,
+    iccid text collate "C" not null,
+    task_id uuid,
+    requested_at timestamptz default now() not null,
+    status text default 'pending' not null,
+    reason jsonb,
+    reference text,
+    called_at timestamptz,
+    answered_at timestamptz,
+    order_number text,
+    evidence jsonb,
+    settled_at timestamptz,
+    constraint pk_tb_sim_receipt primary key (id),
+    constraint ck_tb_sim_receipt_status check (status in ('pending', 'succeeded', 'refused', 'failed', 'uncertain')),
+    constraint ck_tb_sim_receipt_settled check ((settled_at is null) = (status in ('pending', 'uncertain'))),
+    constraint ck_tb_sim_receipt_unaccepted check (task_id is not null or status = 'refused')
+);
+create unique index uq_tb_sim_receipt_change_iccid on tb_sim_receipt (change_id, iccid);
+create unique index uq_tb_sim_receipt_task on tb_sim_receipt (task_id) where task_id is not null;
+create index ix_tb_sim_receipt_open on tb_sim_receipt (change_id) where status in ('pending', 'uncertain');
+create index ix_tb_sim_receipt_iccid_id on tb_sim_receipt (iccid, id);
+
 create table tb_sim_usage (
     iccid text collate "C" not null,
     day date not null,
@@ -275,16 +316,49 @@ create table tb_audit (
 );
 create index ix_tb_audit_anonymous on tb_audit (at) where token_id is null and outcome = 'refused';
 """
+# 回执随它的任务走：谁定了任务的结局（结算、收回租约、取消、人说了究竟怎样），回执在同一条语句里就有，不必人人都记得
+RECEIPTS = (
+    """
+create function sim_receipt_follows() returns trigger language plpgsql as $function$
+begin
+    update tb_sim_receipt r
+    set status = case
+            when new.status in ('succeeded', 'uncertain') then new.status
+            when new.status = 'failed' and starts_with(new.last_error ->> 'code', 'sims.refused_') then 'refused'
+            when new.status in ('failed', 'cancelled') then 'failed'
+            else 'pending'
+        end,
+        reason = case when new.status not in ('succeeded', 'cancelled') then new.last_error end,
+        settled_at = case when new.status in ('succeeded', 'failed', 'cancelled') then clock_timestamp() end,
+        evidence = coalesce(
+            r.evidence,
+            (
+                select jsonb_build_object('said_by', e.actor, 'note', e.detail ->> 'note', 'at', e.at)
+                from tb_task_event e
+                where e.task_id = new.id and e.kind = 'resolved' and new.status = 'succeeded'
+                order by e.id desc
+                limit 1
+            )
+        )
+    where r.task_id = new.id;
+    return null;
+end
+$function$""",
+    """
+create trigger sim_receipt_follows after update of status on tb_task
+for each row when (new.type = 'sim:change' and old.status is distinct from new.status)
+execute function sim_receipt_follows()""",
+)
 TABLES = (
     "tb_task", "tb_outbox", "tb_work", "tb_task_event", "tb_ordering", "tb_vanished", "tb_broker", "tb_seal",
     "tb_schedule", "tb_pause", "tb_installation", "tb_concern", "tb_user", "tb_order", "tb_sim", "tb_sim_profile",
-    "tb_sim_task", "tb_sim_event", "tb_sim_usage", "tb_sync_checkpoint", "tb_email_delivery", "tb_api_token",
-    "tb_session", "tb_idempotency_key", "tb_audit",
+    "tb_sim_task", "tb_sim_event", "tb_sim_change", "tb_sim_receipt", "tb_sim_usage", "tb_sync_checkpoint",
+    "tb_email_delivery", "tb_api_token", "tb_session", "tb_idempotency_key", "tb_audit",
 )  # fmt: skip
 
 
 def upgrade() -> None:
-    for statement in (install_sql(PRODUCT), *SCHEMA.split(";\n")):
+    for statement in (install_sql(PRODUCT), *SCHEMA.split(";\n"), *RECEIPTS):
         op.get_bind().exec_driver_sql(statement)
 
 
@@ -293,3 +367,4 @@ def downgrade() -> None:
     op.execute("drop view vw_task")
     for table in TABLES:
         op.drop_table(table)
+    op.execute("drop function sim_receipt_follows()")

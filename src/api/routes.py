@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from api.endpoints.endpoint import Endpoint
 from api.openapi import docs
-from api.resources import health, metrics, orders, pauses, schedules, sim_imports, sims, tasks, users
+from api.resources import health, metrics, orders, pauses, schedules, sim_changes, sim_imports, sims, tasks, users
 
 ROUTES: tuple[Endpoint, ...] = (
     *users.ROUTES,
     *orders.ROUTES,
     *sims.ROUTES,
     *sim_imports.ROUTES,
+    *sim_changes.ROUTES,
     *tasks.ROUTES,
     *schedules.ROUTES,
     *pauses.ROUTES,

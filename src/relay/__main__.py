@@ -19,6 +19,7 @@ from kaguan.outbox.task_type import TaskTypes
 from kaguan.product.outbox import ProductOutbox
 from kaguan.product.process import run_process, spare_the_collector
 from kaguan.product.task_types import check_settings, task_types
+from kaguan.sims import change_store
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -35,6 +36,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes) -> No
             expiries={
                 "idempotency_keys": idempotency.expire,
                 "audits": partial(audit.expire, days=settings.tasks.audit_retention_days),
+                "sim_changes": partial(change_store.expire, days=settings.carriers.receipt_days),
             },
             others={
                 "recall": Loop(Recall(pool, here.redis, BreakerKind.SMTP, settings.smtp.per_second).run_once, 1.0),

@@ -14,11 +14,12 @@ from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work.attempt import Handler
-from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC
+from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_CHANGE, SIM_STATUS_SYNC
 from workers.email.handler import open_email
 from workers.event.handler import open_event
 from workers.event.notice import open_notice
 from workers.resources import Resources, open_resources
+from workers.sim.changing import open_sim_change
 from workers.sim.handler import open_sim_status
 from workers.sync.handler import open_data_sync
 
@@ -29,6 +30,7 @@ OPENERS: dict[str, Opener] = {
     EMAIL_SEND.name: open_email,
     DATA_SYNC.name: open_data_sync,
     SIM_STATUS_SYNC.name: open_sim_status,
+    SIM_CHANGE.name: open_sim_change,
     EVENT_PUBLISH.name: open_event,
     TASK_NOTIFY.name: open_notice,
 }

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from kaguan.breakers.board import BreakerBoard, BreakerKind, Changed
 from kaguan.breakers.breaker import BreakerStatus
 from kaguan.carriers.build import open_gateways
-from kaguan.carriers.gateway import CarrierGateway
+from kaguan.carriers.gateway import ChangingGateway
 from kaguan.config import Settings
 from kaguan.outbox.metrics import Metrics
 from kaguan.sims.events import ChangeEvents
@@ -32,7 +32,7 @@ class Resources:
     settings: Settings
     redis: Redis
     metrics: Metrics
-    gateways: Mapping[Carrier, CarrierGateway]
+    gateways: Mapping[Carrier, ChangingGateway]
     statuses: StatusRecorder
     breaker_changed: Changed
 

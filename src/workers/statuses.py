@@ -1,4 +1,4 @@
-"""写下一批状态并计数；两个处理器共用。"""
+"""写下一批状态并计数；几个处理器共用。"""
 
 from __future__ import annotations
 
@@ -37,10 +37,21 @@ class StatusRecorder:
         """在调用方的事务里写状态、记事件、入箱待推送的变更，并把结果计入检查点。"""
         if not cards:
             return
-        applied = await sync_store.apply_statuses(connection, checkpoint.carrier, cards, asked_at, attempt.task_id)
+        _count(checkpoint, cards, await self.write(connection, checkpoint.carrier, cards, asked_at, attempt))
+
+    async def write(
+        self,
+        connection: Connection,
+        carrier: Carrier,
+        cards: Sequence[CardStatus],
+        asked_at: datetime,
+        attempt: Attempt,
+    ) -> AppliedStatuses:
+        """只写状态、记事件、入箱待推送的变更。"""
+        applied = await sync_store.apply_statuses(connection, carrier, cards, asked_at, attempt.task_id)
         if self.events is not None:
             await self.events.stage(connection, applied.changes, asked_at, attempt.after_commit)
-        _count(checkpoint, cards, applied)
+        return applied
 
     def note_unknown(self, carrier: Carrier, cards: Sequence[CardStatus]) -> None:
         """在提交之后叫：没写成的批次会再来，先数就多数了。"""

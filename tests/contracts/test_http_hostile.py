@@ -21,6 +21,24 @@ CEILING = 16 * MIB
 JSON_HEADERS = {"Content-Type": "application/json"}
 RESOLVE = "/api/v1/tasks/{task_id}/resolve"
 VALID: dict[str, dict[str, Any]] = {
+    "/api/v1/sims/changes": {
+        "change": "plan",
+        "plan": "p",
+        "filter": {
+            "q": "8986001234567890123",
+            "carrier": "onelink",
+            "lifecycle_state": "active",
+            "plan": "p",
+            "group": "g",
+            "customer": "c",
+            "tag": "t",
+        },
+        "limit": 1,
+        "reason": "r",
+        "schedule_at": "2030-01-01T00:00:00Z",
+        "request_id": "c-1",
+        "dry_run": True,
+    },
     "/api/v1/users": {"username": "alice", "email": "a@example.com", "password": "correct horse"},
     "/api/v1/orders": {"user_id": 1, "amount": 1, "order_id": "A-1", "currency": "CNY", "remark": "r"},
     "/api/v1/sims": {

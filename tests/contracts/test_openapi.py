@@ -85,6 +85,7 @@ def test_every_list_is_paged_in_one_way_and_says_so() -> None:
         "orders",
         "sims",
         "events",
+        "changes",
         "tasks",
         "vanished",
         "schedules",

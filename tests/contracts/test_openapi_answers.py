@@ -94,6 +94,7 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     await caller.call("PUT", f"{V1}/sims/{{iccid}}", {"If-Match": '"1"'}, **card)
     await caller.call("PATCH", f"{V1}/sims/{{iccid}}", {"If-Match": '"2"'}, **card)
     await caller.call("POST", f"{V1}/sims/{{iccid}}/refresh", {"Idempotency-Key": "refresh"}, times=2, **card)
+    await change_of(caller, card)
     await caller.call("DELETE", f"{V1}/sims/{{iccid}}", {"If-Match": '"3"'}, **card)
     for kind in ("sync", "sim", "batch", "replay", "email"):
         accepted = await caller.call("POST", f"{V1}/tasks/{kind}", {"Idempotency-Key": f"task-{kind}"}, times=2)
@@ -120,6 +121,13 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     assert caller.succeeded == {(route.method, route.pattern) for route in ROUTES}
 
 
+async def change_of(caller: Caller, card: dict[str, Any]) -> None:
+    change = await caller.call("POST", f"{V1}/sims/changes", {"Idempotency-Key": "change"}, times=2)
+    for accept in ("application/json", "text/csv"):
+        await caller.call("GET", f"{V1}/sims/changes/{{change}}", {"Accept": accept}, change=change["id"])
+    await caller.call("GET", f"{V1}/sims/{{iccid}}/changes", **card)
+
+
 async def test_every_route_refuses_a_stranger_with_the_headers_documented(caller: Caller) -> None:
     for route in ROUTES:
         if route.scope is not None:
@@ -127,6 +135,7 @@ async def test_every_route_refuses_a_stranger_with_the_headers_documented(caller
                 "id": 1,
                 "iccid": "89",
                 "name": "nightly",
+                "change": 1,
                 "task_id": UUID(int=7),
                 "pause_id": UUID(int=7),
             }

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from kaguan.carriers.build import open_gateways
-from kaguan.carriers.gateway import CarrierGateway
+from kaguan.carriers.gateway import ChangingGateway
 from kaguan.carriers.guarded import Observe
 from kaguan.config.model import Carriers, ControlCenter, OneLink
 from kaguan.database.pool import Pool
@@ -79,7 +79,7 @@ async def simulating(**knobs: object) -> AsyncIterator[Simulated]:
 @asynccontextmanager
 async def gateways_of(
     config: Carriers, redis: Redis | None = None, observe: Observe | None = None
-) -> AsyncIterator[Mapping[Carrier, CarrierGateway]]:
+) -> AsyncIterator[Mapping[Carrier, ChangingGateway]]:
     async with open_gateways(config, redis, observe) as gateways:
         yield gateways
 

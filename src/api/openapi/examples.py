@@ -140,6 +140,56 @@ SIM_EVENTS: dict[str, Any] = {
 }
 SIMS_CSV = f"iccid,carrier,lifecycle_state,plan,tags\r\n{ICCID},onelink,active,30M,展会;样卡\r\n"
 SIM_EVENTS_CSV = f"id,at,iccid,old_state,new_state\r\n1,{LATER},{ICCID},inventory,active\r\n"
+CHANGE_IN: dict[str, Any] = {"change": "suspend", "iccids": [ICCID], "reason": "客户停用", "request_id": "stop-42"}
+ACCEPTED_CHANGE: dict[str, Any] = {
+    "dry_run": False,
+    "change": "suspend",
+    "plan": None,
+    "accepted": 1,
+    "refused": 0,
+    "limited": False,
+    "id": 1,
+    "replayed": False,
+    "cards": None,
+    "refusals": None,
+    "preview": None,
+}
+REQUESTED: dict[str, Any] = {
+    "id": 1,
+    "change": "suspend",
+    "plan": None,
+    "reason": "客户停用",
+    "requested_by": "desk",
+    "requested_at": AT,
+    "request_id": "stop-42",
+    "schedule_at": None,
+}
+RECEIPT: dict[str, Any] = {
+    "iccid": ICCID,
+    "task_id": TASK_ID,
+    "status": "succeeded",
+    "reason": None,
+    "order_number": "5f1c2a",
+    "evidence": {"order_status": "2", "status": "4", "seen_at": LATER},
+    "requested_by": "desk",
+    "requested_at": AT,
+    "called_at": AT,
+    "settled_at": LATER,
+}
+CHANGE: dict[str, Any] = {
+    **REQUESTED,
+    "counts": {"pending": 0, "succeeded": 1, "refused": 0, "failed": 0, "uncertain": 0},
+    "receipts": [RECEIPT],
+}
+CHANGE_CSV = (
+    "ICCID,结果,原因,运营商单号,凭据,变更,套餐,谁要求的,何时要求的,何时去做的,何时定论的,任务\r\n"
+    f'\t{ICCID},succeeded,,5f1c2a,"{{""status"":""4""}}",suspend,,desk,{AT},{AT},{LATER},{TASK_ID}\r\n'
+)
+CARD_CHANGES: dict[str, Any] = {
+    "items": [{**REQUESTED, "receipt": RECEIPT}],
+    "page_size": 20,
+    "next_cursor": None,
+}
 SIM_USAGE: dict[str, Any] = {
     "iccid": ICCID,
     "start_date": "2026-01-01",

@@ -5,7 +5,7 @@ from __future__ import annotations
 USER_UPDATE, USER_DELETE = "user.update", "user.delete"
 ORDER_UPDATE, ORDER_DELETE = "order.update", "order.delete"
 SIM_REGISTER, SIM_UPDATE, SIM_DELETE = "sim.register", "sim.update", "sim.delete"
-SIM_REFRESH = "sim.refresh"
+SIM_REFRESH, SIM_CHANGE = "sim.refresh", "sim.change"
 TOKEN_CREATE, TOKEN_REVOKE = "token.create", "token.revoke"
 TASK_CANCEL, TASK_RETRY, TASK_REPLAY = "task.cancel", "task.retry", "task.replay"
 TASK_RESOLVE = "task.resolve"
@@ -13,4 +13,5 @@ PAUSE, RESUME = "pause.create", "pause.resume"
 OUTBOX_REDRIVE = "outbox.redrive"
 SCHEDULE_ENABLE, SCHEDULE_DISABLE = "schedule.enable", "schedule.disable"
 CONSOLE_LOGIN, CONSOLE_LOGOUT = "console.login", "console.logout"
-ON_ENTITIES = (USER_UPDATE, USER_DELETE, ORDER_UPDATE, ORDER_DELETE, SIM_REGISTER, SIM_UPDATE, SIM_DELETE, SIM_REFRESH)
+ON_SIMS = (SIM_REGISTER, SIM_UPDATE, SIM_DELETE, SIM_REFRESH, SIM_CHANGE)
+ON_ENTITIES = (USER_UPDATE, USER_DELETE, ORDER_UPDATE, ORDER_DELETE, *ON_SIMS)

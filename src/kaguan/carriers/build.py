@@ -10,20 +10,27 @@ from redis.asyncio import Redis
 
 from kaguan.carriers import control_center, onelink
 from kaguan.carriers.dialect import C, Dialect
-from kaguan.carriers.gateway import CarrierGateway
+from kaguan.carriers.gateway import ChangingGateway
 from kaguan.carriers.guarded import BreakerChanged, GuardedTransport, Observe
 from kaguan.carriers.interim import bounded_connector
 from kaguan.carriers.limiter import SharedLimits
 from kaguan.config.model import Carriers
+from kaguan.sims.change_rules import Limits
 from kaguan.sims.vocabulary import Carrier
 
+DIALECTS = (onelink.DIALECT, control_center.DIALECT)
 LEASE_MARGIN = 5.0  # 秒；并发租约比请求时限长这么多，容得下等速率的工夫
+
+
+def change_limits(config: Carriers) -> Limits:
+    """哪家改得了哪几样，一张卡一天至多改几次。"""
+    return Limits({dialect.carrier: dialect.changes for dialect in DIALECTS}, config.changes_per_day)
 
 
 @asynccontextmanager
 async def open_gateways(
     config: Carriers, redis: Redis | None, observe: Observe | None = None, breaker_changed: BreakerChanged | None = None
-) -> AsyncIterator[Mapping[Carrier, CarrierGateway]]:
+) -> AsyncIterator[Mapping[Carrier, ChangingGateway]]:
     """打开已配置（``base_url`` 非空）的各家网关；离开时关闭连接。
 
     Args:
@@ -34,7 +41,7 @@ async def open_gateways(
     """
     async with aiohttp.ClientSession(connector=bounded_connector(), cookie_jar=aiohttp.DummyCookieJar()) as session:
 
-        def opened(dialect: Dialect[C]) -> CarrierGateway | None:
+        def opened(dialect: Dialect[C]) -> ChangingGateway | None:
             part = dialect.part(config)
             if not part.base_url:
                 return None

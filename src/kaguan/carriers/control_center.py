@@ -2,7 +2,8 @@
 
 HTTP Basic（用户名 + API key）；``GET /rws/api/v1/devices?modifiedSince=&modifiedTill=&pageSize≤50&pageNumber`` 分页；
 逐卡细节 ``/devices/{iccid}``；在线与否 ``/devices/{iccid}/sessionInfo``（会话的起止时刻）；
-同一时刻只许一个调用，每秒至多 5 次。
+同一时刻只许一个调用，每秒至多 5 次；改卡是 ``PUT /devices/{iccid}``（``status``、``ratePlan``），
+做过什么在 ``/devices/{iccid}/auditTrails``，新的在前。
 
 公开资料里没有、与模拟器约定的：列表按变更时刻升序；``lastPage`` 之后的页是空的末页；
 逐日用量 ``/devices/{iccid}/dailyUsages`` 与其 ``revision``（公开接口只有账期累计用量）；停机原因（见 ``states``）。
@@ -23,32 +24,41 @@ from pydantic import Field, ValidationError
 from kaguan.carriers import states
 from kaguan.carriers.dialect import Dialect
 from kaguan.carriers.gateway import (
+    WORDS_MAX,
     Capabilities,
     CardFailed,
     CardNotFound,
     CarrierError,
     InfoResult,
+    Order,
+    OrderSeen,
     Page,
     ProtocolError,
     RefusedError,
     RejectedError,
+    Stage,
     StatusResult,
     UsageResult,
     refuse_future,
 )
 from kaguan.carriers.guarded import GuardedTransport, Request
-from kaguan.carriers.records import MALFORMED, Record, read_one
+from kaguan.carriers.records import EXPLAINED, MALFORMED, Record, read_one
 from kaguan.config.model import ControlCenter
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 from kaguan.sims.iccid import normalise
-from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState
+from kaguan.sims.vocabulary import Carrier, Change, LifecycleState, SessionState
 from kaguan.words.reasons import Reason
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Record)
 
 DEVICES = "/rws/api/v1/devices"
 MAX_BATCH = 10  # 逐卡一次调用、每秒 5 次：十张约两秒，远在时限之内
 PAGE_SIZE = 50
+STATUSES = {Change.SUSPEND: "DEACTIVATED", Change.RESUME: "ACTIVATED", Change.ACTIVATE: "ACTIVATED"}
+STATUS, PLAN = "status", "ratePlan"
+AUDIT_DAYS = "2"  # 昨天以来：没有回音的，至多隔这么久还问
+AUDITED = {STATUS: "Status", PLAN: "Rate Plan"}
 
 
 def capabilities(config: ControlCenter) -> Capabilities:
@@ -78,6 +88,27 @@ class _Info(Record):
     msisdn: str | None = None
     imsi: str | None = None
     dateActivated: datetime | None = None
+
+
+class _Device(_Status):
+    ratePlan: str | None = None
+    dateUpdated: datetime | None = None
+
+
+class _AuditTrail(Record):
+    field: str
+    value: str | None = None
+    effectiveDate: datetime
+    userName: str | None = None
+
+
+class _AuditTrails(Record):
+    deviceAuditTrails: list[_AuditTrail]
+
+
+class _Failure(Record):
+    errorCode: str = ""
+    errorMessage: str = ""
 
 
 class _Usage(Record):
@@ -141,6 +172,45 @@ class ControlCenterGateway:
             raise ProtocolError(Reason("carriers.listing_not_as_agreed")) from None
         return Page([_listed(record) for record in listing.devices], listing.lastPage)
 
+    def reference(self) -> str:
+        """它不认流水号：做过没有，看设备与审计记录。"""
+        return ""
+
+    async def change(self, order: Order) -> OrderSeen:
+        name, value = _wanted(order)
+        headers = {"Authorization": self._authorization}
+        request = Request(
+            "edit-device", f"{DEVICES}/{quote(order.iccid)}", {}, headers, method="PUT", json={name: value}
+        )
+        reply = await self._transport.send(request, self._transport.deadline())
+        self._refuse_forbidden(reply.status)
+        if reply.status < HTTPStatus.BAD_REQUEST:
+            return OrderSeen(Stage.UNDERWAY)
+        failure = _Failure.model_validate(reply.body) if isinstance(reply.body, dict) else _Failure()
+        code = failure.errorCode[:16] or f"HTTP {reply.status}"
+        return OrderSeen(Stage.REFUSED, failure=code, words=failure.errorMessage[:WORDS_MAX])
+
+    async def order(self, order: Order) -> OrderSeen | None:
+        """设备已是要的样子，就是做完了；不是的，看审计记录里有没有做过（又被别人改回去的也算做过）。"""
+        name, value = _wanted(order)
+        deadline = self._transport.deadline()
+        path = f"{DEVICES}/{quote(order.iccid)}"
+        body = await self._get("device-details", path, {}, deadline)
+        if body is None:
+            return None
+        device = _read(_Device, body)
+        card = _status(order.iccid, body)
+        if getattr(device, name) == value:
+            evidence = {name: value, "at": device.dateUpdated and device.dateUpdated.isoformat()}
+            return OrderSeen(Stage.DONE, evidence=evidence, card=card)
+        listed = await self._get("audit-trails", f"{path}/auditTrails", {"daysOfHistory": AUDIT_DAYS}, deadline)
+        for entry in _read(_AuditTrails, listed or {}).deviceAuditTrails:
+            named = (entry.field, entry.value, entry.userName) == (AUDITED[name], value, self._config.username)
+            if named and entry.effectiveDate > order.since:
+                evidence = {name: value, "at": entry.effectiveDate.isoformat()}
+                return OrderSeen(Stage.DONE, evidence=evidence, card=card)
+        return None
+
     async def ping(self) -> None:
         now = datetime.now(UTC)
         await self.changed_between(now - timedelta(seconds=1), now, 1)
@@ -178,13 +248,29 @@ class ControlCenterGateway:
         reply = await self._transport.get(request, deadline)
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
-        if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise RejectedError(Reason("carriers.refused", {"answer": f"HTTP {reply.status}"}))
+        self._refuse_forbidden(reply.status)
         if reply.status >= HTTPStatus.BAD_REQUEST:
             raise RefusedError(Reason("carriers.arguments_refused_by_status", {"status": reply.status}))
         if not isinstance(reply.body, dict):
             raise ProtocolError(Reason("carriers.not_an_object"))
         return reply.body
+
+    @staticmethod
+    def _refuse_forbidden(status: int) -> None:
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise RejectedError(Reason("carriers.refused", {"answer": f"HTTP {status}"}))
+
+
+def _wanted(order: Order) -> tuple[str, str]:
+    """设备的哪个字段要是什么。"""
+    return (PLAN, order.plan or "") if order.change is Change.PLAN else (STATUS, STATUSES[order.change])
+
+
+def _read(record: type[R], body: dict[str, Any]) -> R:
+    try:
+        return record.model_validate(body)
+    except ValidationError:
+        raise ProtocolError(EXPLAINED[MALFORMED]) from None
 
 
 def _moment(at: datetime) -> str:
@@ -220,4 +306,6 @@ def _usage(iccid: str, record: dict[str, Any]) -> DayUsage:
     return DayUsage(iccid, usage.dataUsage, usage.smsUsage, usage.revision)
 
 
-DIALECT = Dialect(Carrier.CONTROL_CENTER, lambda config: config.control_center, capabilities, ControlCenterGateway)
+DIALECT = Dialect(
+    Carrier.CONTROL_CENTER, lambda config: config.control_center, capabilities, ControlCenterGateway, frozenset(Change)
+)

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Protocol, TypeAlias
+from enum import Enum
+from typing import Any, Protocol, TypeAlias
 
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
-from kaguan.sims.vocabulary import Carrier
+from kaguan.sims.vocabulary import Carrier, Change, LifecycleState
 from kaguan.words.reasons import Reason, ReasonError
 
 
@@ -61,6 +62,53 @@ class Page:
     last: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """要在运营商那里改的一张卡。
+
+    Attributes:
+        state: 我们所知的、改之前的状态。
+        reference: 我们的流水号，:meth:`CarrierGateway.reference` 给的；对方认得它，就查得到这一次。
+        since: 在这之后的才是这一次做的。
+    """
+
+    iccid: str
+    change: Change
+    plan: str | None
+    state: LifecycleState
+    reference: str
+    since: datetime
+
+
+WORDS_MAX = 200  # 字；对方的原话留这么多
+
+
+class Stage(Enum):
+    """一次变更在运营商那里到了哪一步。"""
+
+    UNDERWAY = "underway"  # 收下了，还没做完
+    DONE = "done"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSeen:
+    """运营商怎么说。
+
+    Attributes:
+        evidence: 做完了的：看到了什么，照对方的写法。
+        card: 做完之后看到的卡；没有看的没有。
+        failure: 不肯的：对方的代号，``words`` 是它的原话。
+    """
+
+    stage: Stage
+    number: str | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+    card: CardStatus | None = None
+    failure: str = ""
+    words: str = ""
+
+
 class CarrierError(ReasonError):
     """整次调用做不成。``code`` 是指标与日志用的短词。"""
 
@@ -82,6 +130,12 @@ class CircuitOpenError(TransientError):
     """熔断中：没有去问。"""
 
     code = "circuit_open"
+
+
+class UnsentError(TransientError):
+    """没有连上：请求没有发出去。"""
+
+    code = "unsent"
 
 
 class RateLimitedError(CarrierError):
@@ -157,4 +211,26 @@ class CarrierGateway(Protocol):
 
     async def ping(self) -> None:
         """验证地址与凭据。"""
+        ...
+
+
+class ChangingGateway(CarrierGateway, Protocol):
+    """也改得了卡的。"""
+
+    def reference(self) -> str:
+        """这一次变更的流水号，每次不同；对方不认流水号的给空串。"""
+        ...
+
+    async def change(self, order: Order) -> OrderSeen:
+        """要它改一张卡。收不回，所以只发一次，从不自己重试。
+
+        Raises:
+            QueuedError, CircuitOpenError, UnsentError, RateLimitedError: 没有做。
+            RejectedError: 它不肯，没有做（凭据、权限）。
+            CarrierError: 别的：做没做不知道。
+        """
+        ...
+
+    async def order(self, order: Order) -> OrderSeen | None:
+        """那一次变更怎样了；``None`` 是对方没有这回事（也许还没到）。"""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,6 +23,7 @@ from kaguan.carriers.gateway import (
     QueuedError,
     RateLimitedError,
     TransientError,
+    UnsentError,
 )
 from kaguan.config.model import Carriers
 from kaguan.flow.backoff import full_jitter
@@ -49,9 +50,10 @@ BreakerChanged: TypeAlias = Callable[["Carrier", BreakerStatus], None]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """一次 GET。``operation`` 是低基数的名字，用于跨度与指标；参数可能含令牌与卡号，从不外露。
+    """一次请求。``operation`` 是低基数的名字，用于跨度与指标；参数可能含令牌与卡号，从不外露。
 
     Attributes:
+        once: 收不回：一次也不许多发。
         check: 看一眼 JSON 正文；把失败写在正文里的方言在此抛 :class:`CarrierError`，重试、熔断与指标才看得见它。
     """
 
@@ -60,6 +62,9 @@ class Request:
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Any], None] | None = None
+    method: str = "GET"
+    json: Mapping[str, str] | None = None
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +135,19 @@ class GuardedTransport:
             attempt += 1
             await asyncio.sleep(pause)  # 重试之间的退避；超不过时间预算，上面刚看过
 
+    async def send(self, request: Request, deadline: float) -> Reply:
+        """发出收不回的请求：只发一次，做没做不知道的，由调用者去问。
+
+        Raises:
+            CarrierError: 没有得到应答。
+        """
+        return await self._observed(replace(request, once=True), deadline)
+
     async def _observed(self, request: Request, deadline: float) -> Reply:
         started = asyncio.get_running_loop().time()
         outcome = "ok"
         name = f"{self._carrier} {request.operation}"
-        attributes = {"kaguan.carrier": self._carrier.value, HTTP_METHOD: "GET", **self._server}
+        attributes = {"kaguan.carrier": self._carrier.value, HTTP_METHOD: request.method, **self._server}
         with client_span(name, attributes) as span:
             try:
                 return await self._behind_breaker(request, deadline, span)
@@ -162,20 +175,35 @@ class GuardedTransport:
         try:
             # 地址里有令牌和卡号：不让通用的 HTTP 埋点把它记下来
             with suppress_http_instrumentation():
-                async with self._session.get(
+                async with self._session.request(
+                    request.method,
                     self._base_url + request.path,
                     params=request.params,
+                    json=request.json,
                     headers=headers,
                     timeout=aiohttp.ClientTimeout(total=min(self._timeout, remaining)),
                     allow_redirects=False,
+                    middlewares=(_never_again,) if request.once else None,
                 ) as response:
                     span.set_attribute(HTTP_STATUS, response.status)
                     reply = Reply(response.status, _parse(response, await _read(response)))
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise UnsentError(Reason("carriers.unreachable", {"error": type(error).__name__})) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise TransientError(Reason("carriers.unreachable", {"error": type(error).__name__})) from None
         if request.check is not None:
             request.check(reply.body)
         return reply
+
+
+async def _never_again(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """复用的连接断了，aiohttp 会自己把 GET、PUT 再发一遍；换一种它不认得的异常，它就不发。"""
+    try:
+        return await send(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise TransientError(Reason("carriers.unreachable", {"error": type(error).__name__})) from None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -4,12 +4,15 @@
 一批至多 100 张，卡号以下划线相连。12021 是令牌过期。
 
 公开资料里有、照做的：取令牌、``transid`` 的拼法、批量查询的路径与 ``iccids``、HTTP 200 带 ``status``、
-``cardStatus`` 的码。
+``cardStatus`` 的码；变更状态 ``change/sim-status``（GET，``operType`` 0 停机、1 复机、2 库存转激活、5 测试转激活、
+6 待激活转激活）；办理结果的码（0 待处理、1 处理中、2 完成、3 与 4 失败）。
 公开资料里没有、与模拟器约定的：
   逐卡错误码 12011、繁忙 12000、限流 11018、参数不对 11004（一批里有一张不认就整批如此答）；``revision``（更正的版本）；
   批量日用量 ``sim-data-usage-daily/batch`` 应答里的 ``smsAmount``；
   批量状态应答里顺带的 ``sessionStatus``（码同单卡接口 ``sim-session``）与 ``stopReason``（单卡接口
-  ``sim-stop-reason``，取值是约定的）：真实接口逐卡才问得到，十万张卡问不起；应答里没有这两项时照常，只是不更新。
+  ``sim-stop-reason``，取值是约定的）：真实接口逐卡才问得到，十万张卡问不起；应答里没有这两项时照常，只是不更新；
+  变更应答里的 ``orderNum``，按变更时的 ``transid`` 查这一单的 ``query/order-result``（没有这一单是空的 ``result``），
+  换套餐的 ``change/sim-offering``。
 
 令牌每个进程各取各的，不共享：它是凭据，不进 Redis；换一次只是一个请求。若对方只认最新的那一个，别的进程下一次
 调用换过令牌就接着走；两边恰好互相顶掉的，按暂时失败重试。
@@ -18,39 +21,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import Field, ValidationError
 
 from kaguan.carriers import states
 from kaguan.carriers.dialect import Dialect
 from kaguan.carriers.gateway import (
+    WORDS_MAX,
     Capabilities,
     CardFailed,
     CardNotFound,
     InfoResult,
+    Order,
+    OrderSeen,
     Page,
     ProtocolError,
     RateLimitedError,
     RefusedError,
     RejectedError,
+    Stage,
     StatusResult,
     TransientError,
     UsageResult,
     refuse_future,
 )
-from kaguan.carriers.guarded import GuardedTransport, Request
-from kaguan.carriers.records import Record, match
+from kaguan.carriers.guarded import GuardedTransport, Reply, Request
+from kaguan.carriers.records import EXPLAINED, MALFORMED, Record, match
 from kaguan.config.model import OneLink
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
-from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
+from kaguan.sims.change_rules import TARGETS
+from kaguan.sims.vocabulary import Carrier, Change, LifecycleState, SessionState, SuspendReason
 from kaguan.words.reasons import Reason
 from kaguan.words.units import KIB
 
 T = TypeVar("T")
+By: TypeAlias = Callable[[Request, float], Awaitable[Reply]]  # 怎么发：查询可以重试，变更只发一次
 
 MAX_BATCH = 100
 
@@ -60,6 +70,17 @@ CARD_NOT_FOUND = "12011"
 BAD_ARGUMENT = "11004"
 TOO_FREQUENT = "11018"
 BUSY = "12000"
+OPERATIONS = {Change.SUSPEND: "0", Change.RESUME: "1"}
+# 激活要说从哪种状态来；不知道的当作待激活
+ACTIVATIONS = {LifecycleState.INVENTORY: "2", LifecycleState.TESTING: "5"}
+ACTIVATE_READY = "6"
+STAGES = {
+    "0": Stage.UNDERWAY,
+    "1": Stage.UNDERWAY,
+    "2": Stage.DONE,
+    "3": Stage.REFUSED,
+    "4": Stage.REFUSED,
+}
 
 
 def capabilities(config: OneLink) -> Capabilities:
@@ -86,6 +107,17 @@ class _Info(Record):
     msisdn: str | None = None
     imsi: str | None = None
     activeDate: date | None = None
+
+
+class _Ordered(Record):
+    orderNum: str | None = None
+
+
+class _OrderResult(Record):
+    orderNum: str
+    orderStatus: str
+    message: str = ""
+    finishDate: str | None = None
 
 
 class _Usage(Record):
@@ -123,6 +155,48 @@ class OneLinkGateway:
     async def changed_between(self, since: datetime, until: datetime, page: int) -> Page:  # noqa: ARG002 约定的签名
         raise RejectedError(Reason("carriers.no_change_list"))
 
+    def reference(self) -> str:
+        """``transid`` 的写法，末八位随机：几个进程各办各的，也不会撞号。"""
+        return f"{self._config.app_id}{datetime.now(UTC):%Y%m%d%H%M%S}{secrets.randbelow(10**8):08d}"
+
+    async def change(self, order: Order) -> OrderSeen:
+        if order.change is Change.PLAN:
+            operation, params = "sim-offering", {"offeringId": order.plan or ""}
+        elif order.change is Change.ACTIVATE:
+            operation, params = "sim-status", {"operType": ACTIVATIONS.get(order.state, ACTIVATE_READY)}
+        else:
+            operation, params = "sim-status", {"operType": OPERATIONS[order.change]}
+        params |= {"iccid": order.iccid, "transid": order.reference}
+        answer = await self._with_token(f"change/{operation}", params, self._transport.deadline(), self._transport.send)
+        if answer.status != OK:
+            return OrderSeen(Stage.REFUSED, failure=answer.status[:16], words=answer.message[:WORDS_MAX])
+        try:
+            return OrderSeen(Stage.UNDERWAY, _Ordered.model_validate(answer.result[0]).orderNum)
+        except (IndexError, ValidationError):
+            return OrderSeen(Stage.UNDERWAY)
+
+    async def order(self, order: Order) -> OrderSeen | None:
+        """按流水号查这一单；做完了的再看一眼卡，卡的状态跟上了才算。"""
+        deadline = self._transport.deadline()
+        records = await self._query("order-result", {"orderTransid": order.reference}, deadline)
+        if not records:
+            return None
+        try:
+            result = _OrderResult.model_validate(records[0])
+        except ValidationError:
+            raise ProtocolError(EXPLAINED[MALFORMED]) from None
+        stage = STAGES.get(result.orderStatus, Stage.UNDERWAY)
+        if stage is Stage.REFUSED:
+            words = result.message[:WORDS_MAX]
+            return OrderSeen(stage, result.orderNum, failure=result.orderStatus, words=words)
+        evidence = {"order_status": result.orderStatus, "finished_at": result.finishDate}
+        if stage is Stage.UNDERWAY or order.change is Change.PLAN:
+            return OrderSeen(stage, result.orderNum, evidence)
+        (card,) = await self._ask("sim-status/batch", [order.iccid], _status, {}, deadline)
+        if not isinstance(card, CardStatus) or card.state is not TARGETS[order.change]:
+            return OrderSeen(Stage.UNDERWAY, result.orderNum)
+        return OrderSeen(stage, result.orderNum, {**evidence, "status": card.raw}, card)
+
     async def ping(self) -> None:
         await self._renew(None, self._transport.deadline())
 
@@ -153,35 +227,39 @@ class OneLinkGateway:
         return match(iccids, records, lambda iccid, record: _unless_refused(iccid, record, read))
 
     async def _query(self, operation: str, params: dict[str, str], deadline: float) -> list[dict[str, Any]]:
-        """带令牌的查询；令牌过期就刷新一次并重放。"""
-        token = self._token or await self._renew(None, deadline)
-        envelope = await self._call(operation, f"query/{operation}", {**params, "token": token}, deadline)
-        if envelope.status == TOKEN_EXPIRED:
-            token = await self._renew(token, deadline)
-            envelope = await self._call(operation, f"query/{operation}", {**params, "token": token}, deadline)
-        if envelope.status == TOKEN_EXPIRED:
-            raise TransientError(Reason("carriers.token_stale"))
+        envelope = await self._with_token(f"query/{operation}", params, deadline, self._transport.get)
         if envelope.status == BAD_ARGUMENT:
             raise RefusedError(Reason("carriers.arguments_refused"))
         if envelope.status != OK:
             raise RejectedError(Reason("carriers.refused", {"answer": envelope.status[:16]}))
         return envelope.result
 
+    async def _with_token(self, path: str, params: dict[str, str], deadline: float, by: By) -> _Envelope:
+        """带令牌的一次；令牌过期（因此没有做）就刷新一次并重放。"""
+        token = self._token or await self._renew(None, deadline)
+        envelope = await self._call(path, {**params, "token": token}, deadline, by)
+        if envelope.status == TOKEN_EXPIRED:
+            token = await self._renew(token, deadline)
+            envelope = await self._call(path, {**params, "token": token}, deadline, by)
+        if envelope.status == TOKEN_EXPIRED:
+            raise TransientError(Reason("carriers.token_stale"))
+        return envelope
+
     async def _renew(self, stale: str | None, deadline: float) -> str:
         """换新令牌；并发的过期只换一次，后到的直接用新的。"""
         async with self._token_lock:
             if self._token is None or self._token == stale:
                 credentials = {"appid": self._config.app_id, "password": self._config.password.get_secret_value()}
-                envelope = await self._call("get-token", "get/token", credentials, deadline)
+                envelope = await self._call("get/token", credentials, deadline, self._transport.get)
                 if envelope.status != OK:
                     raise RejectedError(Reason("carriers.token_refused", {"answer": envelope.status[:16]}))
                 self._token = _read_token(envelope)
             return self._token
 
-    async def _call(self, operation: str, path: str, params: dict[str, str], deadline: float) -> _Envelope:
-        params = {**params, "transid": self._transaction_id()}
-        request = Request(operation, f"/v5/ec/{path}", params, check=_passing_failure)
-        reply = await self._transport.get(request, deadline)
+    async def _call(self, path: str, params: dict[str, str], deadline: float, by: By) -> _Envelope:
+        params = {"transid": self._transaction_id(), **params}
+        operation = path.removeprefix("query/").replace("get/", "get-").replace("change/", "change-")
+        reply = await by(Request(operation, f"/v5/ec/{path}", params, check=_passing_failure), deadline)
         try:
             return _Envelope.model_validate(reply.body)
         except ValidationError:
@@ -247,4 +325,4 @@ def _usage(iccid: str, record: dict[str, Any]) -> DayUsage:
     return DayUsage(iccid, int(usage.dataAmount * KIB), usage.smsAmount, usage.revision)
 
 
-DIALECT = Dialect(Carrier.ONELINK, lambda config: config.onelink, capabilities, OneLinkGateway)
+DIALECT = Dialect(Carrier.ONELINK, lambda config: config.onelink, capabilities, OneLinkGateway, frozenset(Change))

@@ -57,7 +57,7 @@ def list_cards(wanted: Wanted, limit: int) -> Listed:
         page = await store.list_sims(connection, PageRequest(page_size=limit), _filter(wanted, found))
         return Listed(page.items, page.total, [] if found is None else found.missing)
 
-    return _with_entities(work)
+    return with_entities(work)
 
 
 def write_cards(wanted: Wanted, out: TextIO) -> None:
@@ -69,7 +69,7 @@ def write_cards(wanted: Wanted, out: TextIO) -> None:
         async for page in exporting.cards(lambda: nullcontext(connection), PageRequest(), where):
             out.write(spreadsheet.write(sheet.cells(sheet.CARD, row) for row in page))
 
-    _with_entities(work)
+    with_entities(work)
 
 
 async def _found(connection: AsyncConnection, wanted: Wanted) -> Found | None:
@@ -89,7 +89,7 @@ def _filter(wanted: Wanted, found: Found | None) -> store.SimFilter:
 
 
 def card(iccid: str) -> Card:
-    return _with_entities(lambda connection: service.get_card(connection, iccid))
+    return with_entities(lambda connection: service.get_card(connection, iccid))
 
 
 def events_of(iccid: str, limit: int) -> list[history.SimEvent]:
@@ -97,7 +97,7 @@ def events_of(iccid: str, limit: int) -> list[history.SimEvent]:
         iccids = await service.numbers_of(connection, iccid)
         return await history.events(await driver_of(connection), iccids, limit)
 
-    return _with_entities(work)
+    return with_entities(work)
 
 
 def refresh_card(iccid: str) -> UUID:
@@ -109,10 +109,10 @@ def refresh_card(iccid: str) -> UUID:
         await audited(driver, SIM_REFRESH, done.iccid, task_id=str(done.accepted.task_id))
         return done.accepted.task_id
 
-    return _with_entities(work)
+    return with_entities(work)
 
 
-def _with_entities(work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+def with_entities(work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
     """连上数据库做一件事，给的是实体的 ``store`` 用的那种连接；整件事一个事务。"""
     settings = load_settings()
 

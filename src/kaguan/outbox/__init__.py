@@ -2,7 +2,8 @@
 
 :class:`Outbox` is the door: types, handlers, connections, relay and worker. A handler takes an :class:`Attempt` and
 returns an ``Outcome``, which is one of :class:`Done`, :class:`Retry`, :class:`Discard`, :class:`Snooze`,
-:class:`Uncertain`; ``VerifiedOutcome`` is what ``verify=`` returns, :class:`Happened` or :class:`NotHappened`.
+:class:`Uncertain`; ``VerifiedOutcome`` is what ``verify=`` returns, :class:`Happened`, :class:`NotHappened`
+or :class:`Underway`.
 ``Connection`` is psycopg's ``AsyncConnection``. What tests need is in :mod:`kaguan.outbox.testing`, and
 ``docs/library.md`` shows all of it at work.
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.work.attempt import Attempt, CancelledByUserError
     from kaguan.outbox.work.fence import FencedError
     from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze, Uncertain
-    from kaguan.outbox.work.verification import Happened, NotHappened, VerifiedOutcome
+    from kaguan.outbox.work.verification import Happened, NotHappened, Underway, VerifiedOutcome
     from kaguan.queues.client import QueueUnavailableError
     from kaguan.queues.foreign import ForeignKeysError
 
@@ -63,7 +64,7 @@ _PLACES = {
     "kaguan.outbox.work.attempt": ("Attempt", "CancelledByUserError"),
     "kaguan.outbox.work.fence": ("FencedError",),
     "kaguan.outbox.work.outcome": ("Discard", "Done", "Outcome", "Retry", "Snooze", "Uncertain"),
-    "kaguan.outbox.work.verification": ("Happened", "NotHappened", "VerifiedOutcome"),
+    "kaguan.outbox.work.verification": ("Happened", "NotHappened", "Underway", "VerifiedOutcome"),
     "kaguan.queues.client": ("QueueUnavailableError",),
     "kaguan.queues.foreign": ("ForeignKeysError",),
 }
@@ -119,6 +120,7 @@ __all__ = [
     "TaskType",
     "Transaction",
     "Uncertain",
+    "Underway",
     "Unknown",
     "VerifiedOutcome",
     "Watched",

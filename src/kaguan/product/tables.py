@@ -19,6 +19,7 @@ from kaguan.outbox.tables import (
     Work,
 )
 from kaguan.sessions.model import Session
+from kaguan.sims.change_model import SimChange, SimReceipt
 from kaguan.sims.model import Sim, SimEvent, SimProfile, SimTask, SimUsage, SyncCheckpoint
 from kaguan.tokens.model import ApiToken
 from kaguan.users.model import User
@@ -42,8 +43,10 @@ __all__ = [
     "SealKey",
     "Session",
     "Sim",
+    "SimChange",
     "SimEvent",
     "SimProfile",
+    "SimReceipt",
     "SimTask",
     "SimUsage",
     "SyncCheckpoint",

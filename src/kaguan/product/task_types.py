@@ -12,12 +12,13 @@ from kaguan.mail.task import EMAIL_SEND, email_send
 from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.schedule.checking import check
 from kaguan.outbox.task_type import TaskType, TaskTypes
-from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, asking
+from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_CHANGE, SIM_STATUS_SYNC, asking
 
 TASK_TYPES: tuple[TaskType[Any], ...] = (
     EMAIL_SEND,
     DATA_SYNC,
     SIM_STATUS_SYNC,
+    SIM_CHANGE,
     EVENT_PUBLISH,
     TASK_NOTIFY,
 )

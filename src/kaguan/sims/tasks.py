@@ -1,4 +1,4 @@
-"""关于卡的三种任务：同步运营商数据、查一批卡的状态、把状态变更推给业务方。"""
+"""关于卡的四种任务：同步运营商数据、查一批卡的状态、在运营商那里改一张卡、把状态变更推给业务方。"""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from kaguan.config.model import Carriers
-from kaguan.outbox.task_type import Effect, Payload, TaskType
-from kaguan.sims.vocabulary import Carrier, LifecycleState, SyncType
+from kaguan.outbox.task_type import Effect, KeyPolicy, Payload, TaskType, Unknown
+from kaguan.sims.vocabulary import Carrier, Change, LifecycleState, SyncType
 
 SIM_CHANGES_LIMIT = 500  # 一个事件任务至多带几条变更
 
@@ -32,6 +32,16 @@ class SimStatusPayload(Payload):
     force_sync: bool = False
 
 
+class SimChangePayload(Payload):
+    """sim:change。一张卡的一次变更；``iccid`` 也是有序键。"""
+
+    change_id: int
+    iccid: str
+    carrier: Carrier
+    change: Change
+    plan: str | None = None
+
+
 class SimChange(BaseModel):
     """一张卡的规范状态变了；``at`` 是我们去问的时刻。"""
 
@@ -50,6 +60,7 @@ class EventPayload(Payload):
     changes: Annotated[tuple[SimChange, ...], Field(min_length=1, max_length=SIM_CHANGES_LIMIT)]
 
 
+CHANGE_ATTEMPTS = 10  # 说不清的要问上几分钟，才去等人
 PUSHES = 8  # 一个 worker 里同时至多推几个：业务方慢的时候，别的照做
 
 
@@ -69,10 +80,23 @@ SIM_STATUS_SYNC = TaskType(
     rows=("tb_sync_checkpoint", "tb_sim_task"),
     resources=_places(Carriers()),
 )
+# 谁要求的都排在同一串里：一张卡同时只改一样，前一样没有定论，后面的不动
+CHANGING = "sim:change"
+SIM_CHANGE = TaskType(
+    "sim:change",
+    SimChangePayload,
+    Effect.ONCE,
+    Unknown.VERIFY,
+    shareable=True,
+    rows=("tb_sim_task",),
+    resources=_places(Carriers()),
+    max_attempts=CHANGE_ATTEMPTS,
+    key_policy=KeyPolicy.HOLD,
+)
 # 对方凭 webhook-id 认得重复（Standard Webhooks）
 EVENT_PUBLISH = TaskType("event:publish", EventPayload, Effect.REPEATABLE, shareable=True, limit=PUSHES)
 
 
 def asking(carriers: Carriers) -> tuple[TaskType[Any], ...]:
     """要问运营商的类型，各家的名额照配置。"""
-    return tuple(replace(one, resources=_places(carriers)) for one in (DATA_SYNC, SIM_STATUS_SYNC))
+    return tuple(replace(one, resources=_places(carriers)) for one in (DATA_SYNC, SIM_STATUS_SYNC, SIM_CHANGE))

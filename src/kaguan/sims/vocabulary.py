@@ -1,4 +1,4 @@
-"""SIM 的词汇：运营商、生命周期、停机原因、在线状态、同步的种类。"""
+"""SIM 的词汇：运营商、生命周期、停机原因、在线状态、同步的种类、变更与它的回执。"""
 
 from __future__ import annotations
 
@@ -46,3 +46,22 @@ class SyncType(StrEnum):
     SIM_INFO = "sim_info"
     SIM_STATUS = "sim_status"
     USAGE = "usage"
+
+
+class Change(StrEnum):
+    """在运营商那里改一张卡。"""
+
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    ACTIVATE = "activate"
+    PLAN = "plan"
+
+
+class ReceiptStatus(StrEnum):
+    """一张卡的变更到了哪一步；随它的任务走。"""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"  # 我们自己没有受理，或运营商不肯
+    FAILED = "failed"  # 没做成，或人取消了
+    UNCERTAIN = "uncertain"  # 也许做过，等人定夺

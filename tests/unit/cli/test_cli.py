@@ -22,7 +22,8 @@ COMMANDS = (
     ("task",), ("task", "list"), ("task", "show"), ("task", "retry"), ("task", "cancel"),
     ("task", "replay"), ("task", "watch"), ("task", "vanished"), ("schedule",), ("schedule", "list"),
     ("schedule", "enable"), ("schedule", "disable"), ("sim",), ("sim", "list"), ("sim", "show"), ("sim", "events"),
-    ("sim", "refresh"),
+    ("sim", "refresh"), ("sim", "suspend"), ("sim", "resume"), ("sim", "activate"), ("sim", "plan"), ("sim", "change"),
+    ("sim", "changes"),
     ("outbox",), ("outbox", "status"), ("outbox", "redrive"), ("config",), ("config", "show"),
 )  # fmt: skip
 SCREEN = 30  # 行

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,6 +54,7 @@ class Admin:
         router.add_put("/__admin/faults", self._set_faults)
         router.add_delete("/__admin/faults", self._reset)
         router.add_get("/__admin/counters", self._counters)
+        router.add_get("/__admin/executions", self._executions)
         router.add_get("/__admin/clock", self._clock)
         router.add_put("/__admin/clock", self._set_clock)
         router.add_get("/__admin/cards", self._cards)
@@ -84,6 +86,7 @@ class Admin:
             self._world.gates[carrier].reset()
         self._world.offset = timedelta()
         self._world.population.overrides.clear()
+        self._world.counter.clear()
         return await self._faults(request)
 
     async def _counters(self, _request: web.Request) -> web.Response:
@@ -97,6 +100,13 @@ class Admin:
                 for name, gate in self._world.gates.items()
             }
         )
+
+    async def _executions(self, request: web.Request) -> web.Response:
+        """真的做了的变更，一次一条，照做的次序。"""
+        self._world.settle()
+        chosen = self._chosen(request)
+        done = [asdict(one) for one in self._world.counter.executions if one.carrier in chosen]
+        return web.json_response({"executions": [one | {"at": one["at"].isoformat()} for one in done]})
 
     async def _clock(self, _request: web.Request) -> web.Response:
         return web.json_response({"now": self._world.now().isoformat()})

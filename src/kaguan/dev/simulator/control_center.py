@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
@@ -9,13 +10,19 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from kaguan.carriers.control_center import DEVICES, PAGE_SIZE
+from kaguan.carriers.control_center import AUDITED, DEVICES, PAGE_SIZE, PLAN, STATUS
+from kaguan.dev.simulator.counter import Wish
 from kaguan.dev.simulator.faults import Drift
+from kaguan.dev.simulator.placing import Denied, place
 from kaguan.dev.simulator.world import World, drifted
 from kaguan.sims.vocabulary import Carrier
 from kaguan.words.units import KIB
 
 ME = Carrier.CONTROL_CENTER
+LIVE = frozenset({"ACTIVATED", "DEACTIVATED", "ACTIVATION_READY", "TEST_READY", "INVENTORY"})
+# 要成的状态 → 从哪些来得了；已经是的也收下
+EDITABLE = {"ACTIVATED": LIVE, "DEACTIVATED": frozenset({"ACTIVATED", "DEACTIVATED"})}
+WRONG_STATE = ("30000002", "Invalid status transition")
 
 
 def _error(status: int, code: str, message: str) -> web.Response:
@@ -30,6 +37,8 @@ class ControlCenter:
         router.add_get(DEVICES, self._search)
         router.add_get(f"{DEVICES}/{{iccid}}", self._one("device-details", self._details))
         router.add_get(f"{DEVICES}/{{iccid}}/sessionInfo", self._one("session-info", self._session))
+        router.add_put(f"{DEVICES}/{{iccid}}", self._edit)
+        router.add_get(f"{DEVICES}/{{iccid}}/auditTrails", self._one("audit-trails", self._audit))
         router.add_get(f"{DEVICES}/{{iccid}}/dailyUsages", self._one("daily-usages", self._usage))
 
     def _authorised(self, request: web.Request) -> bool:
@@ -82,8 +91,45 @@ class ControlCenter:
 
         return handle
 
+    async def _edit(self, request: web.Request) -> web.StreamResponse:
+        """改状态或套餐，一次一样；没有异步单号，做过什么在审计记录里。"""
+        async with self._world.gates[ME].call("edit-device", request):
+            if not self._authorised(request):
+                return _error(401, "10000001", "Invalid credentials")
+            iccid = self._world.find(ME, request.match_info["iccid"])
+            if iccid is None:
+                return _error(404, "20000001", "Resource not found - Invalid ICCID")
+            body = json.loads(await request.read())
+            fields = set(body) & {STATUS, PLAN}
+            if len(body) != 1 or not fields:
+                return _error(400, "10000003", "Invalid parameter")
+            (name,) = fields
+            before = self._world.population.state(ME, iccid, self._world.now())
+            fit = name == PLAN or before in EDITABLE.get(body[name], ())
+            placed = await place(self._world, ME, request, Wish(iccid, name, body[name]), fit=fit)
+            if isinstance(placed, Denied):
+                return _error(400, *(("30000001", "Edit not allowed") if placed.fit else WRONG_STATE))
+            return web.json_response({"iccid": iccid})
+
+    def _audit(self, iccid: str, _request: web.Request) -> dict[str, Any]:
+        done = [one for one in self._world.counter.executions if (one.carrier, one.iccid) == (ME, iccid)]
+        user = self._world.credentials.control_center.username
+        entries = [
+            {
+                "field": AUDITED[one.field],
+                "value": one.value,
+                "effectiveDate": one.at.isoformat(),
+                "status": "Succeeded",
+                "userName": user,
+            }
+            for one in reversed(done)
+        ]
+        return {"pageNumber": 1, "deviceAuditTrails": entries[:PAGE_SIZE], "lastPage": len(entries) <= PAGE_SIZE}
+
     def _summary(self, iccid: str) -> dict[str, Any]:
-        return {"iccid": iccid, "status": self._world.status(ME, iccid), "ratePlan": "模拟套餐"}
+        self._world.settle()
+        plan = self._world.counter.plans.get((ME, iccid), "模拟套餐")
+        return {"iccid": iccid, "status": self._world.status(ME, iccid), "ratePlan": plan}
 
     def _details(self, iccid: str, _request: web.Request) -> dict[str, Any]:
         people = self._world.population

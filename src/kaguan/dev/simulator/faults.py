@@ -43,6 +43,12 @@ class Faults(BaseModel):
         max_concurrency: 真的数在途调用，超过就 429；空即不数。
         refuse: 问到这些卡就说参数不对；OneLink 为一张而拒整批，Control Center 只拒那一张。
         in_body: 出错与限流都答 HTTP 200，只在正文里说（OneLink 的做法）。
+        missed_rate: 一次变更没有做，应答也丢了的概率。
+        lost_rate: 一次变更做了、应答丢了的概率。
+        half_rate: 应答丢了，做了的与没做的轮流来的概率：一批里做了一半。
+        later_rate: 一次变更答了、过 ``later`` 秒才做的概率。
+        denied_rate: 一次变更被拒绝的概率；``wrong_state_rate``：说状态不对的概率。
+        answer_delay: 变更做完了，隔这么多秒才答。
         times: 出错、限流、断线、走样只在其后这么多次调用里生效；空即一直。
     """
 
@@ -63,6 +69,14 @@ class Faults(BaseModel):
     max_concurrency: int | None = None
     refuse: frozenset[str] = frozenset()
     in_body: bool = False
+    missed_rate: Rate = 0.0
+    lost_rate: Rate = 0.0
+    half_rate: Rate = 0.0
+    later_rate: Rate = 0.0
+    later: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    denied_rate: Rate = 0.0
+    wrong_state_rate: Rate = 0.0
+    answer_delay: Annotated[float, Field(ge=0, le=60)] = 0.0
     times: int | None = None
 
 
@@ -75,6 +89,7 @@ class Gate:
         self.violations: Counter[str] = Counter()
         self.in_flight = 0
         self.max_in_flight = 0
+        self.halves = 0  # 应答丢了、轮流做与不做的变更，来过几次
         self._initial = faults
         self._recent: deque[float] = deque()
         self._random = random.Random(seed)  # noqa: S311 模拟用

@@ -9,14 +9,20 @@ from typing import Any
 
 from aiohttp import web
 
+from kaguan.carriers.control_center import PLAN, STATUS
 from kaguan.carriers.onelink import BAD_ARGUMENT, CARD_NOT_FOUND, MAX_BATCH, OK, TOKEN_EXPIRED
+from kaguan.dev.simulator.counter import Wish
 from kaguan.dev.simulator.faults import Drift
+from kaguan.dev.simulator.placing import Denied, place
 from kaguan.dev.simulator.world import World, drifted
 from kaguan.sims.vocabulary import Carrier
 
 ME = Carrier.ONELINK
 BAD_CREDENTIALS = "11003"
 SUSPENDED = "4"
+WRONG_STATE = ("12014", "当前状态不允许")
+# operType → 从哪种状态，到哪种
+TRANSITIONS = {"0": ("2", "4"), "1": ("4", "2"), "2": ("7", "2"), "5": ("6", "2"), "6": ("1", "2")}
 
 
 def _envelope(status: str, message: str, result: list[dict[str, Any]] | None = None) -> web.Response:
@@ -38,6 +44,9 @@ class OneLink:
         }
         for operation, record in batches.items():
             router.add_get(f"/v5/ec/query/{operation}", self._batch(operation, record))
+        router.add_get("/v5/ec/change/sim-status", self._change)
+        router.add_get("/v5/ec/change/sim-offering", self._change)
+        router.add_get("/v5/ec/query/order-result", self._order)
 
     async def _issue(self, request: web.Request) -> web.StreamResponse:
         gate = self._world.gates[ME]
@@ -52,6 +61,53 @@ class OneLink:
             self._tokens[token] = now
             return _envelope(OK, "正确", [{"token": token}])
 
+    def _known(self, request: web.Request) -> bool:
+        issued = self._tokens.get(request.query.get("token", ""))
+        return issued is not None and self._valid(issued, self._world.now())
+
+    async def _change(self, request: web.Request) -> web.StreamResponse:
+        """变更状态或套餐，给一个单号；流水号用过的不再收。"""
+        operation = request.path.rpartition("/")[2]
+        async with self._world.gates[ME].call(f"change-{operation}", request):
+            if not self._known(request):
+                return _envelope(TOKEN_EXPIRED, "token 已过期")
+            iccid = self._world.find(ME, request.query.get("iccid", ""))
+            if iccid is None:
+                return _envelope(CARD_NOT_FOUND, "卡号不存在")
+            reference = request.query.get("transid", "")
+            if self._world.counter.order(ME, reference) is not None:
+                return _envelope(BAD_ARGUMENT, "transid 重复")
+            fit, wish = self._wish(iccid, request, reference)
+            if wish is None:
+                return _envelope(BAD_ARGUMENT, "参数错误")
+            placed = await place(self._world, ME, request, wish, fit=fit)
+            if isinstance(placed, Denied):
+                return _envelope(*(("12020", "业务受限") if placed.fit else WRONG_STATE))
+            return _envelope(OK, "正确", [{"iccid": iccid, "orderNum": placed.number}])
+
+    def _wish(self, iccid: str, request: web.Request, reference: str) -> tuple[bool, Wish | None]:
+        if "offeringId" in request.query:
+            return True, Wish(iccid, PLAN, request.query["offeringId"], reference)
+        before, after = TRANSITIONS.get(request.query.get("operType", ""), ("", ""))
+        if not after:
+            return False, None
+        now = self._world.population.state(ME, iccid, self._world.now())
+        return now == before, Wish(iccid, STATUS, after, reference)
+
+    async def _order(self, request: web.Request) -> web.StreamResponse:
+        async with self._world.gates[ME].call("order-result", request) as drift:
+            if not self._known(request):
+                return _envelope(TOKEN_EXPIRED, "token 已过期")
+            if (response := drifted(drift, {"code": 0, "data": []})) is not None:
+                return response
+            self._world.settle()
+            order = self._world.counter.order(ME, request.query.get("orderTransid", ""))
+            if order is None:
+                return _envelope(OK, "正确")
+            finished = {} if order.done_at is None else {"finishDate": f"{order.done_at:%Y-%m-%d %H:%M:%S}"}
+            status = "1" if order.done_at is None else "2"
+            return _envelope(OK, "正确", [{"orderNum": order.number, "orderStatus": status, **finished}])
+
     def _valid(self, issued: datetime, now: datetime) -> bool:
         return (now - issued).total_seconds() < self._world.gates[ME].faults.token_lifetime
 
@@ -60,8 +116,7 @@ class OneLink:
     ) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.StreamResponse:
             async with self._world.gates[ME].call(operation, request) as drift:
-                issued = self._tokens.get(request.query.get("token", ""))
-                if issued is None or not self._valid(issued, self._world.now()):
+                if not self._known(request):
                     return _envelope(TOKEN_EXPIRED, "token 已过期")
                 iccids = request.query.get("iccids", "").split("_")
                 if not 1 <= len(iccids) <= MAX_BATCH or not _day_allowed(request, self._world.today()):
@@ -95,6 +150,7 @@ class OneLink:
         return _envelope(OK, "正确", result)
 
     def _status(self, iccid: str, _request: web.Request) -> dict[str, Any]:
+        self._world.settle()
         now, people = self._world.now(), self._world.population
         status = self._world.status(ME, iccid)
         session = self._world.said(ME, "01" if people.online(ME, iccid, now) else "00")

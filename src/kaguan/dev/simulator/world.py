@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from aiohttp import web
 
 from kaguan.config.model import Carriers
+from kaguan.dev.simulator.counter import Counter
 from kaguan.dev.simulator.faults import Drift, Faults, Gate
 from kaguan.dev.simulator.population import CYCLE, Population, Usage
 from kaguan.sims.iccid import normalise
@@ -23,6 +24,7 @@ class World:
         self.population = population
         self.credentials = credentials
         self.offset = timedelta()
+        self.counter = Counter(population)
         self.gates = {
             Carrier.ONELINK: Gate(Faults(), population.seed),
             # 公开文档：一次只许一个调用
@@ -35,6 +37,10 @@ class World:
     def today(self) -> date:
         """今天是哪个业务日。"""
         return self.now().astimezone(BUSINESS_ZONE).date()
+
+    def settle(self) -> None:
+        """到了时候的变更，这就做。"""
+        self.counter.settle(self.now())
 
     def find(self, carrier: Carrier, text: str) -> str | None:
         """规范化的卡号；没有这张卡给 ``None``。"""

@@ -29,8 +29,30 @@ _CRITERIA = TypeAdapter(Replay)
 def encode(selection: Selection) -> str:
     """条件一行 JSON，其后每个任务 ``ENTRY`` 字节；zlib，base64url。"""
     entries = b"".join(task_id.bytes + delivery.to_bytes(4, "big") for task_id, delivery in selection.shown)
-    raw = orjson.dumps(selection.replay.asked()) + b"\n" + entries
+    return packed(orjson.dumps(selection.replay.asked()) + b"\n" + entries)
+
+
+def packed(raw: bytes) -> str:
+    """凭据的文字：zlib，base64url。"""
     return base64.urlsafe_b64encode(zlib.compress(raw)).decode()
+
+
+def unpacked(text: str, most: int) -> bytes:
+    """:func:`packed` 的逆，展开至多 ``most`` 字节。
+
+    Raises:
+        DomainError: 1001，不是试运行给的，或不完整。
+    """
+    if len(text) > TEXT_LIMIT:
+        raise spurious()
+    try:
+        inflater = zlib.decompressobj()
+        raw = inflater.decompress(base64.b64decode(text, altchars=b"-_", validate=True), most)
+    except (ValueError, binascii.Error, zlib.error):
+        raise spurious() from None
+    if not inflater.eof:
+        raise spurious()
+    return raw
 
 
 def decode(text: str) -> Selection:
@@ -39,17 +61,13 @@ def decode(text: str) -> Selection:
     Raises:
         DomainError: 1001，不是试运行给的，或不完整。
     """
-    if len(text) > TEXT_LIMIT:
-        raise _refused()
+    head, separator, entries = unpacked(text, RAW_LIMIT).partition(b"\n")
+    if not separator or len(entries) % ENTRY or len(entries) > REPLAY_LIMIT * ENTRY:
+        raise spurious()
     try:
-        inflater = zlib.decompressobj()
-        raw = inflater.decompress(base64.b64decode(text, altchars=b"-_", validate=True), RAW_LIMIT)
-        head, separator, entries = raw.partition(b"\n")
-        if not inflater.eof or not separator or len(entries) % ENTRY or len(entries) > REPLAY_LIMIT * ENTRY:
-            raise _refused()
         replay = _CRITERIA.validate_json(head)
-    except (ValueError, binascii.Error, zlib.error, ValidationError):
-        raise _refused() from None
+    except ValidationError:
+        raise spurious() from None
     shown = tuple(
         (UUID(bytes=entries[at : at + 16]), int.from_bytes(entries[at + 16 : at + ENTRY], "big", signed=True))
         for at in range(0, len(entries), ENTRY)
@@ -74,5 +92,6 @@ def answer(preview: Preview, language: str) -> dict[str, Any]:
     }
 
 
-def _refused() -> DomainError:
+def spurious() -> DomainError:
+    """不是试运行给的凭据，或不完整。"""
     return refused(Code.INVALID_PARAMETERS, Reason("outbox.preview"), "preview")

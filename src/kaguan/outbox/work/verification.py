@@ -1,7 +1,8 @@
 """结局不明时先问外面：处理器可以给一个查证办法，重发与搁置都等它说了再定（I3）。
 
 上一次执行死在「记下意向」与「记下结局」之间，这一次投递就先查证：
-发生过 → 就此结算；没发生 → 照常执行；说不清 → 按策略（``resend`` 再做一次，``hold`` 过一会儿再问，次数用尽后等人）。
+发生过 → 就此结算；没发生 → 照常执行；对方还在做 → 过一会儿再问，不计尝试；
+说不清 → 按策略（``resend`` 再做一次，``hold`` 过一会儿再问，次数用尽后等人）。
 人工重来是人的决定：说不清时照做。
 
 用法：登记处把处理器包一层，``Verified(handler, verify, resend=…)``；任务类型的 ``unknown`` 是 ``verify`` 的必须包，
@@ -20,7 +21,7 @@ from kaguan.database.sql import load
 from kaguan.outbox.task_type import P, P_contra
 from kaguan.outbox.vocabulary import TaskEventKind
 from kaguan.outbox.work.attempt import Attempt, Handler
-from kaguan.outbox.work.outcome import Done, Outcome, Uncertain
+from kaguan.outbox.work.outcome import Discard, Done, Outcome, Snooze, Uncertain, Write
 from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 
@@ -31,13 +32,28 @@ PATIENCE = 30.0  # 秒；查证本身也不许拖住一次尝试
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """The outside call happened, and nothing is left to do: the task has succeeded with ``outcome``.
+    """The outside call happened, and nothing is left to do: the task ends with ``outcome``.
 
     Attributes:
-        outcome: result and effect, as the handler would have said.
+        outcome: as the handler would have said; ``Discard`` if the other side took the call and then refused.
     """
 
-    outcome: Done
+    outcome: Done | Discard
+
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """The outside call happened, and the other side is not done: it is asked again later; no attempt is used up.
+
+    Attributes:
+        reason: for the owner of the task to read, in your words.
+        delay: seconds.
+        effect: what you write, as of :class:`Done`.
+    """
+
+    reason: Reason | str
+    delay: float
+    effect: Write | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +61,7 @@ class NotHappened:
     """The outside call did not happen, or a part of it is left: the handler is called as always."""
 
 
-VerifiedOutcome: TypeAlias = Happened | NotHappened
+VerifiedOutcome: TypeAlias = Happened | NotHappened | Underway
 
 
 class Verify(Protocol[P_contra]):
@@ -73,7 +89,10 @@ class Verified(Generic[P]):
         match verdict:
             case Happened(outcome):
                 attempt.call_nobody()
+                attempt.intended = False  # 有了答案：拒绝就是失败，不再是不明
                 return outcome
+            case Underway(reason, delay, effect):
+                return Snooze(reason, effect, delay)  # 意向留着：下一次还是先问
             case NotHappened():
                 attempt.intended = False  # 先前的不明已有答案
             case None if not (self.resend or await _decided_by_person(attempt)):
@@ -99,7 +118,7 @@ async def _decided_by_person(attempt: Attempt) -> bool:
 
 async def _note(attempt: Attempt, verdict: VerifiedOutcome | None) -> None:
     """时间线上留一笔：问过，对方怎么说。"""
-    answer = {Happened: "happened", NotHappened: "not_happened"}.get(type(verdict), "unknown")
+    answer = {Happened: "happened", NotHappened: "not_happened", Underway: "underway"}.get(type(verdict), "unknown")
     log.info("查证完毕", answer=answer)
     parameters = {**attempt.token._asdict(), "attempt": attempt.attempt, "detail": Jsonb({"answer": answer})}
     async with attempt.transaction() as connection:

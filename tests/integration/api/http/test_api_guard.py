@@ -34,7 +34,8 @@ GUARDED = [(route, route.scope) for route in ROUTES if route.scope is not None]
 def somewhere(route: Endpoint, number: int = 1, task_id: str = UUID, pause_id: str = UUID) -> str:
     """路由的一条路径，指着第 ``number`` 个，或 ``task_id``、``pause_id``。"""
     iccid = iccid_at(Carrier.ONELINK, number)
-    filled = route.pattern.format(id=number, iccid=iccid, name=number, task_id=task_id, pause_id=pause_id)
+    names = {"task_id": task_id, "pause_id": pause_id}
+    filled = route.pattern.format(id=number, change=number, iccid=iccid, name=number, **names)
     return filled.removeprefix("/api/v1")
 
 
@@ -65,6 +66,8 @@ async def test_who_may_not_ask_cannot_tell_what_is_there_from_what_is_not(api: A
     ).status == 201
     task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
     paused = (await api.post("/pauses", {"scope": "key", "name": "k", "reason": "r", "seconds": 60})).data["id"]
+    stop = {"change": "suspend", "iccids": [iccid_at(Carrier.ONELINK, 1)], "reason": "r"}
+    assert (await api.post("/sims/changes", stop)).data["id"] == 1
     nobody = replace(api, token="none")
     pointed = [(route, scope) for route, scope in GUARDED if "{" in route.pattern and "{name" not in route.pattern]
     for number, (route, scope) in enumerate(pointed):

@@ -19,6 +19,8 @@ BIG_TABLES = frozenset(
         "tb_sim_task",
         "tb_sim_usage",
         "tb_sim_event",
+        "tb_sim_change",
+        "tb_sim_receipt",
         "tb_task",
         "tb_task_event",
         "tb_outbox",
@@ -68,6 +70,17 @@ FILL = (
     """
     insert into tb_sim_event (iccid, old_state, new_state, source)
     select '8986' || lpad(n::text, 16, '0'), 'active', 'suspended', 'onelink' from generate_series(1, {rows}) as n
+    """,
+    """
+    insert into tb_sim_change (change, reason, requested_by, requested_at, request_id, asked, cards)
+    select 'suspend', 'r', 'p', {created}, 'r' || n, '{{}}', 1000 from generate_series(1, {rows}) as n
+    """,
+    """
+    insert into tb_sim_receipt (change_id, iccid, task_id, status, settled_at)
+    select n / 1000 + 2, '8986' || lpad((n % 20000)::text, 16, '0'), {task},
+           (array['pending', 'succeeded'])[least(n % 100, 1) + 1],
+           case when n % 100 <> 0 then now() end
+    from generate_series(1, {rows}) as n
     """,
     """
     insert into tb_task (id, type, queue, principal, request_id, payload, max_attempts, status, finished_at)

@@ -24,7 +24,8 @@ BY_NAME: dict[tuple[str, str], Any] = {
     ("rows", "json"): json.dumps([{"id": str(TASK), "principal": "p", "request_id": "r1", "ordering_key": "k1"}]),
     ("rows", "jsonb"): json.dumps([{"iccid": "8986" + "7" * 16, "carrier": "onelink", "tags": [], "luhn_valid": True}]),
     ("texts", "text[]"): [ICCID, "10647"], ("before", "bigint"): 10**9,
-    ("cap", "bigint"): 10_000, ("cap", "integer"): 10_000,
+    ("change", "text"): "plan",
+    ("accepted", "uuid[]"): [LAST_ID], ("cap", "bigint"): 10_000, ("cap", "integer"): 10_000,
 }  # fmt: skip
 
 

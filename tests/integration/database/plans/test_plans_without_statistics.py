@@ -61,8 +61,10 @@ LISTS: dict[str, Any] = {
     "reasons": [None] * KEYS,
     "statuses": ["accepted"] * KEYS,
     "sessions": [None] * KEYS,
+    "accepted": [None] * KEYS,
+    "refusals": [None] * KEYS,
 }
-NAMED = {"carrier": "onelink", "sync_type": "sim_status", "outcome": "ok", "scopes": ["ops"]}
+NAMED = {"change_id": 9, "carrier": "onelink", "sync_type": "sim_status", "outcome": "ok", "scopes": ["ops"]}
 # 各 store 的函数给什么参数；列表另有条件
 BY_FILTER = [
     (PageRequest(), wanted)
