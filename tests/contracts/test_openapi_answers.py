@@ -110,7 +110,8 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     await caller.api.rows("update tb_task set status = 'uncertain' where id = %s", failed)
     await caller.call("POST", TASK + "/resolve", task_id=failed)
     await caller.call("GET", f"{V1}/schedules")
-    for word in ("disable", "enable"):
+    await caller.call("GET", f"{V1}/schedules/{{name}}", name="nightly")
+    for word in ("run", "disable", "enable"):
         await caller.call("POST", f"{V1}/schedules/{{name}}/{word}", name="nightly")
     paused = await caller.call("POST", f"{V1}/pauses")
     await caller.call("GET", f"{V1}/pauses")

@@ -18,7 +18,7 @@ from api.http.guard import GUARD, Guard
 from api.http.keys import SERVICES, Services
 from api.http.limits import Counter
 from kaguan.audit import service as audit
-from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE, SIM_REFRESH, SIM_REGISTER
+from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE, SCHEDULE_RUN, SIM_REFRESH, SIM_REGISTER
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import AfterCommit, Connection, at_once
 from kaguan.product.task_types import NAMES
@@ -68,6 +68,7 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{CONSOLE}/live/sims/{{iccid}}", fragment(cards.live_card)),
         web.post(f"{cards.PATH}/{{iccid}}/refresh", action(SIM_REFRESH, cards.refresh_card)),
         web.get(schedules.PATH, page(schedules.schedules)),
+        web.post(f"{schedules.PATH}/{{name}}/run", action(SCHEDULE_RUN, schedules.run)),
         web.post(f"{schedules.PATH}/{{name}}/enable", action(SCHEDULE_ENABLE, schedules.enable)),
         web.post(f"{schedules.PATH}/{{name}}/disable", action(SCHEDULE_DISABLE, schedules.disable)),
         web.get(audit_page.PATH, page(audit_page.audit)),

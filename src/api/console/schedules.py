@@ -6,16 +6,37 @@ from aiohttp import web
 
 from api.console.console_request import ConsoleRequest
 from api.console.serve import ActionResult, FormSubmission
+from kaguan.audit.actions import SCHEDULE_RUN
 from kaguan.audit.store import AuditEntry
-from kaguan.outbox.schedule import service
+from kaguan.outbox.schedule import history, service
+from kaguan.outbox.task_type import TaskTypes
+from kaguan.product.task_types import TASK_TYPES
 
 PATH = "/console/schedules"
+TOLD = 20  # 至多说这么多个计划的几次
 
 
 async def schedules(console: ConsoleRequest) -> web.Response:
     async with console.services.pool.connection() as connection:
-        rows = await service.overview(connection, console.services.settings.schedules)
-    return console.render("schedules.html", rows=rows)
+        configured = console.services.settings.schedules
+        rows = await service.overview(connection, configured)
+        told = {row["name"]: await history.history(connection, configured, row["name"]) for row in rows[:TOLD]}
+    return console.render("schedules.html", rows=rows, told=told)
+
+
+async def run(submission: FormSubmission) -> ActionResult:
+    services, name = submission.console.services, submission.path["name"]
+    _, accepted = await history.run_now(
+        submission.connection,
+        services.settings.schedules,
+        TaskTypes(TASK_TYPES),
+        name,
+        services.settings.tasks.max_attempts,
+        submission.after_commit,
+        services.metrics.count_accepted,
+    )
+    entry = AuditEntry(SCHEDULE_RUN, name, {"task_id": str(accepted.task_id), "via": "console"})
+    return ActionResult(entry, "schedule_run", PATH, ring=True)
 
 
 async def enable(submission: FormSubmission) -> ActionResult:

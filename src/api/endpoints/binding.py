@@ -56,6 +56,7 @@ def bind_path(parameters: Mapping[str, str], request: web.Request) -> dict[str, 
 _PATH_REASONS = {
     "int": ("应为 1 到 2^63-1 的整数", "must be an integer from 1 to 2^63-1"),
     "uuid": ("应为 UUID", "must be a UUID"),
+    "number": (f"应为 1 到 {MAX_PATH_TEXT} 个可见字符", f"must be 1 to {MAX_PATH_TEXT} printable characters"),
     "str": (f"应为 1 到 {MAX_PATH_TEXT} 个可见字符", f"must be 1 to {MAX_PATH_TEXT} printable characters"),
 }
 

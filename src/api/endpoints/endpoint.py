@@ -34,9 +34,10 @@ from kaguan.words.units import KIB
 Handler: TypeAlias = "Callable[[Call[Any, Any]], Awaitable[Answer | web.StreamResponse]]"
 Preparation: TypeAlias = "Callable[[Call[Any, Any]], Awaitable[Any]]"
 
-# UUID 必有连字符：全是小写字母的那一段是别的路径（/tasks/email），该由它说收什么方法
+# UUID 必有连字符，卡号必有数字：全是小写字母的那一段是别的路径（/tasks/email），该由它说收什么方法
 NOT_A_WORD = r"[^/]*[^/a-z][^/]*"
-PATH_PARAMETER = re.compile(r"\{(\w+):(int|uuid|str)\}")
+NEVER_WORDS = {"uuid", "number"}
+PATH_PARAMETER = re.compile(r"\{(\w+):(int|uuid|number|str)\}")
 BODY_LIMIT = 64 * KIB  # 字节
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -67,7 +68,8 @@ class Endpoint:
     """一条路由。
 
     Attributes:
-        path: 模板，参数写作 ``{name:int}``（bigint，1 起）、``{name:uuid}`` 或 ``{name:str}``。
+        path: 模板，参数写作 ``{name:int}``（bigint，1 起）、``{name:uuid}``、``{name:number}``
+            （文本，不会全是小写字母）或 ``{name:str}``。
         scope: 所需权限；None 表示不用认证（必须明写，没有默认）。
         other_success: 处理函数可能改用的其他成功状态，进文档。
         errors: 除通用错误之外会给出的错误码，进文档。
@@ -116,12 +118,12 @@ class Endpoint:
     def router_path(self) -> str:
         """Aiohttp 路由器用的路径。"""
         return PATH_PARAMETER.sub(
-            lambda match: f"{{{match[1]}:{NOT_A_WORD}}}" if match[2] == "uuid" else f"{{{match[1]}}}", self.path
+            lambda match: f"{{{match[1]}:{NOT_A_WORD}}}" if match[2] in NEVER_WORDS else f"{{{match[1]}}}", self.path
         )
 
     @property
     def parameters(self) -> dict[str, str]:
-        """路径参数名 → 类型（int、uuid、str）。"""
+        """路径参数名 → 类型（int、uuid、number、str）。"""
         return dict(PATH_PARAMETER.findall(self.path))
 
     @property

@@ -312,6 +312,13 @@ ALIVE = {"status": "ok"}
 METRICS = '# TYPE kaguan_tasks_accepted counter\nkaguan_tasks_accepted_total{type="email:send",queue="default"} 1.0\n'
 
 
+SCHEDULE_HISTORY: dict[str, Any] = {
+    "name": "daily-usage",
+    "upcoming": ["2026-01-01T18:30:00Z"],
+    "runs": [{"at": AT, "by_hand": False, "task_id": TASK_ID, "status": "succeeded", "finished_at": AT}],
+}
+
+
 def switched(*, enabled: bool) -> dict[str, Any]:
     """启用或停用计划的应答。"""
     return {"name": "daily-usage", "enabled": enabled}

@@ -21,6 +21,7 @@ TIMESTAMP = "2026-01-01T00:00:00.000000+00:00"
 _PATH_SCHEMAS: dict[str, dict[str, Any]] = {
     "int": {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**63 - 1},
     "uuid": {"type": "string", "format": "uuid"},
+    "number": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[^/\s]*[^/\sa-z][^/\s]*$"},
     "str": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[^/\s]+$"},
 }
 

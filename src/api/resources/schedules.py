@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
+from http import HTTPStatus
+from uuid import UUID
 
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
@@ -11,11 +13,15 @@ from api.endpoints.shapes import MAX_PAGE_SIZE, PageSize, View
 from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
 from api.resources.audit import audited
-from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE
+from api.resources.task_models import ACCEPT_ERRORS, ACCEPT_HEADERS
+from api.resources.task_models import PATH as TASKS
+from api.resources.task_views import AcceptedView, accepted_view
+from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE, SCHEDULE_RUN
 from kaguan.config.schedules import Misfire
-from kaguan.outbox.schedule import service
-from kaguan.outbox.vocabulary import Priority
-from kaguan.product.task_types import TaskTypeName
+from kaguan.outbox.schedule import history, service
+from kaguan.outbox.task_type import TaskTypes
+from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.product.task_types import TASK_TYPES, TaskTypeName
 from kaguan.words.errors import Code, invalid
 
 TAG = "schedules"
@@ -49,6 +55,24 @@ class ScheduleList(View):
     next_cursor: str | None
 
 
+class RunView(View):
+    """一次，排在 ``at``；没有 ``task_id`` 的到了期而没有做：错过了没有补，或那时停用着。``by_hand`` 是人要它做的。"""
+
+    at: datetime
+    by_hand: bool
+    task_id: UUID | None
+    status: TaskStatus | None
+    finished_at: datetime | None
+
+
+class ScheduleHistoryView(View):
+    """接下来的五次（停用的没有），与最近的至多十次，新的在前。"""
+
+    name: str
+    upcoming: list[datetime]
+    runs: list[RunView]
+
+
 class SwitchView(View):
     name: str
     enabled: bool
@@ -66,6 +90,64 @@ async def list_schedules(call: Call[None, ScheduleQuery]) -> Answer:
     more = first + query.page_size < len(schedules)
     items = await service.overview(await call.unit.raw(), shown)
     return Answer({"items": items, "page_size": query.page_size, "next_cursor": shown[-1].name if more else None})
+
+
+@endpoint(
+    "GET",
+    PATH + "/{name:str}",
+    scope=SCOPE,
+    summary="一个计划做过的、错过的、接下来的几次",
+    tag=TAG,
+    data=ScheduleHistoryView,
+    mode=Mode.DIRECT,
+    example=examples.SCHEDULE_HISTORY,
+    errors=(Code.NOT_FOUND,),
+)
+async def get_schedule(call: Call[None, None]) -> Answer:
+    name = call.text("name")
+    found = await history.history(await call.unit.raw(), call.services.settings.schedules, name)
+    runs = [
+        RunView(
+            at=run.at,
+            by_hand=run.by_hand,
+            task_id=run.task and run.task.id,
+            status=run.task and TaskStatus(run.task.status),
+            finished_at=run.task and run.task.finished_at,
+        )
+        for run in found.runs
+    ]
+    return Answer(ScheduleHistoryView(name=name, upcoming=found.upcoming, runs=runs))
+
+
+@endpoint(
+    "POST",
+    PATH + "/{name:str}/run",
+    scope=SCOPE,
+    summary="此刻做一次，停用着也做",
+    tag=TAG,
+    data=AcceptedView,
+    success=HTTPStatus.ACCEPTED,
+    errors=(Code.NOT_FOUND, *ACCEPT_ERRORS),
+    guards_backlog=True,
+    headers=ACCEPT_HEADERS,
+    example={**examples.accepted("data:sync"), "queue": "low"},
+)
+async def run_schedule(call: Call[None, None]) -> Answer:
+    """日子是今天；上一次还没完，就排在它后面。到期的照样到期。"""
+    name, services = call.text("name"), call.services
+    schedule, accepted = await history.run_now(
+        await call.unit.raw(),
+        services.settings.schedules,
+        TaskTypes(TASK_TYPES),
+        name,
+        services.settings.tasks.max_attempts,
+        call.unit.after_commit,
+        services.metrics.count_accepted,
+    )
+    await audited(call, SCHEDULE_RUN, name, task_id=str(accepted.task_id))
+    call.unit.after_commit(services.ring)
+    data = accepted_view(accepted, schedule.type, Priority(schedule.queue))
+    return Answer(data, headers={"Location": f"{TASKS}/{accepted.task_id}", "Retry-After": "1"})
 
 
 @endpoint(
@@ -105,4 +187,4 @@ async def _switch(call: Call[None, None], *, enabled: bool) -> Answer:
     return Answer({"name": name, "enabled": enabled})
 
 
-ROUTES: tuple[Endpoint, ...] = (list_schedules, enable_schedule, disable_schedule)
+ROUTES: tuple[Endpoint, ...] = (list_schedules, get_schedule, run_schedule, enable_schedule, disable_schedule)

@@ -53,7 +53,7 @@ from kaguan.words.units import MIB
 
 TAG = "sims"
 COLLECTION = "/api/v1/sims"
-ITEM = COLLECTION + "/{iccid:str}"
+ITEM = COLLECTION + "/{iccid:number}"
 
 
 @endpoint(

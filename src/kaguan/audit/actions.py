@@ -12,6 +12,7 @@ TASK_RESOLVE = "task.resolve"
 PAUSE, RESUME = "pause.create", "pause.resume"
 OUTBOX_REDRIVE = "outbox.redrive"
 SCHEDULE_ENABLE, SCHEDULE_DISABLE = "schedule.enable", "schedule.disable"
+SCHEDULE_RUN = "schedule.run"
 CONSOLE_LOGIN, CONSOLE_LOGOUT = "console.login", "console.logout"
 ON_SIMS = (SIM_REGISTER, SIM_UPDATE, SIM_DELETE, SIM_REFRESH, SIM_CHANGE)
 ON_ENTITIES = (USER_UPDATE, USER_DELETE, ORDER_UPDATE, ORDER_DELETE, *ON_SIMS)

@@ -53,6 +53,7 @@ FORMS = {
     "/console/sims/import/preview": ("file", "pasted", "carrier"),
     "/console/sims/import/run": ("selection",),
     "/console/dead-letters/replay": ("selection",),
+    "/console/schedules/{name}/run": (),
     "/console/schedules/{name}/enable": (),
     "/console/schedules/{name}/disable": (),
     "/console/outbox/redrive": ("older",),

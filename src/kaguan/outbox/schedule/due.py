@@ -15,7 +15,12 @@ from croniter import croniter
 
 def next_after(expression: str, zone: ZoneInfo, moment: datetime) -> datetime:
     """``moment`` 之后（不含）的第一个到期时刻。"""
-    return next(_occurrences(expression, croniter(expression, moment.astimezone(zone)).get_next))
+    return next(upcoming(expression, zone, moment))
+
+
+def upcoming(expression: str, zone: ZoneInfo, moment: datetime) -> Iterator[datetime]:
+    """``moment`` 之后（不含）的到期时刻，一个接一个，没有尽头。"""
+    return _occurrences(expression, croniter(expression, moment.astimezone(zone)).get_next)
 
 
 def between(expression: str, zone: ZoneInfo, first: datetime, last: datetime, limit: int) -> list[datetime]:

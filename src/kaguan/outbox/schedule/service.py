@@ -28,6 +28,7 @@ log = get_logger(__name__)
 
 PACKAGE = "kaguan.outbox.schedule"
 PRINCIPAL = "schedule"  # 触发的任务以此名义提交
+DUE = "%Y-%m-%dT%H:%M:%SZ"
 GRACE = timedelta(minutes=1)  # 晚这么多以内算准时，不算错过
 
 
@@ -137,11 +138,37 @@ async def switch(connection: Connection, schedules: Sequence[Schedule], name: st
     Raises:
         DomainError: 配置里没有这个计划（1004）。
     """
+    schedule = named(schedules, name)
+    (state,) = await states(connection, [schedule])
+    await connection.execute(load(PACKAGE, "switch"), {**_upcoming(schedule, state.now), "enabled": enabled})
+
+
+def named(schedules: Sequence[Schedule], name: str) -> Schedule:
+    """配置里叫这个名字的。
+
+    Raises:
+        DomainError: 没有（1004）。
+    """
     schedule = next((schedule for schedule in schedules if schedule.name == name), None)
     if schedule is None:
         raise refused(Code.NOT_FOUND, Reason("outbox.no_schedule"))
-    (state,) = await states(connection, [schedule])
-    await connection.execute(load(PACKAGE, "switch"), {**_upcoming(schedule, state.now), "enabled": enabled})
+    return schedule
+
+
+def key_of(schedule: Schedule) -> str:
+    """它的任务的 ``ordering_key``：上一次还没完，这一次就等着。"""
+    return f"schedule:{schedule.name}"
+
+
+def request_id_of(schedule: Schedule, due: datetime) -> str:
+    """到期那一次的 ``request_id``：再触发一次也还是同一个任务。"""
+    return f"{key_of(schedule)}:{due.astimezone(UTC):{DUE}}"
+
+
+def due_of(schedule: Schedule, request_id: str | None) -> datetime | None:
+    """``request_id`` 说的是哪一次到期；不是计划触发的没有。"""
+    text = (request_id or "").removeprefix(f"{key_of(schedule)}:")
+    return datetime.strptime(text, DUE).replace(tzinfo=UTC) if request_id and text != request_id else None
 
 
 async def overview(connection: Connection, schedules: Sequence[Schedule]) -> list[dict[str, Any]]:
@@ -170,19 +197,15 @@ async def _submit(
     max_attempts: int,
     after_commit: AfterCommit,
 ) -> tuple[UUID, ...]:
-    """受理这几次的任务。
-
-    ``request_id`` 由计划与到期时刻而定：再触发一次也还是同一个任务。``ordering_key`` 由计划而定：
-    上一次还没完，这一次就等着，不与它争运营商。
-    """
+    """受理这几次的任务。"""
     submissions = [
         Submission(
             types[schedule.type],
             payload_of(schedule, types, moment.astimezone(schedule.zone).date()),
             Priority(schedule.queue),
             PRINCIPAL,
-            f"schedule:{schedule.name}:{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
-            ordering_key=f"schedule:{schedule.name}",
+            request_id_of(schedule, moment),
+            ordering_key=key_of(schedule),
         )
         for moment in moments
     ]

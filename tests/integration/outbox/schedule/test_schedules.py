@@ -376,3 +376,35 @@ async def test_of_two_relays_with_different_expressions_the_later_is_followed_an
     await world.sql("update tb_schedule set next_due_at = %s", latest)  # 到了很久，没有人办
     await old.run_once()
     assert await world.sql("select definition from tb_schedule") == [(before.definition,)]
+
+
+async def test_a_schedule_tells_what_it_did_what_it_missed_and_what_comes(settings: Settings, world: World) -> None:
+    """别人用同样的键的任务不是它的；停用着也能此刻做一次。"""
+    wanted = schedule(await world.past(minutes=20), Misfire.ALL)
+    latest = await world.overdue(wanted, timedelta(hours=3))
+    await world.relay(wanted).run_once()
+    missed = latest - timedelta(hours=1)
+    await world.sql("delete from tb_task where request_id = %s", request_id(missed))
+    await world.sql(
+        "update tb_task set created_at = created_at - interval '4 hours' where request_id = %s",
+        request_id(latest - timedelta(hours=3)),
+    )
+    configured = settings.model_copy(update={"schedules": (wanted,)})
+    async with serving(configured) as api:
+        mail = {"to": ["a@example.com"], "subject": "s", "body": "b", "ordering_key": f"schedule:{NAME}"}
+        assert (await api.post("/tasks/email", mail)).status == 202
+        await api.post(f"/schedules/{NAME}/disable", {})
+        by_hand = await api.post(f"/schedules/{NAME}/run", {})
+        assert (by_hand.status, by_hand.data["queue"]) == (202, "low")
+        told = (await api.get(f"/schedules/{NAME}")).data
+        await api.post(f"/schedules/{NAME}/enable", {})
+        coming = (await api.get(f"/schedules/{NAME}")).data["upcoming"]
+        assert (await api.post("/schedules/nope/run", {})).status == 404
+        assert (await api.get("/schedules/nope")).status == 404
+    assert told["upcoming"] == []
+    assert len(coming) == 5
+    assert coming == sorted(coming)
+    shown = [(run["by_hand"], run["status"]) for run in told["runs"]]
+    assert shown == [(True, "pending"), (False, "pending"), (False, None), (False, "pending"), (False, "pending")]
+    assert told["runs"][0]["task_id"] == by_hand.data["task_id"]
+    assert datetime.fromisoformat(told["runs"][2]["at"]) == missed
