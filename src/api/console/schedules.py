@@ -31,9 +31,9 @@ async def run(submission: FormSubmission) -> ActionResult:
         services.settings.schedules,
         TaskTypes(TASK_TYPES),
         name,
-        services.settings.tasks.max_attempts,
-        submission.after_commit,
-        services.metrics.count_accepted,
+        max_attempts=services.settings.tasks.max_attempts,
+        after_commit=submission.after_commit,
+        count=services.metrics.count_accepted,
     )
     entry = AuditEntry(SCHEDULE_RUN, name, {"task_id": str(accepted.task_id), "via": "console"})
     return ActionResult(entry, "schedule_run", PATH, ring=True)

@@ -22,6 +22,7 @@ from kaguan.outbox.schedule import history, service
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.product.task_types import TASK_TYPES, TaskTypeName
+from kaguan.sims.tasks import DATA_SYNC
 from kaguan.words.errors import Code, invalid
 
 TAG = "schedules"
@@ -130,7 +131,7 @@ async def get_schedule(call: Call[None, None]) -> Answer:
     errors=(Code.NOT_FOUND, *ACCEPT_ERRORS),
     guards_backlog=True,
     headers=ACCEPT_HEADERS,
-    example={**examples.accepted("data:sync"), "queue": "low"},
+    example={**examples.accepted(DATA_SYNC.name), "queue": "low"},
 )
 async def run_schedule(call: Call[None, None]) -> Answer:
     """日子是今天；上一次还没完，就排在它后面。到期的照样到期。"""
@@ -140,9 +141,9 @@ async def run_schedule(call: Call[None, None]) -> Answer:
         services.settings.schedules,
         TaskTypes(TASK_TYPES),
         name,
-        services.settings.tasks.max_attempts,
-        call.unit.after_commit,
-        services.metrics.count_accepted,
+        max_attempts=services.settings.tasks.max_attempts,
+        after_commit=call.unit.after_commit,
+        count=services.metrics.count_accepted,
     )
     await audited(call, SCHEDULE_RUN, name, task_id=str(accepted.task_id))
     call.unit.after_commit(services.ring)

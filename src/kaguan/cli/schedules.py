@@ -71,7 +71,12 @@ def run(name: Name, seconds: Timeout = 3_600.0, *, wait: Wait = False, as_json: 
     async def work(connection: Connection) -> UUID:
         async with transaction(connection):
             _, accepted = await history.run_now(
-                connection, settings.schedules, TaskTypes(TASK_TYPES), name, settings.tasks.max_attempts, at_once
+                connection,
+                settings.schedules,
+                TaskTypes(TASK_TYPES),
+                name,
+                max_attempts=settings.tasks.max_attempts,
+                after_commit=at_once,
             )
             await audited(connection, SCHEDULE_RUN, name, task_id=str(accepted.task_id))
         return accepted.task_id

@@ -84,6 +84,7 @@ async def run_now(
     schedules: Sequence[Schedule],
     types: TaskTypes,
     name: str,
+    *,
     max_attempts: int,
     after_commit: AfterCommit,
     count: Count = uncounted,
