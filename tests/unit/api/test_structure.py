@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.endpoints.endpoint import BODY_LIMIT, Endpoint
 from api.endpoints.structure import SLACK, Structure, capacity, measure
+from api.resources.sim_imports import PREVIEW_MAX
 from api.resources.sim_models import SimBatch
 from api.resources.task_models import EmailTask, SimTask, TaskBatch, TaskBatchDocument
 from api.routes import ROUTES
@@ -34,6 +35,7 @@ LARGEST: dict[str, Callable[[], bytes]] = {
     "/api/v1/sims": bodies.largest_sims,
     # 凭据是我们给的，只有 ASCII；给了它就不再给别的条件
     "/api/v1/tasks/replay": lambda: bodies.packed({"preview": "x" * TEXT_LIMIT, "dry_run": False}),
+    "/api/v1/sims/imports": lambda: bodies.packed({"preview": "x" * PREVIEW_MAX, "dry_run": False}),
 }
 
 
