@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.endpoints.endpoint import BODY_LIMIT, Endpoint
 from api.endpoints.structure import SLACK, Structure, capacity, measure
-from api.resources.sim_imports import PREVIEW_MAX
 from api.resources.sim_models import SimBatch
 from api.resources.task_models import EmailTask, SimTask, TaskBatch, TaskBatchDocument
 from api.routes import ROUTES
 from kaguan.outbox.operate.selection import TEXT_LIMIT
+from kaguan.sims.importing import PREVIEW_MAX
 from kaguan.words.errors import Code, DomainError
 from tests.attacks import bodies
 
