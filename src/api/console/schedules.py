@@ -13,14 +13,13 @@ from kaguan.outbox.task_type import TaskTypes
 from kaguan.product.task_types import TASK_TYPES
 
 PATH = "/console/schedules"
-TOLD = 20  # 至多说这么多个计划的几次
 
 
 async def schedules(console: ConsoleRequest) -> web.Response:
     async with console.services.pool.connection() as connection:
         configured = console.services.settings.schedules
         rows = await service.overview(connection, configured)
-        told = {row["name"]: await history.history(connection, configured, row["name"]) for row in rows[:TOLD]}
+        told = {row["name"]: await history.history(connection, configured, row["name"]) for row in rows}
     return console.render("schedules.html", rows=rows, told=told)
 
 
