@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,10 +12,12 @@ from uuid import UUID
 
 import pytest
 
+from kaguan.carriers.build import change_limits
 from kaguan.config import Settings
 from kaguan.config.webhooks import Webhooks
-from kaguan.database.pool import Pool
+from kaguan.database.pool import Connection, Pool, at_once
 from kaguan.dev.simulator import iccid_at
+from kaguan.dev.simulator.population import Override
 from kaguan.mail.connection import trust
 from kaguan.mail.task import email_send
 from kaguan.outbox.accept.acceptance import Submission, accept_one
@@ -26,9 +28,13 @@ from kaguan.outbox.testing.outside import Calls, Outside
 from kaguan.outbox.testing.proof import Effects, Proving
 from kaguan.outbox.testing.stepped import SteppedConnection, connect
 from kaguan.outbox.work.attempt import Handler
+from kaguan.outbox.work.verification import Verified
+from kaguan.sims import changes
+from kaguan.sims.changes import Asker, Wanted
 from kaguan.sims.tasks import EVENT_PUBLISH, DataSyncPayload, EventPayload, SimStatusPayload, asking
-from kaguan.sims.vocabulary import Carrier, SyncType
+from kaguan.sims.vocabulary import Carrier, Change, SyncType
 from tests.support.carrier_world import gateways_of, register, simulating
+from tests.support.changing import stock
 from tests.support.eventually import PATIENCE
 from tests.support.mail_tasks import SENDER, config_for, mail_to
 from tests.support.smtp_server import Script, smtp_server
@@ -39,6 +45,7 @@ from workers.email.pool import LIMITS
 from workers.email.transport import Mailer
 from workers.event.handler import EventPublish
 from workers.event.webhook import open_webhook
+from workers.sim.changing import ChangeVerify, Desk, SimChanger
 from workers.sim.handler import SimStatusSync
 from workers.sync.handler import DataSync
 
@@ -68,6 +75,8 @@ class Subject:
     calls: Calls
     plain: tuple[int, int]
     faults: tuple[Fault, ...] = tuple(Fault)
+    before: Callable[[], object] | None = None
+    accept: Callable[[Connection], Awaitable[UUID]] | None = None
 
 
 Opened: TypeAlias = AbstractAsyncContextManager[Subject]
@@ -137,6 +146,45 @@ async def sync(pool: Pool) -> AsyncIterator[Subject]:
         )
 
 
+def changing(*faults: Fault) -> Callable[[Pool], Opened]:
+    """运营商照实说做过没有；每一遍之前，卡在它那里又是在用的。"""
+
+    @asynccontextmanager
+    async def opened(pool: Pool) -> AsyncIterator[Subject]:
+        iccid = iccid_at(ONELINK, 0)
+        knobs: dict[str, object] = {"time_budget": PATIENCE, "change_grace": 0.001}
+        async with simulating(**knobs) as simulated, gateways_of(simulated.config) as gateways:
+            await stock(pool, simulated, ONELINK, [iccid])
+            world, desk = simulated.world, Desk(gateways, simulated.config)
+
+            def before() -> None:
+                world.counter.clear()
+                world.gates[ONELINK].calls.clear()
+                world.population.overrides[ONELINK, iccid] = Override("2", exists=True, at=world.now())
+
+            async def accept(connection: Connection) -> UUID:
+                wanted, asker = Wanted(Change.SUSPEND, "r", (iccid,)), Asker("p", None, {})
+                async with connection.transaction():
+                    done = await changes.accept(connection, wanted, asker, change_limits(simulated.config), at_once)
+                ((_, [receipt]),) = [await changes.get(connection, done.id)]
+                assert receipt.task_id is not None
+                return receipt.task_id
+
+            yield Subject(
+                asking(simulated.config)[2],
+                None,
+                lambda: Verified(SimChanger(desk), ChangeVerify(desk), resend=False),
+                STATES,
+                lambda: world.gates[ONELINK].calls["change-sim-status"],
+                (1, 1),
+                before=before,
+                accept=accept,
+                faults=faults,
+            )
+
+    return opened
+
+
 @asynccontextmanager
 async def webhook(_pool: Pool) -> AsyncIterator[Subject]:
     """对方认得重复：webhook-id 各次相同。"""
@@ -155,6 +203,8 @@ async def webhook(_pool: Pool) -> AsyncIterator[Subject]:
 
 
 async def accepting(here: Ground, subject: Subject) -> UUID:
+    if subject.accept is not None:
+        return await subject.accept(here.admin)
     accepted = await accept_one(here.admin, Submission(subject.type, subject.payload), max_attempts=6)
     return accepted.task_id
 
@@ -171,6 +221,8 @@ async def accepting(here: Ground, subject: Subject) -> UUID:
         # 逐次调用处杀它的，见 test_data_sync_resume
         pytest.param(sync, id="data:sync", marks=pytest.mark.long),
         pytest.param(webhook, id="event:publish"),
+        pytest.param(changing(Fault.KILLED), id="sim:change"),
+        pytest.param(changing(*Fault), id="sim:change every fault", marks=pytest.mark.long),
     ],
 )
 async def test_a_handler_of_the_product_holds_at_every_crash_point(
@@ -192,6 +244,7 @@ async def test_a_handler_of_the_product_holds_at_every_crash_point(
             connect=connecting,
             effects=subject.effects,
             calls=subject.calls,
+            before=subject.before,
             most=MOST,
             faults=subject.faults,
         ).prove()
