@@ -19,6 +19,7 @@ from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.product.process import run_process
 from kaguan.product.task_types import task_types
+from tests.support.played import played
 from workers.__main__ import serve
 
 WAIT = float(os.environ.get("BENCH_WAIT", "0"))
@@ -35,7 +36,7 @@ async def noop(attempt: Attempt) -> Outcome:
 async def opened(
     _settings: Settings, _redis: Redis, _metrics: Metrics, types: TaskTypes
 ) -> AsyncIterator[Mapping[TaskType[Any], Handler[Any]]]:
-    yield dict.fromkeys(types.values(), noop)
+    yield {one: played(one, noop) for one in types.values()}
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:

@@ -29,6 +29,7 @@ from kaguan.sims.tasks import SIM_STATUS_SYNC
 from tests.simulation.broker import SteppedRedis
 from tests.simulation.outside import Index, Ledger, Outside, PostOffice
 from tests.simulation.process import Process
+from tests.support.played import played
 from workers.email.handler import EmailHandler
 from workers.email.transport import Mailer
 from workers.email.verifying import EmailVerify
@@ -77,7 +78,7 @@ def worker_parts(
     worker = Worker(
         cast("Pool", stepped),
         SteppedRedis.of(process, sockets),
-        {one: own.get(name) or Ledger(outside, process, plain=True) for name, one in types.items()},
+        {one: own.get(name) or played(one, Ledger(outside, process, plain=True)) for name, one in types.items()},
         settings.worker,
         settings.tasks,
         name=process.name,

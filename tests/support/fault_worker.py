@@ -22,6 +22,7 @@ from kaguan.outbox.work.outcome import Outcome
 from kaguan.product.process import run_process
 from kaguan.product.task_types import task_types
 from tests.support.fault_plant import Effects
+from tests.support.played import played
 from workers.__main__ import serve
 
 CRASHED = 70  # 退出码
@@ -43,7 +44,7 @@ async def scripted(attempt: Attempt[Any]) -> Outcome:
 async def opened(
     _settings: Settings, _redis: Redis, _metrics: Metrics, types: TaskTypes
 ) -> AsyncIterator[Mapping[TaskType[Any], Handler[Any]]]:
-    yield dict.fromkeys(types.values(), scripted)
+    yield {one: played(one, scripted) for one in types.values()}
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:

@@ -26,15 +26,15 @@ from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.recover.epoch import EpochRedrive
 from kaguan.outbox.recover.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
 from kaguan.outbox.relay import Relay, Timing
-from kaguan.outbox.task_type import TaskType, Unknown
+from kaguan.outbox.task_type import TaskType
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.outcome import Done, Outcome
-from kaguan.outbox.work.verification import Verified, VerifiedOutcome
 from kaguan.outbox.worker import Worker
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
+from tests.support.played import played
 
 MAX_ATTEMPTS = 6
 
@@ -198,29 +198,6 @@ def duplicates(pipeline: Pipeline, task_type: TaskType[Any] = EMAIL_SEND) -> flo
     return (
         pipeline.metrics.registry.get_sample_value("kaguan_duplicates_suppressed_total", {"type": task_type.name}) or 0
     )
-
-
-def played(task_type: TaskType[Any], handler: Handler[Any]) -> Handler[Any]:
-    """``handler`` 演这一种：要先查证的带着它的查证，别的不带。"""
-    if task_type.unknown is Unknown.VERIFY:
-        return handler if isinstance(handler, Verified) else Verified(handler, unasked, resend=False)
-    return Playing(handler.handler if isinstance(handler, Verified) else handler)
-
-
-async def unasked(attempt: Attempt) -> VerifiedOutcome | None:
-    """没有不明的，不会来问。"""
-    raise AssertionError(attempt.task_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Playing:
-    """演什么类型都可以的处理器：自己没有记意向的，就是没有叫外面。"""
-
-    handler: Handler[Any]
-
-    async def __call__(self, attempt: Attempt) -> Outcome:
-        attempt.calls_nobody = True
-        return await self.handler(attempt)
 
 
 class Held:

@@ -27,6 +27,7 @@ from tests.support.alongside import alongside
 from tests.support.crowding import crowd, ticking
 from tests.support.eventually import eventually
 from tests.support.fault_plant import Effects, own_directory, own_valkey, through
+from tests.support.played import played
 from tests.support.sentinel import tell
 
 APIS, RELAYS, WORKERS = 6, 4, 10
@@ -115,5 +116,6 @@ async def open_root(stack: AsyncExitStack, role: str, settings: Settings, pool: 
         relay = Relay(pool, redis, TASK_TYPES, settings.relay, settings.tasks, settings.worker)
         await stack.enter_async_context(alongside(relay.run(stop), role, stop))
     else:
-        worker = Worker(pool, redis, dict.fromkeys(TASK_TYPES, Effects()), settings.worker, settings.tasks)
+        handlers = {one: played(one, Effects()) for one in TASK_TYPES}
+        worker = Worker(pool, redis, handlers, settings.worker, settings.tasks)
         await stack.enter_async_context(alongside(worker.run(stop), role, stop))

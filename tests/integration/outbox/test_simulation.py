@@ -58,6 +58,12 @@ EXCUSED = {
     "verdict.remember": "判断自己的记忆，与任务无关，见 verdict/test_verdict",
     "audit.record": "审计与人的要求同一事务，见 test_console_actions",
     **dict.fromkeys(("sims.apply_infos", "sims.apply_statuses", "sims.upsert_usage", "sims.save_checkpoint"), BATCH),
+    **dict.fromkeys(("sims.change_insert", "sims.change_receipts"), "变更与受理同一事务，见 sims/test_change_requests"),
+    **dict.fromkeys(
+        ("sims.change_called", "sims.change_answered", "sims.change_plan"),
+        "一笔变更一次结算：逐点死过，见 outbox/testing/test_own_handlers_hold",
+    ),
+    "sims.changes_expire": "过期的一条语句一次提交",
     **dict.fromkeys(("tokens.token_insert", "tokens.token_revoke", "tokens.token_touch"), ACCESS),
     **dict.fromkeys(("sessions.open", "sessions.touch", "sessions.close"), ACCESS),
 }

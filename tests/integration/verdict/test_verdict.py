@@ -41,7 +41,8 @@ from tests.support.apart import accepted, done, narrow_worker, running, waits
 from tests.support.console import signed_in
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import own_directory, own_valkey
-from tests.support.pipeline import Held, Pipeline, open_pipeline, played
+from tests.support.pipeline import Held, Pipeline, open_pipeline
+from tests.support.played import played
 from tests.support.serving import Api, serving
 
 FREEZE = "update tb_work set queued_at = queued_at - interval '60 seconds'"

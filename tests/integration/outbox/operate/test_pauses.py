@@ -24,7 +24,8 @@ from kaguan.outbox.work.outcome import Done, Outcome, Retry
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
 from tests.support.apart import accepted, done, running
 from tests.support.eventually import eventually
-from tests.support.pipeline import Held, Pipeline, carried_by, duplicates, open_pipeline, played, stepped_relay
+from tests.support.pipeline import Held, Pipeline, carried_by, duplicates, open_pipeline, stepped_relay
+from tests.support.played import played
 
 HOUR = timedelta(hours=1)
 ASKS = TaskType("carrier:ask", Payload, Effect.REPEATABLE, resources={"onelink": 3, "unicom": 3})
