@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count, islice
 from typing import Any
 
 import psycopg
 from playwright.async_api import Browser, Page, StorageState, expect
 
+from kaguan.dev.simulator import iccid_at
+from kaguan.dev.simulator.population import Population
 from kaguan.outbox.recover.vanished import LONGEST_REQUEST_ID
+from kaguan.sims.vocabulary import Carrier
 from tests.e2e.browser import chromium, tab
 from tests.e2e.stack import RunningStack, started
 from tests.e2e.traffic import business, redis_forgets, script
@@ -18,6 +23,10 @@ from tests.support.places import temporary_place
 from tests.support.smtp_server import smtp_server
 
 CARD = "89860012345678901238"
+SIMULATED = 1_000  # 张；栈里的模拟器有这么多
+FLEET = 200  # 张
+FIRST = 100  # 序号更小的，别的用例也登记
+ACTIVE = "2"  # OneLink 的「已激活」
 SETTINGS = {
     "KAGUAN_WORKER__LEASE": "3",
     "KAGUAN_RELAY__BACKSTOP_AGE": "5",
@@ -53,6 +62,7 @@ class Site:
         return {
             "overview": "/",
             "sims": "/console/sims",
+            "sims-import": "/console/sims/import",
             "sim": f"/console/sims/{CARD}",
             "tasks": "/console/tasks",
             "task": f"/console/tasks/{self.task('uncertain')}",
@@ -75,6 +85,7 @@ async def running_site() -> AsyncIterator[Site]:
                 await redis_forgets(stack)
                 await vanish(stack)
                 await card(stack)
+                await fleet(stack)
                 async with tab(browser, stack.url) as page:
                     await log_in(page, stack.token)
                     state = await page.context.storage_state()
@@ -104,6 +115,20 @@ async def card(stack: RunningStack) -> None:
             ),
         ):
             await connection.execute(statement, {"iccid": CARD})
+
+
+async def fleet(stack: RunningStack) -> None:
+    """一队卡：两百张在用的，运营商那里也在用；三张已停的。"""
+    now, population = datetime.now(UTC), Population(cards=SIMULATED)
+    mine = (iccid_at(Carrier.ONELINK, index) for index in count(FIRST))
+    iccids = list(islice((one for one in mine if population.state(Carrier.ONELINK, one, now) == ACTIVE), FLEET + 3))
+    cards = [{"iccid": one, "carrier": "onelink", "group": "fleet"} for one in iccids]
+    status, answer = stack.request("POST", "/api/v1/sims", {"sims": cards})
+    assert status == 201, answer
+    async with await psycopg.AsyncConnection.connect(stack.env["KAGUAN_DATABASE__URL"], autocommit=True) as connection:
+        state = "update tb_sim set lifecycle_state = %s where iccid = any(%s)"
+        await connection.execute(state, ("active", iccids[:FLEET]))
+        await connection.execute(state, ("suspended", iccids[FLEET:]))
 
 
 async def vanish(stack: RunningStack) -> None:

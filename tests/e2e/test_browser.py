@@ -6,15 +6,17 @@ import json
 import os
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.e2e.browser import PHONE, barriers, overflow, shoot, tab, untranslated
-from tests.e2e.site import CARD, Site, log_in, running_site
-from tests.e2e.stack import kaguan
+from tests.e2e.site import CARD, FLEET, Site, log_in, running_site
+from tests.e2e.stack import RunningStack, kaguan
 from tests.e2e.traffic import REFUSED, busy, mail
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -99,6 +101,52 @@ async def test_a_card_is_found_on_a_phone_by_the_end_of_its_number_and_refreshed
         await page.get_by_test_id("refresh").click()
         await expect(page.get_by_test_id("notice")).to_be_visible()
         await expect(page.get_by_test_id("sim-tasks").locator("[data-status=succeeded]")).to_be_visible()
+
+
+async def test_two_hundred_cards_are_suspended_three_refused_one_doubt_decided_and_the_receipts_kept(
+    site: Site,
+) -> None:
+    async with site.open() as page:
+        await page.goto("/console/sims?group=fleet&carrier=onelink")
+        await expect(page.get_by_test_id("total")).to_contain_text(str(FLEET + 3))
+        await page.get_by_test_id("change-what").select_option("suspend")
+        await page.get_by_test_id("change-all").click()
+        await expect(page.get_by_test_id("count-changing")).to_have_text(str(FLEET))
+        await expect(page.get_by_test_id("refused").locator("tbody tr")).to_have_count(3)
+        await expect(page.get_by_test_id("refused")).to_contain_text("停机")
+        assert await barriers(page) == []
+        await shoot(page, "change-preview")
+        await page.get_by_test_id("reason").fill("客户欠费")
+        await page.get_by_test_id("change-confirm").click()
+        await expect(page).to_have_url(re.compile(r"/console/sims/changes/\d+$"))
+        await expect(page.get_by_test_id("count-pending")).to_have_text("0")
+        await expect(page.get_by_test_id("count-succeeded")).to_have_text(str(FLEET))
+        await doubt(site.stack)
+        await page.reload()
+        form = page.get_by_test_id("doubts").locator("form")
+        await form.locator("[name=note]").fill("运营商的单子上有")
+        assert await barriers(page) == []
+        await shoot(page, "change-doubt")
+        await form.get_by_test_id("happened").click()
+        await expect(page.get_by_test_id("count-uncertain")).to_have_text("0")
+        async with page.expect_download() as saving:
+            await page.get_by_test_id("export-receipts").click()
+        lines = lines_of(await (await saving.value).path())
+        assert sum(",succeeded," in line for line in lines) == FLEET
+        assert sum(",refused," in line for line in lines) == 3
+
+
+def lines_of(file: Path) -> list[str]:
+    return file.read_text("utf-8-sig").splitlines()
+
+
+async def doubt(stack: RunningStack) -> None:
+    """一张的结局成了不明的。"""
+    async with await psycopg.AsyncConnection.connect(stack.env["KAGUAN_DATABASE__URL"], autocommit=True) as connection:
+        await connection.execute(
+            "update tb_task set status = 'uncertain', finished_at = null"
+            " where id = (select id from tb_task where type = 'sim:change' and status = 'succeeded' limit 1)"
+        )
 
 
 async def test_a_task_shows_its_timeline_and_its_trace_and_leads_to_the_trace_view(site: Site) -> None:

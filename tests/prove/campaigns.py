@@ -165,6 +165,10 @@ CAMPAIGNS: Final = {
             tests/integration/database/plans/test_query_plans.py -k few_blocks
         """,
     ),
+    "desk": Campaign(
+        "the card desk on a million cards and thirty million rows of usage: what each request costs the database",
+        "15 min", "docs/evidence/DESK.md", f"python -m tests.bench.desk --output docs/evidence/DESK.md {TAKES}",
+    ),
     "wheel": Campaign(
         "the wheel in a really empty environment, everything installed anew from the locked requirements", "", "",
         "KAGUAN_WHEEL_ENVIRONMENT=empty python -m pytest --timeout 900 tests/e2e/test_wheel.py",

@@ -21,11 +21,11 @@ from kaguan.audit.store import AuditEntry
 from kaguan.database.engine import driver_of
 from kaguan.database.paging import Page, PageRequest, decode_cursor
 from kaguan.database.pool import Connection
-from kaguan.sims import exporting, history, service, sheet, store
+from kaguan.sims import changes, exporting, history, service, sheet, store
 from kaguan.sims.refreshing import refresh
 from kaguan.sims.search import QUERY_MAX, Found, find, texts_of
 from kaguan.sims.service import Month
-from kaguan.sims.vocabulary import Carrier, LifecycleState
+from kaguan.sims.vocabulary import Carrier, Change, LifecycleState
 from kaguan.tokens.service import SIMS_READ
 from kaguan.words.errors import Code, DomainError
 from kaguan.words.spreadsheet import BOM, kept_whole
@@ -99,7 +99,7 @@ class Asked:
 
 
 async def card_list(console: ConsoleRequest) -> web.Response:
-    _require(console)
+    require_cards(console)
     asked = Asked.of(console.request.query)
     cursor = console.request.query.get("cursor")
     page: Page[store.SimRow] = Page([], 0, total_estimated=False, next_cursor=None)
@@ -128,13 +128,14 @@ async def card_list(console: ConsoleRequest) -> web.Response:
         page=page, given=asked.given, names=NAMES, narrowed=any(asked.names.values()), wrong=asked.wrong,
         carriers=list(Carrier), states=list(LifecycleState),
         refusal=refusal, missing=missing, usage=usage, paged=cursor is not None, older=older,
-        newest=f"{PATH}?{urlencode(kept)}", export=f"{PATH}/export?{urlencode(kept)}",
+        newest=f"{PATH}?{urlencode(kept)}", export=f"{PATH}/export?{urlencode(kept)}", kept=urlencode(kept),
+        changes=list(Change),
     )  # fmt: skip
 
 
 async def export_cards(console: ConsoleRequest) -> web.StreamResponse:
     """列表的条件选中的全部，给表格软件看：列名、状态用读者的语言，长号码当文本。"""
-    _require(console)
+    require_cards(console)
     asked = Asked.of(console.request.query)
     async with reading(console.request) as connection:
         found = await asked.found(await driver_of(connection))
@@ -143,7 +144,7 @@ async def export_cards(console: ConsoleRequest) -> web.StreamResponse:
 
 
 async def export_events(console: ConsoleRequest) -> web.StreamResponse:
-    _require(console)
+    require_cards(console)
     async with reading(console.request) as connection:
         iccids = await service.numbers_of(connection, console.request.match_info["iccid"])
     pages = exporting.events(partial(reading, console.request), iccids)
@@ -177,12 +178,12 @@ def _cell(formatter: Formatter, name: str, value: object) -> object:
 
 
 async def card_page(console: ConsoleRequest) -> web.Response:
-    _require(console)
+    require_cards(console)
     return console.render("sim.html", **await _context(console))
 
 
 async def live_card(console: ConsoleRequest) -> web.Response:
-    _require(console)
+    require_cards(console)
     return console.render("sim_live.html", **await _context(console))
 
 
@@ -202,7 +203,9 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         driver = await driver_of(connection)
         events = await history.events(driver, card.iccids, HISTORY)
         tasks = await history.tasks(driver, card.sim.id, card.iccids, HISTORY)
-    return {"card": card, "sim": card.sim, "events": events, "tasks": tasks, "bars": bars(card.month)}
+        changed = await changes.of_card(driver, card.iccids, HISTORY)
+    shown = {"card": card, "sim": card.sim, "events": events, "tasks": tasks, "changed": changed}
+    return {**shown, "bars": bars(card.month), "changes": list(Change)}
 
 
 def bars(month: Month) -> list[Bar]:
@@ -217,7 +220,7 @@ def bars(month: Month) -> list[Bar]:
     return found
 
 
-def _require(console: ConsoleRequest) -> None:
+def require_cards(console: ConsoleRequest) -> None:
     """卡与客户、号码连着：能操作的看得，只看的人还要有 ``sims:read``。
 
     Raises:

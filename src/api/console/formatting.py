@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,6 +18,8 @@ from kaguan.words.patterns import Match, linear
 from kaguan.words.reasons import LEFT_OUT, Reason
 from kaguan.words.zones import offset, written
 
+# 原因的参数里，词汇表有译名的
+WORDED = {"state": "lifecycle", "change": "change", "carrier": "carrier"}
 WHOLE = 100  # 三位数以上不必看小数
 _PART = rb"[^\s<>()\[\]{}\"',;:@]+"
 
@@ -126,7 +129,14 @@ class Formatter:
             return "–"
         if isinstance(said, str):
             return self.shown(self.word("cause", said))
-        return self.shown(Reason.of(said).text(self._t.language, quoted=self._personal)) or "–"
+        return self.shown(self._worded(Reason.of(said)).text(self._t.language, quoted=self._personal)) or "–"
+
+    def _worded(self, why: Reason) -> Reason:
+        """参数里的状态、变更、运营商也说成读者的话。"""
+        given = why.parameters.items()
+        return replace(
+            why, parameters={name: self.word(WORDED[name], value) if name in WORDED else value for name, value in given}
+        )
 
     def shown(self, text: str) -> str:
         """一句写好的话。"""

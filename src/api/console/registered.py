@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from api.console import audit as audit_page
-from api.console import card_imports, cards, login, schedules
+from api.console import card_changes, card_imports, cards, login, schedules
 from api.console.attempts import ATTEMPTS, LoginAttempts, RefusalNotes
 from api.console.browser import LOGIN, LOGOUT, MAX_FORM
 from api.console.mount import CONSOLE, DATABASE, DEAD, MONITOR, OUTBOX, OVERVIEW, PAUSES, TASKS, mount, pages
 from api.console.serve import action, download, fragment, page
 from api.console.site import Link, Site
-from api.console.uploads import upload
+from api.console.uploads import ROOM, upload
 from api.http.guard import GUARD, Guard
 from api.http.keys import SERVICES, Services
 from api.http.limits import Counter
 from kaguan.audit import service as audit
-from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE, SCHEDULE_RUN, SIM_REFRESH, SIM_REGISTER
+from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE, SCHEDULE_RUN, SIM_CHANGE, SIM_REFRESH, SIM_REGISTER
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import AfterCommit, Connection, at_once
 from kaguan.product.task_types import NAMES
@@ -59,6 +59,11 @@ def routes() -> list[web.RouteDef]:
         web.post(LOGIN, login.log_in),
         web.post(LOGOUT, login.log_out),
         web.get(cards.PATH, page(cards.card_list)),
+        web.post(f"{card_changes.CHANGES}/preview", upload(card_changes.preview_change, ROOM)),
+        web.post(f"{card_changes.CHANGES}/run", action(SIM_CHANGE, card_changes.run_change)),
+        web.get(f"{card_changes.CHANGES}/{{change}}", page(card_changes.change_page)),
+        web.get(f"{CONSOLE}/live/sims/changes/{{change}}", fragment(card_changes.live_change)),
+        web.get(f"{card_changes.CHANGES}/{{change}}/receipts", download(card_changes.export_receipts)),
         web.get(f"{cards.PATH}/export", download(cards.export_cards)),
         web.get(f"{cards.PATH}/{{iccid}}/events", download(cards.export_events)),
         web.get(card_imports.IMPORT, page(card_imports.import_page)),

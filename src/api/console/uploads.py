@@ -1,4 +1,4 @@
-"""带着一份文件的表单：逐段读，大小与时间有上限；看了就答一页，什么也不改。"""
+"""答一页、什么也不改的表单，可以带一份文件、同名的几格：逐段读，大小与时间有上限。"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from aiohttp import BodyPartReader, web
 
-from api.console.browser import CSRF_FIELD, MAX_FIELDS, read_form, require_csrf, require_same_origin
+from api.console.browser import CSRF_FIELD, read_form, require_csrf, require_same_origin
 from api.console.console_request import ConsoleRequest
 from api.console.serve import Handler, session_of, to_login
 from api.endpoints.binding import too_large
@@ -21,11 +21,12 @@ from kaguan.words.units import KIB
 
 FORM_TYPE = "multipart/form-data"
 ROOM = 64 * KIB  # 字节；文件之外的
+PARTS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """``fields`` 是各段的字节，文件也在其中。"""
+    """``fields`` 是各段的字节，文件也在其中；同名的几段之间换行。"""
 
     console: ConsoleRequest
     fields: Mapping[str, bytes]
@@ -76,9 +77,10 @@ async def _read(request: web.Request, most: int, limit: float) -> dict[str, byte
 
 async def _parts(request: web.Request, most: int) -> dict[str, bytes]:
     fields: dict[str, bytes] = {}
-    left = most
+    left, count = most, 0
     async for part in await request.multipart():
-        if not isinstance(part, BodyPartReader) or not part.name or part.name in fields or len(fields) == MAX_FIELDS:
+        count += 1
+        if not isinstance(part, BodyPartReader) or not part.name or count > PARTS_MAX:
             raise ValueError(part)
         pieces: list[bytes] = []
         while piece := await part.read_chunk(ROOM):
@@ -86,5 +88,6 @@ async def _parts(request: web.Request, most: int) -> dict[str, bytes]:
             if left < 0:
                 raise too_large(most)
             pieces.append(bytes(piece))
-        fields[part.name] = b"".join(pieces)
+        before = fields.get(part.name)
+        fields[part.name] = b"".join(pieces if before is None else (before, b"\n", *pieces))
     return fields

@@ -17,7 +17,7 @@ from kaguan.config.schedules import Misfire
 from kaguan.outbox.vocabulary import PauseScope, Priority, Resolution, TaskEventKind, TaskStatus
 from kaguan.product.task_types import NAMES
 from kaguan.sims.importing import Outcome
-from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
+from kaguan.sims.vocabulary import Carrier, Change, LifecycleState, ReceiptStatus, SessionState, SuspendReason
 from kaguan.verdict.model import Level
 from kaguan.words.language import LANGUAGES
 
@@ -76,11 +76,14 @@ VOCABULARY = {
         "schedule_enabled",
         "schedule_disabled",
         "refreshing",
+        "changing",
         "imported",
         "imported_some",
     ],
     "sim": ["carrier", "state", "plan", "group", "tag", "customer"],
     "import": list(Outcome),
+    "change": list(Change),
+    "receipt": list(ReceiptStatus),
     "lifecycle": list(LifecycleState),
     "session": list(SessionState),
     "suspended": list(SuspendReason),

@@ -30,6 +30,12 @@
     if (place) one(place, area)?.focus({ preventScroll: true });
   }
 
+  // 有人正在里面写字：这一次不换，写的不丢
+  function writing(area) {
+    const active = document.activeElement;
+    return area.contains(active) && /^(INPUT|TEXTAREA|SELECT)$/.test(active.tagName);
+  }
+
   // 更新断了：是谁没有应答。/health 不用登录，数据库不在也答
   async function culprit() {
     const words = document.documentElement.dataset;
@@ -82,7 +88,7 @@
         if (!response.ok) throw new Error(String(response.status));
         const html = await response.text();
         if (paused) return;
-        replace(area, html);
+        if (!writing(area)) replace(area, html);
         if (one("[data-final]", area)) area.setAttribute("data-final", "");
         failures = 0;
         show("on");
@@ -128,6 +134,16 @@
     });
   }
 
+  // 一页的卡一起勾
+  function ticks() {
+    const every = one("[data-tick-all]");
+    if (!every) return;
+    every.hidden = false;
+    every.addEventListener("change", () => {
+      for (const box of all("[data-tick]")) box.checked = every.checked;
+    });
+  }
+
   function shortcuts() {
     document.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
@@ -143,5 +159,6 @@
   all("[data-live]").forEach(live);
   all("[data-return]").forEach(resume);
   confirmations();
+  ticks();
   shortcuts();
 })();
