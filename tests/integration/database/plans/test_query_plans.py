@@ -19,7 +19,7 @@ from kaguan.database.paging import Position, Sort, encode_cursor
 from kaguan.dev.postgres import PostgresServer
 from kaguan.outbox.operate.listing import TaskFilter, newest
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID
-from tests.integration.database.plans.large_database import copy_of_template, fill, scans
+from tests.integration.database.plans.large_database import ROWS, copy_of_template, fill, scans
 from tests.integration.database.plans.plans import Plans, numbered
 from tests.integration.database.plans.query_report import publish
 from tests.integration.database.plans.samples import FIRST, ICCID, TASK, sample
@@ -77,6 +77,10 @@ REPLAYS: list[dict[str, Any]] = [
     {"status": "uncertain", "type": "data:sync"},
     {"status": "failed", "type": "event:publish", "dry_run": False},
 ]
+TESTING = """
+insert into tb_sim (iccid, carrier, luhn_valid, lifecycle_state)
+select '8987' || lpad(n::text, 16, '0'), 'control_center', true, 'testing' from generate_series(1, %s) as n
+"""
 FILE = base64.b64encode(f"iccid,eid\n{ICCID},\n8986{'8' * 16},89{'9' * 30}\n".encode()).decode()
 WRITES: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/users", USER),
@@ -255,3 +259,24 @@ def test_no_statement_of_the_message_path_scans_a_large_table(large_database: st
         explain = sql.SQL("explain (format json) execute statement") + arguments
         [(plan,)] = connection.execute(explain).fetchall()
     assert list(scans(plan[0]["Plan"])) == [], json.dumps(plan, indent=1)
+
+
+async def test_a_state_that_a_carrier_has_none_in_is_found_out_in_the_index_however_often_it_is_asked(
+    environ: dict[str, str], large_database: str
+) -> None:
+    """两样各有许多、合起来一张也没有：头几遍与预备了之后的通用计划都不沿整张表去找。"""
+    environ |= {"KAGUAN_DATABASE__URL": large_database, "KAGUAN_DATABASE__POOL_MAX": "1"}
+    async with serving(load_settings(environ), name="apart") as api:
+        await api.rows(TESTING, ROWS // 5)
+        await api.rows("analyze tb_sim")
+        plans = await watched(api)
+        touched: list[int] = []
+        for state in ("active", "testing"):
+            for _ in range(2 * BEYOND_GENERIC):
+                found = (await api.get(f"/sims?carrier=onelink&lifecycle_state={state}")).data
+                statements = plans.take_blocks_by_statement().items()
+                if state == "testing":
+                    touched += [blocks for text, blocks in statements if text.startswith("SELECT tb_sim.id")]
+        assert found["total"] == 0
+        assert len(touched) == 2 * BEYOND_GENERIC
+        assert max(touched) < ROWS // 100, touched
