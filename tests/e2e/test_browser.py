@@ -132,8 +132,8 @@ async def test_two_hundred_cards_are_suspended_three_refused_one_doubt_decided_a
         async with page.expect_download() as saving:
             await page.get_by_test_id("export-receipts").click()
         lines = lines_of(await (await saving.value).path())
+        assert len(lines) == FLEET + 1
         assert sum(",succeeded," in line for line in lines) == FLEET
-        assert sum(",refused," in line for line in lines) == 3
 
 
 def lines_of(file: Path) -> list[str]:
