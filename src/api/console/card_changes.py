@@ -28,7 +28,7 @@ from kaguan.words.errors import Code, DomainError, invalid, not_found
 from kaguan.words.spreadsheet import BOM, MEDIA_TYPE
 
 CHANGES = f"{PATH}/changes"
-SHOWN = 100  # 会改的、不会改的，各至多列这么多张
+SHOWN, EXAMPLES = 100, 20  # 不会改的、回执至多列这么多张；会改的列几张看看样子
 EVERY = "filter"  # 选的是筛选的全部，不是勾选的
 
 
@@ -51,6 +51,7 @@ async def preview_change(upload: Upload) -> web.Response:
         missing=missing,
         target=TARGETS.get(change),
         shown=SHOWN,
+        examples=EXAMPLES,
         refusal=None,
         token=changes.encode(planned) if planned.changing else "",
         reason_max=REASON_MAX,
@@ -101,7 +102,8 @@ async def _shown(console: ConsoleRequest, template: str) -> web.Response:
     return console.render(
         template,
         change=row,
-        receipts=found,
+        receipts=found[:SHOWN],
+        left_out=max(0, len(found) - SHOWN),
         counts=counts,
         statuses=list(ReceiptStatus),
         doubts=[one for one in found if one.status == ReceiptStatus.UNCERTAIN],
