@@ -53,7 +53,16 @@ PACE = {
     "KAGUAN_LOGGING__LEVEL": "WARNING",
     "KAGUAN_SCHEDULES": "[]",  # 只有战役自己提交的任务
 }
-SCOPES = ("tasks:read", "tasks:write", "users:read", "users:write", "orders:read", "orders:write", "sims:read")
+SCOPES = (
+    "tasks:read",
+    "tasks:write",
+    "users:read",
+    "users:write",
+    "orders:read",
+    "orders:write",
+    "sims:read",
+    "sims:change",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,10 @@ from kaguan.database.sql import load
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work import settlement
-from kaguan.outbox.work.attempt import Handler
+from kaguan.outbox.work.attempt import Attempt, Handler
+from kaguan.outbox.work.verification import NotHappened, Verified
 from kaguan.product.process import run_process
-from kaguan.sims.tasks import SIM_STATUS_SYNC
+from kaguan.sims.tasks import SIM_CHANGE, SIM_STATUS_SYNC
 from tests.chaos.ledger import MIXED, LedgerHandler
 from tests.chaos.mutated import types_of
 from workers.__main__ import OpenHandlers, serve
@@ -83,8 +84,13 @@ def mutate(name: str) -> None:
         vars(attempt_module)["load"] = MUTATIONS[name]
 
 
-def handlers_with_ledger(*, effect_first: bool) -> OpenHandlers:
-    """真实的处理器，只有查卡状态的换成账本。"""
+async def never_asked(_: Attempt) -> NotHappened:
+    """对照：没有回音的，不问就当作没做过。"""
+    return NotHappened()
+
+
+def handlers_with_ledger(*, effect_first: bool, asks: bool = True) -> OpenHandlers:
+    """真实的处理器，只有查卡状态的换成账本；``asks`` 为假，改卡的不去问。"""
     ledger = LedgerHandler(effect_first, os.environ.get("CHAOS_LEDGER", MIXED))
 
     @asynccontextmanager
@@ -92,14 +98,23 @@ def handlers_with_ledger(*, effect_first: bool) -> OpenHandlers:
         settings: Settings, redis: Redis, metrics: Metrics, types: TaskTypes
     ) -> AsyncIterator[Mapping[TaskType[Any], Handler[Any]]]:
         async with open_handlers(settings, redis, metrics, types) as handlers:
-            yield {one: ledger if one.name == SIM_STATUS_SYNC.name else handler for one, handler in handlers.items()}
+            by_name = {one.name: (one, handler) for one, handler in handlers.items()}
+            changed, changing = by_name[SIM_CHANGE.name]
+            if not asks and isinstance(changing, Verified):
+                by_name[SIM_CHANGE.name] = (changed, Verified(changing.handler, never_asked, resend=False))
+            by_name[SIM_STATUS_SYNC.name] = (by_name[SIM_STATUS_SYNC.name][0], ledger)
+            yield dict(by_name.values())
 
     return opened
 
 
+def handlers_of(mutations: Sequence[str]) -> OpenHandlers:
+    return handlers_with_ledger(effect_first="effect_first" in mutations, asks="no_change_verify" not in mutations)
+
+
 async def main(settings: Settings, stop: asyncio.Event, mutations: Sequence[str]) -> None:
     types = types_of(settings, mutations)
-    await serve(settings, stop, types, handlers_with_ledger(effect_first="effect_first" in mutations))
+    await serve(settings, stop, types, handlers_of(mutations))
 
 
 if __name__ == "__main__":

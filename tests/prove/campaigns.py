@@ -54,6 +54,11 @@ CAMPAIGNS: Final = {
         "the long fault campaign: real processes, real signals, an independent checker, broken builds it must condemn",
         "50 min", RELIABILITY, f"{FOUGHT} {TAKES}", (SYSTEM,),
     ),
+    "changes": Campaign(
+        "5 000 cards changed at their carriers through 200 faults: each once, every doubt named; broken builds it must "
+        "condemn",
+        "", "docs/evidence/CHANGES.md", f"python -m tests.chaos.card_changes --write docs/evidence/CHANGES.md {TAKES}",
+    ),
     "targets": Campaign(
         "each reliability target at full size", "20 min", RELIABILITY, f"{FOUGHT} --scenario all",
     ),
