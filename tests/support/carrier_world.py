@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp.test_utils import TestServer
+from aiohttp import web
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
@@ -20,6 +20,7 @@ from kaguan.dev.simulator import Population
 from kaguan.dev.simulator.app import build_app
 from kaguan.dev.simulator.faults import Faults
 from kaguan.dev.simulator.world import World
+from kaguan.flow.probes import LOOPBACK
 from kaguan.outbox.task_type import P
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence
@@ -27,6 +28,7 @@ from kaguan.sims.vocabulary import Carrier
 from tests.support.running_task import taken_over
 
 CARDS = 1_200
+HANG_UP = 0.1  # 秒；散场时还在做的，不等
 NO_SUCH_CARD = "8986000000000000001"  # 校验位不对，模拟器里一定没有
 
 
@@ -58,8 +60,7 @@ async def simulating(**knobs: object) -> AsyncIterator[Simulated]:
         control_center=ControlCenter(api_key=SecretStr("center-secret")),
     )
     world = World(Population(CARDS), credentials)
-    async with TestServer(build_app(world)) as server:
-        url = str(server.make_url("/"))
+    async with _serving(world) as url:
         config = Carriers.model_validate(
             {
                 "onelink": {**credentials.onelink.model_dump(), "base_url": url, "per_second": 1_000},
@@ -74,6 +75,18 @@ async def simulating(**knobs: object) -> AsyncIterator[Simulated]:
             }
         )
         yield Simulated(world, config)
+
+
+@asynccontextmanager
+async def _serving(world: World) -> AsyncIterator[str]:
+    """它的地址；像产品里的那个进程：问的人走了，收下的照样做完。"""
+    runner = web.AppRunner(build_app(world), shutdown_timeout=HANG_UP)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, LOOPBACK, 0).start()
+        yield f"http://{LOOPBACK}:{runner.addresses[0][1]}/"
+    finally:
+        await runner.cleanup()
 
 
 @asynccontextmanager

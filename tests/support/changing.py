@@ -93,7 +93,7 @@ class Works:
 @asynccontextmanager
 async def works(api: Api, pipeline: Pipeline, **knobs: object) -> AsyncIterator[Works]:
     async with (
-        simulating(change_grace=GRACE, **knobs) as simulated,
+        simulating(**{"change_grace": GRACE, **knobs}) as simulated,
         gateways_of(simulated.config) as gateways,
         changing(pipeline, Desk(gateways, simulated.config)),
         relaying(pipeline),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -181,3 +182,20 @@ async def test_changing_needs_its_own_scope(settings: Settings) -> None:
     async with serving(settings, ["sims:write", "sims:read"]) as writer:
         reply = await ask(writer, "suspend", [NOBODY])
         assert (reply.status, reply.code) == (403, 1003)
+
+
+async def test_two_requests_at_once_for_one_card_see_each_other(stocked: Api) -> None:
+    """同时来的停机：一个受理，另一个已经是了；不论谁先。"""
+    answers = await asyncio.gather(*(ask(stocked, "suspend", [iccid(0)]) for _ in range(6)))
+    assert sorted(answer.data["accepted"] for answer in answers) == [0, 0, 0, 0, 0, 1]
+
+
+async def test_the_receipts_are_a_table_for_a_spreadsheet(stocked: Api) -> None:
+    done = await ask(stocked, "suspend", [iccid(0), iccid(1)])
+    path = f"/api/v1/sims/changes/{done.data['id']}"
+    headers = {"Authorization": f"Bearer {stocked.token}", "Accept": "text/csv", "Accept-Language": "en"}
+    async with stocked.session.get(path, headers=headers) as response:
+        assert response.content_type == "text/csv"
+        lines = (await response.text("utf-8-sig")).splitlines()
+    assert lines[0].startswith("ICCID,Outcome,Reason")
+    assert [line.split(",")[1:3] for line in lines[1:]] == [["pending", ""], ["refused", "is suspended already"]]

@@ -12,7 +12,7 @@ from kaguan.config import Settings
 from kaguan.database.pool import Pool
 from kaguan.sims.vocabulary import Carrier
 from tests.support.carrier_world import rows
-from tests.support.changing import ACTIVE, CENTER, ONELINK, SUSPENDED, Works, cards, executions, stock, works
+from tests.support.changing import ACTIVE, CENTER, GRACE, ONELINK, SUSPENDED, Works, cards, executions, stock, works
 from tests.support.eventually import eventually
 from tests.support.pipeline import open_pipeline
 from tests.support.serving import Api
@@ -178,3 +178,38 @@ async def test_a_cancelled_change_is_not_done_and_says_so(running: Works) -> Non
     receipt = (await running.receipts(change))[card]
     assert (receipt["status"], receipt["reason"]) == ("failed", "人取消了")
     assert executions(running.simulated) == {}
+
+
+@every_carrier
+async def test_a_change_that_is_underway_is_not_called_done(running: Works, carrier: Carrier) -> None:
+    """运营商收下了、过一小时才做：其间是没做完，只问不再要；做了才算做成。"""
+    [card] = mine = cards(carrier, 1)
+    await stock(running.api.pool, running.simulated, carrier, mine)
+    running.simulated.faults(carrier, later_rate=1.0, later=3_600)
+    change = await running.change(mine)
+    asked = {ONELINK: "order-result", CENTER: "audit-trails"}[carrier]
+    await eventually(lambda: running.simulated.world.gates[carrier].calls[asked] > 1)
+    assert (await running.receipts(change))[card]["status"] == "pending"
+    assert await running.states(mine) == {"active"}
+    running.simulated.world.offset += timedelta(hours=2)
+    receipt = (await running.until(change, "succeeded"))[card]
+    assert receipt["evidence"]
+    told = {ONELINK: "change-sim-status", CENTER: "edit-device"}[carrier]
+    assert running.simulated.world.gates[carrier].calls[told] == 1
+
+
+async def test_a_carrier_is_not_believed_before_what_is_on_its_way_has_had_its_time(
+    api: Api, settings: Settings, pool: Pool
+) -> None:
+    """请求还在路上慢慢走，它先说没有这回事：宽限没有过，就不再要一次；到了，就是做过了。"""
+    knobs: dict[str, object] = {"time_budget": 1.0, "change_grace": 6 * GRACE}
+    async with open_pipeline(settings, pool) as pipeline, works(api, pipeline, **knobs) as running:
+        [card] = mine = cards(CENTER, 1)
+        await stock(pool, running.simulated, CENTER, mine)
+        running.simulated.faults(CENTER, latency=1.5, max_concurrency=None)
+        change = await running.change(mine)
+        await eventually(lambda: running.simulated.calls(CENTER) > 0)
+        running.simulated.faults(CENTER)
+        await running.until(change, "succeeded")
+        assert executions(running.simulated) == {card: 1}
+        assert running.simulated.world.gates[CENTER].calls["edit-device"] == 1

@@ -144,6 +144,7 @@ class Gate:
             self.faults = faults.model_copy(update={"times": faults.times - 1})
         if self.chance(faults.drop_rate) and request.transport is not None:
             request.transport.abort()
+            raise web.HTTPServiceUnavailable  # 断了线的没有做
         if self.chance(faults.rate_limit_rate):
             raise self._too_many()
         if self.chance(faults.error_rate):

@@ -28,8 +28,6 @@ async def place(world: World, carrier: Carrier, request: web.Request, wish: Wish
     """
     gate = world.gates[carrier]
     faults = gate.faults
-    if request.transport is None or request.transport.is_closing():
-        raise web.HTTPServiceUnavailable
     if gate.chance(faults.wrong_state_rate) or not fit:
         return Denied(fit=False)
     if gate.chance(faults.denied_rate):
@@ -37,13 +35,19 @@ async def place(world: World, carrier: Carrier, request: web.Request, wish: Wish
     half = gate.chance(faults.half_rate)
     gate.halves += half
     if gate.chance(faults.missed_rate) or (half and gate.halves % 2 == 0):
-        request.transport.abort()
+        _hang_up(request)
         raise web.HTTPServiceUnavailable
     later = faults.later if gate.chance(faults.later_rate) else 0.0
     placed = world.counter.take(carrier, wish, world.now() + timedelta(seconds=later))
     world.settle()
     if half or gate.chance(faults.lost_rate):
-        request.transport.abort()
+        _hang_up(request)
     if faults.answer_delay:
         await asyncio.sleep(faults.answer_delay)  # 故障旋钮：做完了，答得慢
     return placed
+
+
+def _hang_up(request: web.Request) -> None:
+    """应答到不了了；对方自己先走了的也是。"""
+    if request.transport is not None:
+        request.transport.abort()
