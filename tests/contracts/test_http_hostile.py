@@ -20,6 +20,20 @@ from tests.support.serving import Api
 CEILING = 16 * MIB
 JSON_HEADERS = {"Content-Type": "application/json"}
 RESOLVE = "/api/v1/tasks/{task_id}/resolve"
+SWEEP = {
+    "status": ["pending"],
+    "type": "email:send",
+    "queue": "low",
+    "caller": "c",
+    "error": "e",
+    "iccid": "8986001234567890123",
+    "recipient": "a@example.com",
+    "ordering_key": "k",
+    "since": "2026-01-01T00:00:00Z",
+    "until": "2026-01-02T00:00:00Z",
+    "limit": 1,
+    "dry_run": True,
+}
 VALID: dict[str, dict[str, Any]] = {
     "/api/v1/sims/changes": {
         "change": "plan",
@@ -58,6 +72,9 @@ VALID: dict[str, dict[str, Any]] = {
     },
     "/api/v1/sims/imports": {"content_base64": "aWNjaWQKMQo=", "carrier": "onelink"},
     "/api/v1/pauses": {"scope": "type", "name": "email:send", "reason": "r", "seconds": 60},
+    "/api/v1/tasks/cancel": SWEEP,
+    "/api/v1/tasks/discard": {**SWEEP, "status": ["failed"]},
+    "/api/v1/tasks/retry": {**SWEEP, "status": ["failed"]},
     "/api/v1/tasks/email": {
         "request_id": "r",
         "to": ["a@example.com"],

@@ -65,6 +65,10 @@ class Caller:
                 self.succeeded.add((method, pattern))
         return data
 
+    async def all_of(self, method: str, *patterns: str) -> None:
+        for pattern in patterns:
+            await self.call(method, pattern)
+
 
 @pytest.fixture
 async def caller(environ: dict[str, str]) -> AsyncIterator[Caller]:
@@ -113,6 +117,7 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     await caller.call("GET", f"{V1}/schedules/{{name}}", name="nightly")
     for word in ("run", "disable", "enable"):
         await caller.call("POST", f"{V1}/schedules/{{name}}/{word}", name="nightly")
+    await caller.all_of("POST", *(f"{V1}/tasks/{deed}" for deed in ("cancel", "discard", "retry")))
     paused = await caller.call("POST", f"{V1}/pauses")
     await caller.call("GET", f"{V1}/pauses")
     await caller.call("DELETE", f"{V1}/pauses/{{pause_id}}", pause_id=paused["id"])

@@ -30,7 +30,16 @@ from api.console.snapshots import SNAPSHOTS, SnapshotCache
 from api.console.traces import TRACES, Traces
 from api.console.verdicts import VERDICTS
 from api.http.keys import SERVICES
-from kaguan.audit.actions import OUTBOX_REDRIVE, PAUSE, RESUME, TASK_CANCEL, TASK_REPLAY, TASK_RESOLVE, TASK_RETRY
+from kaguan.audit.actions import (
+    OUTBOX_REDRIVE,
+    PAUSE,
+    RESUME,
+    TASK_CANCEL,
+    TASK_DISCARD,
+    TASK_REPLAY,
+    TASK_RESOLVE,
+    TASK_RETRY,
+)
 
 CONSOLE = "/console"
 # 谁的控制台都有的页面
@@ -76,6 +85,9 @@ def pages() -> list[web.RouteDef]:
         web.post(f"{CONSOLE}/preferences", preferences.preferences),
         web.get(f"{assets.PATH}{{name}}", assets.asset),
         web.get(tasks.PATH, page(tasks.task_list)),
+        web.post(f"{tasks.PATH}/cancel", action(TASK_CANCEL, tasks.cancel_many)),
+        web.post(f"{tasks.PATH}/discard", action(TASK_DISCARD, tasks.discard_many)),
+        web.post(f"{tasks.PATH}/retry", action(TASK_RETRY, tasks.retry_many)),
         web.get(f"{tasks.PATH}/{{task_id}}", page(task.task_page)),
         web.get(f"{CONSOLE}/live/tasks/{{task_id}}", fragment(task.live_task)),
         web.get(f"{CONSOLE}/live/tasks/{{task_id}}/trace", fragment(task.live_trace)),

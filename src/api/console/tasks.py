@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from urllib.parse import urlencode
 from uuid import UUID
@@ -11,16 +12,23 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from api.console.console_request import ConsoleRequest
-from api.console.serve import SEE_OTHER
+from api.console.serve import SEE_OTHER, ActionResult, FormSubmission
 from api.endpoints.binding import UUID_TEXT
+from kaguan.audit.actions import TASK_CANCEL, TASK_DISCARD, TASK_RETRY
+from kaguan.audit.store import AuditEntry
+from kaguan.outbox.operate import sweeping
 from kaguan.outbox.operate.listing import TaskFilter, task_page
+from kaguan.outbox.operate.sweeping import ALLOWED, Deed, Sweep
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, Priority, TaskStatus, id_floor
+from kaguan.product.matching import containing
 from kaguan.words import zones
 
 PATH = "/console/tasks"
 PAGE = 50
 MAX_SEARCH = 128
-FIELDS = ("type", "status", "queue", "q", "key", "since", "until")
+MOST_AT_ONCE = 2_000  # 凭据在表单里，表单有上限
+TEXTS = ("q", "key", "caller", "error", "iccid", "recipient")
+FIELDS = ("type", "status", "queue", "q", "key", "caller", "error", "iccid", "recipient", "since", "until")
 
 
 async def task_list(console: ConsoleRequest) -> web.Response:
@@ -32,13 +40,50 @@ async def task_list(console: ConsoleRequest) -> web.Response:
         types = await console.site.types(connection)
         where, wrong = _filter(given, query, console.services.settings.zone, types)
         page = await task_page(connection, where, PAGE)
+        sweep = _sweep(query.get("deed", ""), where, wrong)
+        found = None if sweep is None else await sweeping.preview(connection, sweep)
     kept = {name: value for name, value in given.items() if value}
     older = None if page.older is None else f"{PATH}?{urlencode({**kept, 'cursor': str(page.older)})}"
     return console.render(
         "tasks.html",
         page=page, given=given, wrong=wrong, older=older, newest=f"{PATH}?{urlencode(kept)}",
         paged="cursor" in query, types=types, statuses=list(TaskStatus), queues=list(Priority),
+        kept=kept, found=found, deed=None if sweep is None else sweep.deed, deeds=_deeds(where, kept),
+        token=None if found is None else sweeping.encode(found.chosen),
     )  # fmt: skip
+
+
+async def cancel_many(submission: FormSubmission) -> ActionResult:
+    return await _carry_out(submission, Deed.CANCEL, TASK_CANCEL)
+
+
+async def discard_many(submission: FormSubmission) -> ActionResult:
+    return await _carry_out(submission, Deed.DISCARD, TASK_DISCARD)
+
+
+async def retry_many(submission: FormSubmission) -> ActionResult:
+    return await _carry_out(submission, Deed.RETRY, TASK_RETRY)
+
+
+async def _carry_out(submission: FormSubmission, deed: Deed, action: str) -> ActionResult:
+    """真做：只做试运行里看到的。"""
+    chosen = sweeping.decode(submission.form.get("selection", ""), deed)
+    swept = await sweeping.run(submission.connection, chosen, submission.actor, submission.after_commit)
+    entry = AuditEntry(action, None, {**chosen.sweep.asked(), **asdict(swept), "via": "console"})
+    notice = "swept_some" if swept.skipped else "swept"
+    return ActionResult(entry, notice, submission.back, swept.done + swept.asked, ring=True, skipped=swept.skipped)
+
+
+def _deeds(where: TaskFilter, kept: Mapping[str, str]) -> list[Deed]:
+    """对选中的做得了什么；一个条件也没有的，不给做。"""
+    return [deed for deed in Deed if kept.keys() - {"status"} and ALLOWED[deed].issuperset(where.statuses)]
+
+
+def _sweep(deed: str, where: TaskFilter, wrong: Sequence[str]) -> Sweep | None:
+    """看不懂的条件不算数：不照余下的去做。"""
+    if wrong or deed not in set(Deed) or not ALLOWED[Deed(deed)].issuperset(where.statuses):
+        return None
+    return Sweep(Deed(deed), where, MOST_AT_ONCE)
 
 
 def _filter(
@@ -52,15 +97,19 @@ def _filter(
     cursor = query.get("cursor", "")
     if UUID_TEXT.fullmatch(cursor):
         before = min(before, UUID(cursor))
-    search, key = (_printable(given, name, wrong) for name in ("q", "key"))
+    search, key, caller, error, iccid, recipient = (_printable(given, name, wrong) for name in TEXTS)
+    status = one_of(given, "status", TaskStatus, wrong)
     where = TaskFilter(
         since=FIRST_ID if since is None else id_floor(since),
         before=before,
         type=one_of(given, "type", types, wrong),
-        status=one_of(given, "status", TaskStatus, wrong),
+        statuses=() if status is None else (TaskStatus(status),),
         queue=one_of(given, "queue", Priority, wrong),
         request_id=search or None,
         ordering_key=key or None,
+        caller=caller or None,
+        error=error or None,
+        containing=containing(iccid or None, recipient or None),
     )
     return where, wrong
 

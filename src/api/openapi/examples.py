@@ -12,6 +12,19 @@ ICCID = "8986001234567890123"
 ROW = {"version": 1, "created_at": AT, "updated_at": AT}
 PAGE = {"total": 1, "total_estimated": False, "page": 1, "page_size": 20, "next_cursor": None}
 
+SWEEP_IN: dict[str, Any] = {"caller": "importer", "type": "email:send", "since": AT}
+SWEEP: dict[str, Any] = {
+    "dry_run": True,
+    "total": 1,
+    "limited": False,
+    "complete": True,
+    "counts": {"pending": 1},
+    "matched": [{"task_id": TASK_ID, "type": "email:send", "status": "pending", "created_at": AT}],
+    "preview": "eJyr…",
+    "done": None,
+    "asked": None,
+    "skipped": None,
+}
 PAUSE_IN = {"scope": "type", "name": "sim:status_sync", "reason": "运营商割接", "seconds": 1800}
 PAUSE: dict[str, Any] = {
     "id": TASK_ID,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
@@ -11,11 +11,19 @@ from api.openapi import examples
 from api.resources import task_events, task_vanished
 from api.resources.audit import audited
 from api.resources.task_models import PATH, TAG
-from api.resources.task_queries import ReplayRequest, ResolveRequest, TaskQuery
-from api.resources.task_views import Detail, ReplayView, StatusView, TaskPage, TaskView, task_view
-from kaguan.audit.actions import TASK_CANCEL, TASK_REPLAY, TASK_RESOLVE, TASK_RETRY
+from api.resources.task_queries import (
+    CancelRequest,
+    DiscardRequest,
+    ReplayRequest,
+    ResolveRequest,
+    RetryRequest,
+    SweepRequest,
+    TaskQuery,
+)
+from api.resources.task_views import Detail, ReplayView, StatusView, SweepView, TaskPage, TaskView, task_view
+from kaguan.audit.actions import TASK_CANCEL, TASK_DISCARD, TASK_REPLAY, TASK_RESOLVE, TASK_RETRY
 from kaguan.database.pool import Connection
-from kaguan.outbox.operate import decisions, replay, selection
+from kaguan.outbox.operate import decisions, replay, selection, sweeping
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.listing import task_page
 from kaguan.outbox.operate.pauses import paused_by
@@ -27,6 +35,7 @@ from kaguan.tokens.service import TASKS_WRITE as WRITE
 from kaguan.verdict.queries import dead_groups
 from kaguan.words.errors import Code, not_found
 from kaguan.words.reasons import Reason
+from kaguan.words.units import KIB
 
 
 @endpoint("GET", PATH, scope=READ, summary="任务列表", tag=TAG, query=TaskQuery, data=TaskPage, mode=Mode.DIRECT,
@@ -156,6 +165,44 @@ async def replay_tasks(call: Call[ReplayRequest, None]) -> Answer:
     )
 
 
+def _sweeping(request: type[SweepRequest], action: str, summary: str) -> Endpoint:
+    """对选中的做一件事：``POST /tasks/<做什么>``。"""
+
+    async def sweep(call: Call[SweepRequest, None]) -> Answer:
+        """先试运行，再以 ``dry_run: false`` 真做；交回试运行的 ``preview`` 就只做看到的那些。逐个留痕。"""
+        connection, body = await call.unit.raw(), call.body
+        if body.dry_run:
+            found = await sweeping.preview(connection, body.sweep())
+            matched = [
+                {"task_id": row.id, "type": row.type, "status": row.status, "created_at": row.created_at}
+                for row in found.matched
+            ]
+            told = {name: getattr(found, name) for name in ("total", "limited", "complete", "counts")}
+            return Answer({"dry_run": True, **told, "matched": matched, "preview": sweeping.encode(found.chosen)})
+        if body.preview is None:
+            chosen = (await sweeping.preview(connection, body.sweep())).chosen
+        else:
+            chosen = sweeping.decode(body.preview, body.deed)
+        swept = await sweeping.run(connection, chosen, call.principal.name, call.unit.after_commit)
+        await audited(call, action, **chosen.sweep.asked(), **asdict(swept))
+        call.unit.after_commit(call.services.ring)
+        return Answer({"dry_run": False, **asdict(swept)})
+
+    sweep.__name__ = f"{request.deed}_tasks"
+    return endpoint(
+        "POST",
+        f"{PATH}/{request.deed}",
+        scope=WRITE,
+        summary=summary,
+        tag=TAG,
+        body=request,
+        data=SweepView,
+        body_example=examples.SWEEP_IN,
+        example=examples.SWEEP,
+        body_limit=256 * KIB,  # 凭据里有五千个
+    )(sweep)
+
+
 async def _in_stored_words(wanted: Replay, connection: Connection, language: str) -> Replay:
     """给的是读到的那种语言的原因：在死信的各组里找它在库里的写法；找不到就照给的。"""
     if not wanted.reason or language == "zh":
@@ -174,5 +221,8 @@ ROUTES: tuple[Endpoint, ...] = (
     retry_task,
     resolve_task,
     replay_tasks,
+    _sweeping(CancelRequest, TASK_CANCEL, "按条件取消"),
+    _sweeping(DiscardRequest, TASK_DISCARD, "按条件丢弃死信"),
+    _sweeping(RetryRequest, TASK_RETRY, "按条件重来"),
     *task_events.ROUTES,
 )

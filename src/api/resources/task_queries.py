@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 from uuid import UUID
 
 from pydantic import Field, field_validator, model_validator
@@ -12,9 +12,17 @@ from api.endpoints.reasons import reason
 from api.endpoints.shapes import Choice, Moment, PageSize, QueryModel, RequestModel
 from kaguan.outbox.operate.listing import TaskFilter
 from kaguan.outbox.operate.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
-from kaguan.outbox.operate.selection import TEXT_LIMIT
+from kaguan.outbox.operate.selection import TEXT_LIMIT, text_limit
+from kaguan.outbox.operate.sweeping import ALLOWED, MOST, Deed, Sweep
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, NOTE_LENGTH, Priority, Resolution, TaskStatus, id_floor
+from kaguan.product.matching import containing
 from kaguan.product.task_types import TaskTypeName
+
+ERROR = "错误原因（中文的说法）里的一段字，或其中任一个代号"
+STATUSES = f"^({'|'.join(TaskStatus)})(,({'|'.join(TaskStatus)})){{0,7}}$"
+Caller = Annotated[str, Field(min_length=1, max_length=128, description="提交者：令牌的名字")]
+Iccid = Annotated[str, Field(pattern=r"^[0-9]{10,20}$", description="载荷里有这张卡的")]
+Recipient = Annotated[str, Field(min_length=3, max_length=254, description="载荷里有这个收件人的")]
 
 
 class TaskPaging(QueryModel):
@@ -28,8 +36,12 @@ class TaskQuery(TaskPaging):
     """列表条件；按受理时间倒序，``cursor`` 取上一页的 ``next_cursor``。"""
 
     type: TaskTypeName | None = None
-    status: TaskStatus | None = None
+    status: Annotated[str, Field(pattern=STATUSES)] | None = Field(None, description="一种，或用逗号隔开的几种")
     queue: Priority | None = None
+    caller: Caller | None = None
+    error: Annotated[str, Field(min_length=1, max_length=REASON_LIMIT, description=ERROR)] | None = None
+    iccid: Iccid | None = None
+    recipient: Recipient | None = None
     request_id: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
     ordering_key: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
     since: Moment | None = Field(None, description="受理时间下限（含），RFC 3339")
@@ -41,10 +53,13 @@ class TaskQuery(TaskPaging):
             since=FIRST_ID if self.since is None else id_floor(self.since),
             before=until if self.cursor is None else min(until, self.cursor),
             type=self.type,
-            status=self.status,
+            statuses=() if self.status is None else tuple(map(TaskStatus, dict.fromkeys(self.status.split(",")))),
             queue=self.queue,
             request_id=self.request_id,
             ordering_key=self.ordering_key,
+            caller=self.caller,
+            error=self.error,
+            containing=containing(self.iccid, self.recipient),
         )
 
 
@@ -73,12 +88,7 @@ class ReplayRequest(RequestModel):
     status: Choice[TaskStatus] = TaskStatus.FAILED
     type: TaskTypeName | None = None
     queue: Choice[Priority] | None = None
-    error: (
-        Annotated[
-            str, Field(min_length=1, max_length=200, description="错误原因（中文的说法）里的一段字，或其中任一个代号")
-        ]
-        | None
-    ) = None
+    error: Annotated[str, Field(min_length=1, max_length=REASON_LIMIT, description=ERROR)] | None = None
     since: Moment | None = None
     until: Moment | None = None
     limit: Annotated[int, Field(ge=1, le=REPLAY_LIMIT)] = 100
@@ -122,3 +132,77 @@ class ReplayRequest(RequestModel):
             rate=float(self.rate),
             reason=self.reason,
         )
+
+
+class SweepRequest(RequestModel):
+    """对列表条件选中的做一件事；``dry_run`` 默认为真，先看会选中谁。
+
+    要只做看到的那些：交回试运行给的 ``preview``，别的条件不再给。真做而没有 ``preview`` 的，至少要有一个条件。
+    """
+
+    deed: ClassVar[Deed]
+
+    status: Annotated[list[Choice[TaskStatus]], Field(min_length=1, max_length=len(TaskStatus))] | None = None
+    type: TaskTypeName | None = None
+    queue: Choice[Priority] | None = None
+    caller: Caller | None = None
+    error: Annotated[str, Field(min_length=1, max_length=REASON_LIMIT, description=ERROR)] | None = None
+    iccid: Iccid | None = None
+    recipient: Recipient | None = None
+    ordering_key: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    limit: Annotated[int, Field(ge=1, le=MOST)] = 1_000
+    preview: Annotated[str, Field(min_length=1, max_length=text_limit(MOST), description="试运行给的凭据")] | None = (
+        None
+    )
+    dry_run: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        given = self.model_fields_set - {"preview", "dry_run", "limit"}
+        if self.preview is None and "preview" in self.model_fields_set:
+            raise reason("preview 不能是 null", "preview must not be null")
+        if self.preview is not None and (self.dry_run or given or "limit" in self.model_fields_set):
+            raise reason(
+                "给了 preview 就只再给 dry_run: false，条件都在其中",
+                "with preview give only dry_run: false; it holds the criteria",
+            )
+        if wrong := set(self.status or ()) - ALLOWED[self.deed]:
+            told = ", ".join(sorted(wrong))
+            raise reason(f"对 {told} 的做不了", f"cannot be done to {told}")
+        if not self.dry_run and self.preview is None and not given - {"status"}:
+            raise reason("至少给一个条件，或交回 preview", "give a criterion at least, or a preview")
+        return self
+
+    def sweep(self) -> Sweep:
+        where = TaskFilter(
+            since=FIRST_ID if self.since is None else id_floor(self.since),
+            before=LAST_ID if self.until is None else id_floor(self.until),
+            type=self.type,
+            statuses=tuple(self.status or ()),
+            queue=self.queue,
+            ordering_key=self.ordering_key,
+            caller=self.caller,
+            error=self.error,
+            containing=containing(self.iccid, self.recipient),
+        )
+        return Sweep(self.deed, where, self.limit)
+
+
+class CancelRequest(SweepRequest):
+    """取消；没说状态就是还没开始的：``pending``、``queued``、``retrying``。"""
+
+    deed = Deed.CANCEL
+
+
+class DiscardRequest(SweepRequest):
+    """丢弃失败、不明的：成为 ``cancelled``，不再算死信；没说状态就是 ``failed``。"""
+
+    deed = Deed.DISCARD
+
+
+class RetryRequest(SweepRequest):
+    """重来失败、不明的，每秒至多五十个；没说状态就是 ``failed``。"""
+
+    deed = Deed.RETRY

@@ -110,6 +110,21 @@ class ReplayView(View):
     last_due: datetime | None = Field(None, description="最后一个的到期时间（限速错开）")
 
 
+class SweepView(View):
+    """试运行：会选中谁；实际：做了几个。"""
+
+    dry_run: bool
+    total: int | None = Field(None, description="试运行：会做几个，至多 ``limit`` 个")
+    limited: bool | None = Field(None, description="试运行：符合条件的不止这些")
+    complete: bool | None = Field(None, description="试运行：找完了没有；没有就把条件收窄些，或分几次做")
+    counts: dict[TaskStatus, int] | None = Field(None, description="试运行：各状态几个")
+    matched: list[dict[str, Any]] | None = Field(None, description="试运行：前几个会被选中的任务，新的在前")
+    preview: str | None = Field(None, description="试运行：选定了谁的凭据，交回来就只做这些")
+    done: int | None = Field(None, description="做了几个")
+    asked: int | None = Field(None, description="正在执行的，已请求停下的几个")
+    skipped: int | None = Field(None, description="选定了而没有做的：已不是选定时的样子，或正被别人锁着")
+
+
 class AcceptedView(View):
     """受理的任务。``replayed`` 表示这是重复提交，给的是首个任务。"""
 

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import typer
 
-from kaguan.audit.command_line import actor, audited
-from kaguan.cli.kinds import OfType
+from kaguan.cli.asked import MOST
+from kaguan.cli.filters import Filters, filtered
 from kaguan.cli.operating import PATIENCE, Timeout, Wait, replay, report, wait_for, watch_tasks
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.cli.tree import group
 from kaguan.cli.wording import reader_language, say
 from kaguan.config import load_settings
-from kaguan.database.pool import Connection, transaction
+from kaguan.database.pool import Connection
 from kaguan.outbox.operate import record as store
-from kaguan.outbox.operate.listing import TaskFilter, newest
+from kaguan.outbox.operate.listing import newest
 from kaguan.outbox.operate.pauses import paused_by
 from kaguan.outbox.operate.place import Place, place_of
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.recover import vanished
-from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, NOTE_LENGTH, Priority, Resolution, TaskStatus
+from kaguan.outbox.vocabulary import NOTE_LENGTH, Resolution, TaskStatus
 from kaguan.words.errors import not_found
 from kaguan.words.reasons import told
 from kaguan.words.zones import written
@@ -36,29 +36,18 @@ COLUMNS = ("id", "type", "queue", "status", "attempts", "created_at", "finished_
 PAUSED = ("id", "scope", "name", "reason", "until")
 LOST = ("task_id", "type", "request_id", "delivery", "first_seen")
 
+PART = 1_000  # 没有说至多几个的
+
 TaskId = Annotated[UUID, typer.Argument(help="task_id")]
+MaybeTaskId = Annotated[UUID | None, typer.Argument(help="task_id_or_filter")]
+Run = Annotated[bool, typer.Option("--run", "--yes", help="run")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="dry_run")]
 
 
 @app.command(name="list")
-def list_tasks(
-    status: Annotated[TaskStatus | None, typer.Option(help="status")] = None,
-    task_type: OfType = None,
-    queue: Annotated[Priority | None, typer.Option(help="queue")] = None,
-    request_id: Annotated[str | None, typer.Option(help="request_id")] = None,
-    ordering_key: Annotated[str | None, typer.Option(help="ordering_key")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="limit")] = 20,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    where = TaskFilter(
-        since=FIRST_ID,
-        before=LAST_ID,
-        type=task_type,
-        status=status,
-        queue=queue,
-        request_id=request_id,
-        ordering_key=ordering_key,
-    )
+@filtered(limit=20, most=1_000)
+def list_tasks(filters: Filters, *, as_json: AsJson = False) -> None:
+    where, limit = filters.where(), filters.limit
     tasks = with_database(lambda connection: newest(connection, where, limit))
     if as_json:
         language = reader_language()
@@ -115,13 +104,43 @@ app.command(name="replay")(replay)
 
 
 @app.command()
-def retry(task_id: TaskId, seconds: Timeout = PATIENCE, *, wait: Wait = False, as_json: AsJson = False) -> None:
-    _act("retry", task_id, seconds=seconds, as_json=as_json, wait=wait)
+@filtered(limit=PART, most=MOST)
+def retry(
+    filters: Filters,
+    task_id: MaybeTaskId = None,
+    seconds: Timeout = PATIENCE,
+    *,
+    run: Run = False,
+    dry_run: DryRun = False,
+    wait: Wait = False,
+    as_json: AsJson = False,
+) -> None:
+    if task_id is None:
+        _sweep("retry", filters, run=run, dry_run=dry_run, as_json=as_json)
+    else:
+        _act("retry", task_id, seconds=seconds, as_json=as_json, wait=wait)
 
 
 @app.command()
-def cancel(task_id: TaskId, *, as_json: AsJson = False) -> None:
-    _act("cancel", task_id, as_json=as_json)
+@filtered(limit=PART, most=MOST)
+def cancel(
+    filters: Filters,
+    task_id: MaybeTaskId = None,
+    *,
+    run: Run = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    if task_id is None:
+        _sweep("cancel", filters, run=run, dry_run=dry_run, as_json=as_json)
+    else:
+        _act("cancel", task_id, as_json=as_json)
+
+
+@app.command()
+@filtered(limit=PART, most=MOST)
+def discard(filters: Filters, *, run: Run = False, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    _sweep("discard", filters, run=run, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -145,24 +164,25 @@ def _act(
     as_json: bool,
     wait: bool = False,
 ) -> None:
-    from kaguan.outbox.operate import decisions  # noqa: PLC0415 要用 SAQ 与 Redis 的客户端，只看的命令不必导入
-
-    decide: Callable[..., Awaitable[TaskStatus]] = getattr(decisions, action)
-
-    async def work(connection: Connection) -> TaskStatus:
-        async with transaction(connection) as after_commit:
-            status = await decide(connection, task_id, actor(), *said, after_commit)
-            noted = {"note": said[-1]} if said else {}
-            await audited(connection, f"task.{action}", str(task_id), status=status, **noted)
-        return status
-
-    status = with_database(work, atomic=False)
+    decide, _ = _deciding()
+    status = decide(action, task_id, *said)
     if wait:
         report(wait_for([task_id], seconds, as_json=as_json), as_json=as_json)
     elif as_json:
         print_json({"task_id": task_id, "status": status})
     else:
         echo(say("now", task=task_id, status=status))
+
+
+def _sweep(deed: str, filters: Filters, *, run: bool, dry_run: bool, as_json: bool) -> None:
+    _, sweep = _deciding()
+    sweep(deed, filters, run=run, dry_run=dry_run, as_json=as_json)
+
+
+def _deciding() -> tuple[Callable[..., TaskStatus], Callable[..., None]]:
+    from kaguan.cli.deciding import decide, sweep  # noqa: PLC0415 见其模块说明
+
+    return decide, sweep
 
 
 def _place(place: Place | None, language: str) -> dict[str, Any]:

@@ -138,3 +138,8 @@ class TaskEventKind(StrEnum):
 def id_floor(moment: datetime) -> UUID:
     """不早于 ``moment`` 的最小 UUIDv7，用作时间条件的主键边界。"""
     return UUID(int=max(0, int(moment.timestamp() * 1000)) << _UUID7_TIME_SHIFT)
+
+
+def moment_of(task_id: UUID) -> datetime:
+    """UUIDv7 里的时刻，:func:`id_floor` 的逆。"""
+    return datetime.fromtimestamp((task_id.int >> _UUID7_TIME_SHIFT) / 1000, UTC)

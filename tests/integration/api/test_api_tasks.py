@@ -21,6 +21,7 @@ ICCID = "8986001234567890123"
 EMAIL: dict[str, Any] = {"to": ["a@example.com"], "subject": "您好", "body": "正文"}
 FILE = {"filename": "a.txt", "content_type": "text/plain", "content_base64": "QUJD"}
 SYNC: dict[str, Any] = {"sync_type": "usage", "start_date": "2026-01-01", "end_date": "2026-01-02"}
+REFRESH = "sim:status_sync"
 SIM: dict[str, Any] = {"iccids": [ICCID]}
 
 
@@ -220,6 +221,62 @@ async def test_what_became_of_an_uncertain_task_is_told_once(api: Api) -> None:
         "resolved", "test", "happened", "ticket 7",
     )  # fmt: skip
     assert (await api.post(f"/tasks/{uuid4()}/resolve", known)).code == 1004
+
+
+async def test_tasks_are_listed_by_caller_card_recipient_error_and_several_statuses(api: Api) -> None:
+    card = (await api.post("/tasks/sim", SIM)).data["task_id"]
+    mail = (await api.post("/tasks/email", {"to": ["x@example.com"], "subject": "s", "body": "b"})).data["task_id"]
+    failing = """update tb_task set status = 'failed', finished_at = now(), last_error = '{"reason": "no route"}'"""
+    await api.rows(failing + " where id = %s", mail)
+    for query, expected in (
+        ("status=failed,pending", [mail, card]),
+        ("status=failed", [mail]),
+        ("status=succeeded,uncertain", []),
+        ("caller=test", [mail, card]),
+        ("caller=another", []),
+        (f"iccid={SIM['iccids'][0]}", [card]),
+        ("recipient=x@example.com", [mail]),
+        ("error=no%20route", [mail]),
+        ("error=refused", []),
+    ):
+        found = (await api.get(f"/tasks?{query}")).data["items"]
+        assert [one["task_id"] for one in found] == expected, query
+    for query in ("status=failed,", "status=lost", "status=", "iccid=x", "caller=", "recipient=x"):
+        assert (await api.get(f"/tasks?{query}")).faulty == [query.partition("=")[0]]
+
+
+async def test_tasks_are_cancelled_discarded_and_retried_by_filter_first_looked_at(api: Api) -> None:
+    ids = [(await api.post("/tasks/sim", SIM)).data["task_id"] for _ in range(3)]
+    seen = (await api.post("/tasks/cancel", {"caller": "test", "limit": 2})).data
+    assert (seen["dry_run"], seen["total"], seen["limited"], seen["counts"]) == (True, 2, True, {"pending": 2})
+    assert [one["task_id"] for one in seen["matched"]] == ids[:0:-1]
+    rings = len(api.rings)
+    done = await api.post("/tasks/cancel", {"preview": seen["preview"], "dry_run": False})
+    assert (done.data["done"], done.data["skipped"]) == (2, 0)
+    assert len(api.rings) == rings + 1
+    again = await api.post("/tasks/cancel", {"preview": seen["preview"], "dry_run": False})
+    assert (again.data["done"], again.data["skipped"]) == (0, 2)
+    await api.rows("delete from tb_outbox")
+    await api.rows("update tb_task set status = 'failed', finished_at = now() where id = %s", ids[0])
+    assert (await api.post("/tasks/retry", {"type": REFRESH, "dry_run": False})).data["done"] == 1
+    await api.rows("update tb_task set status = 'failed', finished_at = now() where id = %s", ids[0])
+    assert (await api.post("/tasks/discard", {"type": REFRESH, "dry_run": False})).data["done"] == 1
+    assert (await api.get(f"/tasks/{ids[0]}")).data["status"] == "cancelled"
+    told = await api.rows("select action, detail->>'caller', detail->>'done' from tb_audit order by id")
+    cancelled = [("task.cancel", "test", "2"), ("task.cancel", "test", "0")]
+    assert told == [*cancelled, ("task.retry", None, "1"), ("task.discard", None, "1")]
+    wrong: list[tuple[str, dict[str, Any]]] = [
+        ("cancel", {"dry_run": False}),
+        ("cancel", {"status": ["pending"], "dry_run": False}),
+        ("cancel", {"status": ["failed"]}),
+        ("discard", {"status": ["pending"]}),
+        ("retry", {"preview": seen["preview"], "dry_run": False}),
+        ("cancel", {"preview": seen["preview"]}),
+        ("cancel", {"preview": seen["preview"], "dry_run": False, "type": REFRESH}),
+        ("cancel", {"preview": None, "dry_run": False}),
+    ]
+    for deed, body in wrong:
+        assert (await api.post(f"/tasks/{deed}", body)).code == 1001, (deed, body)
 
 
 async def test_a_pause_says_what_until_when_and_why_and_is_resumed(api: Api) -> None:

@@ -33,6 +33,7 @@ FAIL = """
 update tb_task set status = 'failed', attempt = 6, started_at = now(), finished_at = now(),
     last_error = '{"reason": "对方不收"}'
 """
+BOTH = ("--run", "--dry-run")
 ABSENT = "00000000-0000-7000-8000-000000000000"
 
 
@@ -423,6 +424,34 @@ def test_what_became_of_an_uncertain_task_is_told_with_how_it_is_known(
     assert run("task", "resolve", second, "not_happened", "--note", "no such call")[0] == 0
     assert run("task", "resolve", second, "happened", "--note", "again")[0] == 1
     assert audit(database) == [("task.resolve", first, "cli"), ("task.resolve", second, "cli")]
+
+
+def test_tasks_are_dealt_with_by_the_same_options_that_list_them(
+    run: Invocation, failed: list[str], database: psycopg.Connection
+) -> None:
+    first, second, _ = failed
+    database.execute('update tb_task set last_error = \'{"reason": "no route"}\' where id = %s', [first])
+    database.execute("update tb_task set status = 'uncertain', finished_at = null where id = %s", [second])
+    listed = run("task", "list", "--status", "failed", "--status", "uncertain", "--since", "2h", "--json")
+    assert [one["task_id"] for one in json.loads(listed[1])] == failed[::-1]
+    assert json.loads(run("task", "list", "--error", "no route", "--json")[1])[0]["task_id"] == first
+    assert json.loads(run("task", "list", "--recipient", "nobody@example.com", "--json")[1]) == []
+    mails = ["--type", "email:send"]
+    for wrong in ([], ["--status", "pending"], [*mails, "--status", "pending"], ["--since", "soon"], [*mails, *BOTH]):
+        assert run("task", "discard", *wrong)[0] == 2, wrong
+    shown = json.loads(run("task", "discard", "--error", "no route", "--dry-run", "--json")[1])
+    assert (shown["total"], shown["counts"], shown["matched"][0]["task_id"]) == (1, {"failed": 1}, first)
+    assert "--run" in run("task", "retry", "--type", "email:send")[1]
+    assert statuses(database) == ["failed", "uncertain", "failed"]
+    done = json.loads(run("task", "discard", "--error", "no route", "--run", "--json")[1])
+    assert done == {"dry_run": False, "done": 1, "asked": 0, "skipped": 0}
+    both = ("--status", "failed", "--status", "uncertain")
+    assert run("task", "retry", "--type", "email:send", *both, "--run")[0] == 0
+    assert statuses(database) == ["cancelled", "pending", "pending"]
+    assert json.loads(run("task", "cancel", "--caller", "system", "--until", "1s", "--run", "--json")[1])["done"] <= 2
+    assert json.loads(run("task", "cancel", "--caller", "system", "--run", "--json")[1])["skipped"] == 0
+    assert statuses(database) == ["cancelled"] * 3
+    assert {entry[0] for entry in audit(database)} == {"task.discard", "task.retry", "task.cancel"}
 
 
 def test_what_must_not_start_is_paused_and_resumed(run: Invocation, database: psycopg.Connection) -> None:

@@ -171,6 +171,29 @@ async def test_what_became_of_an_uncertain_task_is_told_with_how_it_is_known(
     assert await status_of(api, task_id) == status
 
 
+async def test_all_that_match_are_cancelled_in_three_clicks_exactly_as_seen(api: Api) -> None:
+    ids = [await mail(api) for _ in range(3)]
+    async with signed_in(api) as visitor:
+        assert 'data-testid="sweep"' not in (await visitor.get("/console/tasks")).text
+        listed = await visitor.get("/console/tasks?type=email:send&caller=test")
+        assert 'data-testid="deed-cancel"' in listed.text
+        looked = await visitor.get("/console/tasks?type=email:send&caller=test&deed=cancel")
+        assert "3" in looked.tested("would")
+        [selection] = re.findall(r'name="selection" value="([^"]+)"', looked.text)
+        later = await mail(api)
+        done = await visitor.act("/console/tasks/cancel", selection=selection, back="/console/tasks")
+        assert (done.status, done.location) == (303, "/console/tasks")
+        assert [await status_of(api, one) for one in (*ids, later)] == ["cancelled"] * 3 + ["pending"]
+        assert "3" in (await visitor.get(done.location)).tested("notice")
+        assert (await visitor.act("/console/tasks/retry", selection=selection)).status == 400
+        assert [entry[1:3] for entry in await visitor.audit()] == [("task.cancel", "ok"), ("task.retry", "refused")]
+        for path in ("status=failed&caller=test", "status=succeeded&caller=test", "since=soon&caller=test"):
+            assert 'data-testid="would"' not in (await visitor.get(f"/console/tasks?{path}&deed=cancel")).text
+    async with signed_in(api, ["ops:read"], "watcher") as watcher:
+        assert 'data-testid="sweep"' not in (await watcher.get("/console/tasks?caller=test")).text
+        assert (await watcher.act("/console/tasks/cancel", selection=selection)).status == 403
+
+
 async def test_a_type_is_paused_and_resumed_with_reason_and_the_task_says_why_it_waits(api: Api) -> None:
     task_id = await mail(api)
     wanted = {"scope": "type", "name": "email:send", "minutes": "30", "reason": "relay host moves"}
@@ -188,10 +211,9 @@ async def test_a_type_is_paused_and_resumed_with_reason_and_the_task_says_why_it
         assert len(api.rings) == rings + 1
         assert 'data-testid="no-pauses"' in (await visitor.get("/console/pauses")).text
         assert (await visitor.act(f"/console/pauses/{pause_id}/resume")).status == 404
-        made, ended = [("pause.create", "refused")] * 4, ("pause.resume", "ok")
-        assert [entry[1:3] for entry in await visitor.audit()] == [
-            *made, ("pause.create", "ok"), ended, ("pause.resume", "refused"),
-        ]  # fmt: skip
+        refused, resumed = [("pause.create", "refused")] * 4, [("pause.resume", "ok"), ("pause.resume", "refused")]
+        told = [entry[1:3] for entry in await visitor.audit()]
+        assert told == [*refused, ("pause.create", "ok"), *resumed]
 
 
 async def test_what_the_rules_refuse_is_shown_and_recorded_as_refused(api: Api) -> None:

@@ -16,7 +16,8 @@ from api.endpoints.structure import SLACK, Structure, capacity, measure
 from api.resources.sim_models import SimBatch
 from api.resources.task_models import EmailTask, SimTask, TaskBatch, TaskBatchDocument
 from api.routes import ROUTES
-from kaguan.outbox.operate.selection import TEXT_LIMIT
+from kaguan.outbox.operate.selection import TEXT_LIMIT, text_limit
+from kaguan.outbox.operate.sweeping import MOST, Deed
 from kaguan.sims.importing import PREVIEW_MAX
 from kaguan.words.errors import Code, DomainError
 from tests.attacks import bodies
@@ -36,6 +37,10 @@ LARGEST: dict[str, Callable[[], bytes]] = {
     # 凭据是我们给的，只有 ASCII；给了它就不再给别的条件
     "/api/v1/tasks/replay": lambda: bodies.packed({"preview": "x" * TEXT_LIMIT, "dry_run": False}),
     "/api/v1/sims/imports": lambda: bodies.packed({"preview": "x" * PREVIEW_MAX, "dry_run": False}),
+    **{
+        f"/api/v1/tasks/{deed}": lambda: bodies.packed({"preview": "x" * text_limit(MOST), "dry_run": False})
+        for deed in Deed
+    },
 }
 
 

@@ -14,6 +14,7 @@ from api.console.audit import ACTIONS
 from api.console.console_request import THEMES
 from api.console.texts import catalogue
 from kaguan.config.schedules import Misfire
+from kaguan.outbox.operate.sweeping import Deed
 from kaguan.outbox.vocabulary import PauseScope, Priority, Resolution, TaskEventKind, TaskStatus
 from kaguan.product.task_types import NAMES
 from kaguan.sims.importing import Outcome
@@ -73,6 +74,8 @@ VOCABULARY = {
         "paused",
         "resumed",
         "schedule_run",
+        "swept",
+        "swept_some",
         "schedule_enabled",
         "schedule_disabled",
         "refreshing",
@@ -89,7 +92,8 @@ VOCABULARY = {
     "suspended": list(SuspendReason),
     "carrier": list(Carrier),
     "trend": ["accepted", "succeeded", "failed"],
-    "filter": ["status", "type", "queue"],
+    "filter": ["status", "type", "queue", "caller", "error", "iccid", "recipient"],
+    "sweep": [*Deed, *(f"try_{value}" for value in Deed)],
 }
 
 

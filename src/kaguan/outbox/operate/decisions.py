@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg.pq import TransactionStatus
+from psycopg.rows import args_row
 from psycopg.types.json import Jsonb
 
 from kaguan.database.pool import AfterCommit, Connection, at_once
@@ -22,6 +25,15 @@ PACKAGE = "kaguan.outbox.operate"
 log = get_logger(__name__)
 
 CANCELLABLE = frozenset({TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RETRYING, TaskStatus.UNCERTAIN})
+
+
+class Ended(NamedTuple):
+    """``took``：取消了，或请求了正在执行的停下。"""
+
+    id: UUID
+    before: str
+    after: str
+    took: bool
 
 
 def refuse_outside_transaction(connection: Connection) -> None:
@@ -153,10 +165,18 @@ async def resolve(
 
 async def _cancel(connection: Connection, task_id: UUID, actor: str) -> tuple[str, str] | None:
     """取消；返回之前与之后的状态，没有此任务则为 None。"""
+    whom = {"task_ids": [task_id], "open": list(CANCELLABLE), "ask": True, "held_too": True}
+    ended = await end(connection, whom, actor, {})
+    return (ended[0].before, ended[0].after) if ended else None
+
+
+async def end(connection: Connection, whom: Mapping[str, Any], actor: str, detail: Mapping[str, str]) -> list[Ended]:
+    """取消已锁住的几个，见 ``cancel.sql``；``detail`` 记在时间线上。"""
     unknown = Jsonb(Reason("outbox.cancelled_earlier_unknown").stored())
-    cursor = await connection.execute(load(PACKAGE, "cancel"), {"task_id": task_id, "actor": actor, "unknown": unknown})
-    row = await cursor.fetchone()
-    return None if row is None else (row[0], row[1])
+    parameters = {**whom, "actor": actor, "unknown": unknown, "detail": Jsonb(detail)}
+    async with connection.cursor(row_factory=args_row(Ended)) as cursor:
+        await cursor.execute(load(PACKAGE, "cancel"), parameters)
+        return await cursor.fetchall()
 
 
 async def _lock_decided(connection: Connection, task_id: UUID) -> tuple[str, int] | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from kaguan.database.pool import Connection
 from kaguan.database.sql import load
@@ -14,19 +16,27 @@ from kaguan.outbox.vocabulary import TaskStatus
 
 DEAD = (TaskStatus.FAILED, TaskStatus.UNCERTAIN)  # 另有按类型的索引
 PAGE_SCAN = 20_000  # 没有索引的条件至多在这么多行里找
+CONTENT_SCAN = 2_000  # 要看载荷的：它可以很大
 
 
 @dataclass(frozen=True, slots=True)
 class TaskFilter:
-    """列表条件；``since``（含）与 ``before``（不含）是 UUIDv7 边界。"""
+    """列表条件；``since``（含）与 ``before``（不含）是 UUIDv7 边界。
+
+    ``caller`` 是提交者；``error`` 是最近错误的原因（中文的说法）里的一段字，或其中任一个代号；
+    ``containing`` 是载荷里有的，有其中一样就算。
+    """
 
     since: UUID
     before: UUID
     type: str | None = None
-    status: str | None = None
+    statuses: tuple[TaskStatus, ...] = ()
     queue: str | None = None
     request_id: str | None = None
     ordering_key: str | None = None
+    caller: str | None = None
+    error: str | None = None
+    containing: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +49,41 @@ class TaskPage:
 
 
 async def task_page(connection: Connection, where: TaskFilter, limit: int) -> TaskPage:
-    """按受理时间倒序的一页；哪些条件有索引可用在这里决定。"""
+    """按受理时间倒序的一页。几种状态的，各看各的索引再合起来；哪一种没看到的地方，都不算看到。"""
+    if len(where.statuses) <= 1:
+        return await _page(connection, where, next(iter(where.statuses), None), limit)
+    pages = [await _page(connection, where, status, limit) for status in where.statuses]
+    reached = max((page.older for page in pages if page.older is not None), default=None)
+    rows = sorted({row.id: row for page in pages for row in page.rows}.values(), key=lambda row: row.id, reverse=True)
+    seen = [row for row in rows if reached is None or row.id >= reached]
+    if len(seen) > limit:
+        return TaskPage(seen[:limit], seen[limit - 1].id, partial=False)
+    partial = any(page.partial for page in pages if page.older == reached)
+    return TaskPage(seen, reached, partial=reached is not None and partial)
+
+
+async def _page(connection: Connection, where: TaskFilter, status: TaskStatus | None, limit: int) -> TaskPage:
+    """一种状态（或不管状态）的一页；哪些条件有索引可用在这里决定。"""
     # 成功的太多，索引不收；待重试的与等待的共用一个索引，前者少、后者可能极多；在手里的另有一张小表
-    by_waiting = where.status in {TaskStatus.PENDING, TaskStatus.RETRYING}
+    by_waiting = status in {TaskStatus.PENDING, TaskStatus.RETRYING}
     found_by_name = bool(where.request_id or where.ordering_key)
-    by_work = where.status in {TaskStatus.QUEUED, TaskStatus.RUNNING} and not found_by_name
-    by_status = None if where.status == TaskStatus.SUCCEEDED or by_waiting or by_work else where.status
+    by_work = status in {TaskStatus.QUEUED, TaskStatus.RUNNING} and not found_by_name
+    by_status = None if status == TaskStatus.SUCCEEDED or by_waiting or by_work else status
     by_type = None if by_waiting or by_work or (by_status and by_status not in DEAD) else where.type
     filtered = bool(
         (where.queue and not by_work)
-        or (where.status and not by_status and not by_work)
+        or (status and not by_status and not by_work)
         or (where.type and not by_type)
+        or where.caller
+        or where.error
     )
-    scan = PAGE_SCAN if filtered else limit + 1
+    scan = CONTENT_SCAN if where.containing else PAGE_SCAN if filtered else limit + 1
     parameters = {
         "before": where.before, "since": where.since, "request_id": where.request_id,
         "ordering_key": where.ordering_key, "by_status": by_status,
-        "by_waiting": by_waiting, "by_work": by_work, "by_type": by_type, "type": where.type, "status": where.status,
-        "queue": where.queue, "scan": scan, "limit": limit + 1,
+        "by_waiting": by_waiting, "by_work": by_work, "by_type": by_type, "type": where.type, "status": status,
+        "queue": where.queue, "caller": where.caller, "error": where.error,
+        "containing": [Jsonb(one) for one in where.containing] or None, "scan": scan, "limit": limit + 1,
     }  # fmt: skip
     async with connection.cursor(row_factory=dict_row) as cursor:
         # 不用预备语句：规划器要看得见哪些条件给了值

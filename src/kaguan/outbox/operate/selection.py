@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -21,15 +22,18 @@ from kaguan.words.units import KIB
 
 HEAD_LIMIT = 8 * KIB  # 字节；条件的 JSON
 ENTRY = 20  # 字节：任务号 16，投递号 4（大端）
-RAW_LIMIT = HEAD_LIMIT + REPLAY_LIMIT * ENTRY
 TEXT_LIMIT = 48 * KIB  # 字符；选满时约 18 千
 _CRITERIA = TypeAdapter(Replay)
 
 
 def encode(selection: Selection) -> str:
-    """条件一行 JSON，其后每个任务 ``ENTRY`` 字节；zlib，base64url。"""
-    entries = b"".join(task_id.bytes + delivery.to_bytes(4, "big") for task_id, delivery in selection.shown)
-    return packed(orjson.dumps(selection.replay.asked()) + b"\n" + entries)
+    """条件与选定的每一个。"""
+    return listed(orjson.dumps(selection.replay.asked()), selection.shown)
+
+
+def listed(head: bytes, shown: Sequence[tuple[UUID, int]]) -> str:
+    """``head`` 一行，其后每个任务 ``ENTRY`` 字节。"""
+    return packed(head + b"\n" + b"".join(task_id.bytes + delivery.to_bytes(4, "big") for task_id, delivery in shown))
 
 
 def packed(raw: bytes) -> str:
@@ -37,13 +41,13 @@ def packed(raw: bytes) -> str:
     return base64.urlsafe_b64encode(zlib.compress(raw)).decode()
 
 
-def unpacked(text: str, most: int) -> bytes:
-    """:func:`packed` 的逆，展开至多 ``most`` 字节。
+def unpacked(text: str, most: int, limit: int = TEXT_LIMIT) -> bytes:
+    """:func:`packed` 的逆，至多 ``limit`` 个字符，展开至多 ``most`` 字节。
 
     Raises:
         DomainError: 1001，不是试运行给的，或不完整。
     """
-    if len(text) > TEXT_LIMIT:
+    if len(text) > limit:
         raise spurious()
     try:
         inflater = zlib.decompressobj()
@@ -61,18 +65,31 @@ def decode(text: str) -> Selection:
     Raises:
         DomainError: 1001，不是试运行给的，或不完整。
     """
-    head, separator, entries = unpacked(text, RAW_LIMIT).partition(b"\n")
-    if not separator or len(entries) % ENTRY or len(entries) > REPLAY_LIMIT * ENTRY:
-        raise spurious()
+    head, shown = unlisted(text, REPLAY_LIMIT)
     try:
-        replay = _CRITERIA.validate_json(head)
+        return Selection(_CRITERIA.validate_json(head), shown)
     except ValidationError:
         raise spurious() from None
-    shown = tuple(
+
+
+def unlisted(text: str, most: int) -> tuple[bytes, tuple[tuple[UUID, int], ...]]:
+    """:func:`listed` 的逆，至多 ``most`` 个。
+
+    Raises:
+        DomainError: 1001，不是试运行给的，或不完整。
+    """
+    head, separator, entries = unpacked(text, HEAD_LIMIT + most * ENTRY, text_limit(most)).partition(b"\n")
+    if not separator or len(entries) % ENTRY or len(entries) > most * ENTRY:
+        raise spurious()
+    return head, tuple(
         (UUID(bytes=entries[at : at + 16]), int.from_bytes(entries[at + 16 : at + ENTRY], "big", signed=True))
         for at in range(0, len(entries), ENTRY)
     )
-    return Selection(replay, shown)
+
+
+def text_limit(most: int) -> int:
+    """选满 ``most`` 个的凭据至多几个字符：压不小的也装得下。"""
+    return max(TEXT_LIMIT, (HEAD_LIMIT + most * ENTRY) * 3 // 2 + KIB)
 
 
 def answer(preview: Preview, language: str) -> dict[str, Any]:

@@ -108,6 +108,8 @@ CONSOLE = [
     "/console/tasks?type=email:send", "/console/tasks?type=email:send&queue=low", "/console/tasks?queue=default",
     "/console/tasks?q=r77", "/console/tasks?key=nobody", "/console/tasks?since=2023-11-14T22:13&until=2023-11-14T22:14",
     "/console/tasks?status=cancelled&queue=low", f"/console/tasks?status=failed&cursor={TASK}",
+    "/console/tasks?caller=nobody", "/console/tasks?status=failed&error=nobody", f"/console/tasks?iccid={ICCID}",
+    "/console/pauses",
     "/console/dead-letters", "/console/dead-letters?preview=1&status=failed&type=email:send&limit=1000",
     "/console/sims", "/console/sims?q=1064700001999,00078", "/console/sims?tag=all&carrier=onelink",
     "/console/sims?customer=customer9&state=active", f"/console/sims?cursor={CURSOR}", f"/console/sims/{ICCID}",

@@ -1,12 +1,17 @@
 -- 任务列表：有索引的条件（by_*）先用，其余的在至多 scan 行里筛；表再大，一页的代价也有上限
 with scanned as materialized (
     select
-        t.id, t.type, t.queue,
+        t.id, t.type, t.queue, t.principal,
         case
             when w.lease_until is not null then 'running'
             when w.task_id is not null then 'queued'
             else t.status
-        end as status
+        end as status,
+        -- 就在看着的这一行上判：不另去翻记录
+        %(error)s::text is null
+        or position(%(error)s in t.last_error->>'reason') > 0
+        or jsonb_path_exists(t.last_error, '$.**.code ? (@ == $code)', jsonb_build_object('code', %(error)s::text)) as told,
+        %(containing)s::jsonb[] is null or t.payload @> any(%(containing)s::jsonb[]) as contains
     from tb_task t
     left join tb_work w on w.task_id = t.id and w.delivery = t.delivery
     where t.id < %(before)s
@@ -40,6 +45,9 @@ matched as (
     where (%(type)s::text is null or type = %(type)s)
       and (%(status)s::text is null or status = %(status)s)
       and (%(queue)s::text is null or queue = %(queue)s)
+      and (%(caller)s::text is null or principal = %(caller)s)
+      and coalesce(told, false)
+      and contains
     order by id desc
     limit %(limit)s
 )

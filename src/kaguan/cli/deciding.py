@@ -1,0 +1,92 @@
+"""`kaguan task cancel|discard|retry|resolve` 背后的事。另成一个模块：要用 SAQ 与 Redis 的客户端，别的命令不必导入。"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from functools import partial
+from typing import Literal
+from uuid import UUID
+
+import typer
+
+from kaguan.audit.command_line import actor, audited
+from kaguan.cli.failure import CommandError
+from kaguan.cli.filters import Filters
+from kaguan.cli.printing import echo, print_json, print_table
+from kaguan.cli.session import with_database
+from kaguan.cli.wording import joined, say
+from kaguan.database.pool import Connection, transaction
+from kaguan.outbox.operate import decisions, sweeping
+from kaguan.outbox.operate.sweeping import ALLOWED, Chosen, Deed, Preview, Sweep, Swept
+from kaguan.outbox.vocabulary import TaskStatus
+from kaguan.product.exit_codes import ExitCode
+
+LOOKING = 120.0  # 秒：条件没有索引的，找这么久
+PREVIEWED = ("task_id", "type", "queue", "status", "created_at")
+
+
+def decide(action: Literal["retry", "cancel", "resolve"], task_id: UUID, *said: str) -> TaskStatus:
+    """对一个任务。"""
+    act: Callable[..., Awaitable[TaskStatus]] = getattr(decisions, action)
+
+    async def work(connection: Connection) -> TaskStatus:
+        async with transaction(connection) as after_commit:
+            status = await act(connection, task_id, actor(), *said, after_commit)
+            noted = {"note": said[-1]} if said else {}
+            await audited(connection, f"task.{action}", str(task_id), status=status, **noted)
+        return status
+
+    return with_database(work, atomic=False)
+
+
+def sweep(named: str, filters: Filters, *, run: bool, dry_run: bool, as_json: bool) -> None:
+    """对选中的：先看会选中谁；终端里接着问，不在终端里的要 ``--run``。
+
+    Raises:
+        CommandError: 条件不成立。
+    """
+    deed = Deed(named)
+    if run and dry_run:
+        raise CommandError(say("run_or_dry_run"), ExitCode.USAGE)
+    if not filters.given:
+        raise CommandError(say("no_filter"), ExitCode.USAGE)
+    if wrong := set(filters.status or ()) - ALLOWED[deed]:
+        raise CommandError(say("not_for_status", statuses=joined(sorted(wrong))), ExitCode.USAGE)
+    wanted = Sweep(deed, filters.where(), filters.limit)
+    found = with_database(lambda connection: sweeping.preview(connection, wanted, LOOKING))
+    if not run:
+        _show(found, as_json=as_json)
+        if dry_run or as_json or not found.total or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return
+        if not typer.confirm(say(f"{deed}_these", count=found.total)):
+            return
+    swept = with_database(partial(_run, found.chosen), atomic=False)
+    if as_json:
+        print_json({"dry_run": False, **asdict(swept)})
+    else:
+        echo(say("swept", count=swept.done, asked=swept.asked, skipped=swept.skipped))
+
+
+def _show(found: Preview, *, as_json: bool) -> None:
+    rows = [{"task_id": row.id, **{name: getattr(row, name) for name in PREVIEWED[1:]}} for row in found.matched]
+    told = {"total": found.total, "limited": found.limited, "complete": found.complete, "counts": found.counts}
+    if as_json:
+        print_json({"dry_run": True, **told, "matched": rows})
+        return
+    print_table("sweep", PREVIEWED, rows)
+    if found.total:
+        counts = joined([f"{status} {count}" for status, count in found.counts.items()])
+        echo(say("would_more" if found.limited or not found.complete else "would", total=found.total, counts=counts))
+
+
+async def _run(chosen: Chosen, connection: Connection) -> Swept:
+    """一批一提交、一笔审计：再多也不长占锁。"""
+    total = Swept()
+    for part in sweeping.parts(chosen):
+        async with transaction(connection) as after_commit:
+            swept = await sweeping.run(connection, part, actor(), after_commit)
+            await audited(connection, f"task.{chosen.sweep.deed}", **chosen.sweep.asked(), **asdict(swept))
+        total += swept
+    return total
