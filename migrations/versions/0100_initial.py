@@ -132,8 +132,6 @@ create index ix_tb_sim_plan_id on tb_sim (plan, id, lifecycle_state, carrier)
     where deleted_at is null and plan is not null;
 create index ix_tb_sim_tags on tb_sim using gin (tags) where deleted_at is null;
 create index ix_tb_sim_updated_at_id on tb_sim (updated_at, id) where deleted_at is null;
--- 常一起筛的三样互相牵连（一家没有某种状态）：各算各的，规划器会沿着整张表去找一张也没有的卡
-create statistics st_tb_sim_filters (mcv) on carrier, lifecycle_state, plan from tb_sim;
 create unique index uq_tb_sim_eid on tb_sim (eid) include (id) where deleted_at is null and eid is not null;
 create unique index uq_tb_sim_iccid on tb_sim (iccid) include (id) where deleted_at is null;
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, Executable, Select, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Executable, Select, any_, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
@@ -158,12 +158,15 @@ def page_statement(
     sort, after = request.sort, request.after
     keys = [entity.id] if sort.time is None else [getattr(entity, sort.time), entity.id]
     order = [key.desc() if sort.descending else key.asc() for key in keys]
-    statement = statement.where(*where).order_by(*order).limit(request.page_size + 1)
-    if after is None:
-        return statement.offset(request.offset) if request.offset else statement
-    here = tuple_(*keys)
-    there = (after.id,) if sort.time is None else (after.at, after.id)
-    return statement.where(here < there if sort.descending else here > there)
+    # 先只在索引里挑出这一页的 id，再到表里取：要的列都带上，规划器会嫌挑得准的索引不如沿着 id 逐行看
+    picked = select(entity.id).where(*where).order_by(*order).limit(request.page_size + 1)
+    if after is not None:
+        here = tuple_(*keys)
+        there = (after.id,) if sort.time is None else (after.at, after.id)
+        picked = picked.where(here < there if sort.descending else here > there)
+    elif request.offset:
+        picked = picked.offset(request.offset)
+    return statement.where(entity.id == any_(func.array(picked.scalar_subquery()))).order_by(*order)
 
 
 def time_range(entity: type[EntityColumns], request: PageRequest) -> list[ColumnElement[bool]]:

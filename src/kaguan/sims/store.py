@@ -8,7 +8,7 @@ from datetime import date, datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, any_, bindparam, func, literal, select
+from sqlalchemy import BigInteger, ColumnElement, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -215,6 +215,8 @@ class SimFilter:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         named = (
+            (Sim.carrier, self.carrier),
+            (Sim.lifecycle_state, self.lifecycle_state),
             (Sim.msisdn, self.msisdn),
             (Sim.imsi, self.imsi),
             (Sim.plan, self.plan),
@@ -222,11 +224,6 @@ class SimFilter:
             (Sim.customer, self.customer),
         )
         where = matching(Sim, *named)
-        # 写进语句里：预备了的语句久了就不看值，会照平常的占比沿整张表去找一张也没有的
-        if self.carrier is not None:
-            where.append(Sim.carrier == literal(self.carrier.value, literal_execute=True))
-        if self.lifecycle_state is not None:
-            where.append(Sim.lifecycle_state == literal(self.lifecycle_state.value, literal_execute=True))
         if self.tag is not None:
             where.append(Sim.tags.contains([self.tag]))
         if self.ids is not None:
