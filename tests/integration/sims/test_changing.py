@@ -10,13 +10,19 @@ import pytest
 
 from kaguan.config import Settings
 from kaguan.database.pool import Pool
-from kaguan.sims.vocabulary import Carrier
-from tests.support.carrier_world import rows
-from tests.support.changing import ACTIVE, CENTER, GRACE, ONELINK, SUSPENDED, Works, cards, executions, stock, works
-from tests.support.eventually import eventually
+from kaguan.outbox.work.outcome import Uncertain
+from kaguan.outbox.work.verification import NotHappened
+from kaguan.sims.tasks import SimChangePayload
+from kaguan.sims.vocabulary import Carrier, Change
+from tests.support.carrier_world import gateways_of, rows, simulating
+from tests.support.changing import ACTIVE, CENTER, ONELINK, SUSPENDED, Works, cards, executions, stock, works
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import open_pipeline
+from tests.support.running_task import running_task
 from tests.support.serving import Api
+from workers.sim.changing import ChangeVerify, Desk, SimChanger
 
+RECEIPT = "insert into tb_sim_receipt (change_id, iccid, task_id) values (1, %s, %s)"
 every_carrier = pytest.mark.parametrize("carrier", list(Carrier))
 
 
@@ -198,18 +204,19 @@ async def test_a_change_that_is_underway_is_not_called_done(running: Works, carr
     assert running.simulated.world.gates[carrier].calls[told] == 1
 
 
-async def test_a_carrier_is_not_believed_before_what_is_on_its_way_has_had_its_time(
-    api: Api, settings: Settings, pool: Pool
-) -> None:
-    """请求还在路上慢慢走，它先说没有这回事：宽限没有过，就不再要一次；到了，就是做过了。"""
-    knobs: dict[str, object] = {"time_budget": 1.0, "change_grace": 6 * GRACE}
-    async with open_pipeline(settings, pool) as pipeline, works(api, pipeline, **knobs) as running:
-        [card] = mine = cards(CENTER, 1)
-        await stock(pool, running.simulated, CENTER, mine)
-        running.simulated.faults(CENTER, latency=1.5, max_concurrency=None)
-        change = await running.change(mine)
-        await eventually(lambda: running.simulated.calls(CENTER) > 0)
-        running.simulated.faults(CENTER)
-        await running.until(change, "succeeded")
-        assert executions(running.simulated) == {card: 1}
-        assert running.simulated.world.gates[CENTER].calls["edit-device"] == 1
+async def test_a_carrier_is_not_believed_before_what_is_on_its_way_has_had_its_time(pool: Pool) -> None:
+    """没有回音，它说没有这回事：宽限之内说不清，过了才算没做。"""
+    async with simulating(change_grace=PATIENCE) as simulated, gateways_of(simulated.config) as gateways:
+        [card] = cards(CENTER, 1)
+        await stock(pool, simulated, CENTER, [card])
+        payload = SimChangePayload(change_id=1, iccid=card, carrier=CENTER, change=Change.SUSPEND)
+        attempt = await running_task(pool, "sim:change", payload)
+        async with pool.connection() as connection:
+            await connection.execute(RECEIPT, (card, attempt.task_id))
+        simulated.faults(CENTER, missed_rate=1.0)
+        patient = Desk(gateways, simulated.config)
+        assert isinstance(await SimChanger(patient)(attempt), Uncertain)
+        simulated.faults(CENTER)
+        assert await ChangeVerify(patient)(attempt) is None
+        hasty = Desk(gateways, simulated.changed(change_grace=0.001))
+        assert await ChangeVerify(hasty)(attempt) == NotHappened()
