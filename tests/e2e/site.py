@@ -71,6 +71,8 @@ class Site:
             "schedules": "/console/schedules",
             "outbox": "/console/outbox",
             "database": "/console/database",
+            "pauses": "/console/pauses",
+            "sweep": "/console/tasks?type=email:send&deed=discard",
             "audit": "/console/audit",
         }
 
@@ -84,6 +86,8 @@ async def running_site() -> AsyncIterator[Site]:
                 tasks = await business(stack, smtp)
                 await redis_forgets(stack)
                 await vanish(stack)
+                held = {"scope": "key", "name": "card 7", "reason": "r" * 200, "seconds": 86_400}
+                assert stack.request("POST", "/api/v1/pauses", held)[0] == 201
                 await card(stack)
                 await fleet(stack)
                 async with tab(browser, stack.url) as page:

@@ -21,6 +21,8 @@ def pages(shop: Shop) -> dict[str, str]:
         "vanished": "/console/vanished",
         "outbox": "/console/outbox",
         "database": "/console/database",
+        "pauses": "/console/pauses",
+        "sweep": "/console/tasks?type=card:charge&deed=discard",
     }
 
 
