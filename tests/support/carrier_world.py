@@ -79,8 +79,8 @@ async def simulating(**knobs: object) -> AsyncIterator[Simulated]:
 
 @asynccontextmanager
 async def _serving(world: World) -> AsyncIterator[str]:
-    """它的地址；像产品里的那个进程：问的人走了，收下的照样做完。"""
-    runner = web.AppRunner(build_app(world), shutdown_timeout=HANG_UP)
+    """它的地址；问的人走了，就不做了。"""
+    runner = web.AppRunner(build_app(world), handler_cancellation=True, shutdown_timeout=HANG_UP)
     await runner.setup()
     try:
         await web.TCPSite(runner, LOOPBACK, 0).start()
