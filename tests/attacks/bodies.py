@@ -140,15 +140,29 @@ def registrable_sims() -> bytes:
     return packed({"sims": cards})
 
 
-def largest_sim_task() -> bytes:
+def largest_iccids() -> bytes:
     """一千个号码，夹满全角空格，每个字都写成转义。"""
     padded = "".join(f"\\u{ord(character):04x}" for character in ICCID + "\u3000" * (64 - len(ICCID)))
-    iccids = b",".join([b'"' + padded.encode() + b'"'] * 1_000)
+    return b",".join([b'"' + padded.encode() + b'"'] * 1_000)
+
+
+def largest_change() -> bytes:
+    """一千张卡，原因、套餐、请求号都写满。"""
+    words = b"\\ud83d\\udce1"
+    return b'{"change":"plan","plan":"%b","reason":"%b","request_id":"%b","iccids":[%b],"dry_run":false}' % (
+        words * 64,
+        words * 200,
+        b"\\u0073" * 128,
+        largest_iccids(),
+    )
+
+
+def largest_sim_task() -> bytes:
     name = b"\\u0073" * 128
     return b'{"request_id":"%b","ordering_key":"%b","priority":"critical","force_sync":false,"iccids":[%b]}' % (
         name,
         name,
-        iccids,
+        largest_iccids(),
     )
 
 

@@ -34,6 +34,7 @@ LARGEST: dict[str, Callable[[], bytes]] = {
     "/api/v1/tasks/email": bodies.largest_mail,
     "/api/v1/tasks/sim": bodies.largest_sim_task,
     "/api/v1/sims": bodies.largest_sims,
+    "/api/v1/sims/changes": bodies.largest_change,
     # 凭据是我们给的，只有 ASCII；给了它就不再给别的条件
     "/api/v1/tasks/replay": lambda: bodies.packed({"preview": "x" * TEXT_LIMIT, "dry_run": False}),
     "/api/v1/sims/imports": lambda: bodies.packed({"preview": "x" * PREVIEW_MAX, "dry_run": False}),

@@ -17,13 +17,14 @@ from kaguan import cli
 from kaguan.cli.app import app
 from kaguan.cli.tree import MODULES, OWN
 from kaguan.cli.wording import catalogue
+from kaguan.outbox.operate.sweeping import Deed
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.verdict.model import Level
 from tests.support.invocation import Invocation
 
 HAN = re.compile(r"[\u4e00-\u9fff\uff00-\uffef]")
 SOURCES = sorted(Path(cli.__path__[0]).glob("*.py"))
-SPOKEN = {*TaskStatus, *Level}  # 值就是键
+SPOKEN = {*TaskStatus, *Level, *(f"{deed}_these" for deed in Deed)}  # 值就是键
 SAID_BY_US = {"help", "moment", *OWN}  # 不写在 help= 里的
 
 
