@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from psycopg.rows import class_row
 
 from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
-from kaguan.outbox.deliver.deliveries import Due
-from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.vocabulary import PauseScope
 from kaguan.words.log import get_logger
+
+if TYPE_CHECKING:  # 看一眼任务的命令也经过这里，不必导入 Redis
+    from kaguan.outbox.deliver.deliveries import Due
+    from kaguan.outbox.metrics import Metrics
 
 log = get_logger(__name__)
 
