@@ -19,7 +19,7 @@ from tests.bench.expiring import Expiring
 from tests.bench.guests import ROW as GUEST_ROW
 from tests.bench.guests import Guests
 from tests.bench.horizon import Horizon
-from tests.bench.isolating import Isolating
+from tests.bench.isolating import CHANGES_ROW, Isolating
 from tests.bench.laboratory import Laboratory, open_laboratory
 from tests.bench.load import Load
 from tests.bench.plots import Plot
@@ -57,10 +57,14 @@ TITLES = {
     21: "持续转交，取件慢不慢下来",
     22: "稳态旁边清理过期的",
     23: "慢的同步旁边的信",
+    CHANGES_ROW: "一次改的一批卡旁边的信",
     GUEST_ROW: "客人的应用：受理 → 开始，÷ 同一个应用用 Oban",
 }
 # 到了时间就轮不到后面的：先跑这一版要看的
-ORDER = (10, 11, 12, 13, 14, 16, 7, 15, 17, 18, 19, 20, 1, FASTAPI_ROW, 3, 4, 8, 5, 6, 21, 22, 23, USAGE_ROW, GUEST_ROW)
+ORDER = (
+    10, 11, 12, 13, 14, 16, 7, 15, 17, 18, 19, 20, 1, FASTAPI_ROW, 3, 4, 8, 5, 6, 21, 22, 23, CHANGES_ROW, USAGE_ROW,
+    GUEST_ROW,
+)  # fmt: skip
 
 
 async def bench(scale: Scale, only: Collection[int]) -> tuple[list[Result | Missing], list[Plot], str]:
@@ -79,7 +83,8 @@ async def bench(scale: Scale, only: Collection[int]) -> tuple[list[Result | Miss
             11: arriving.high, 12: arriving.others, 13: arriving.highest, 14: arriving.idle, 15: processing.pace,
             16: processing.wait, 17: horizon.pinned, 18: sharing.fair, 19: sharing.flushed, 20: sharing.memory,
             21: relaying.drift, 22: Expiring(laboratory, load).beside,
-            23: Isolating(laboratory).apart, GUEST_ROW: Guests(laboratory, load).beside,
+            23: Isolating(laboratory).apart, CHANGES_ROW: Isolating(laboratory).changed,
+            GUEST_ROW: Guests(laboratory, load).beside,
         }  # fmt: skip
         for row in (row for row in ORDER if row in only):
             results += await measured(row, measures[row], scale.limit - (time.monotonic() - started))
