@@ -29,7 +29,8 @@ MAIL = {"tb_task", "tb_email_delivery"}
 HOMES = {
     "users": {"tb_user", *MAIL},
     "orders": {"tb_user", "tb_order", *MAIL},
-    "sims": {"tb_sim", "tb_sim_profile"},
+    "sims": {"tb_sim", "tb_sim_profile", "tb_sim_change"},
+    "pauses": {"tb_pause"},
     "tasks": {"tb_ordering", *MAIL},
 }
 

@@ -97,7 +97,7 @@ async def held_center(pool: Pool) -> AsyncIterator[tuple[Turnstile, Carriers]]:
 @asynccontextmanager
 async def status(pool: Pool) -> AsyncIterator[Outside]:
     async with held_center(pool) as (turnstile, config), gateways_of(config) as gateways:
-        _, task_type = asking(config)
+        task_type = asking(config)[1]
         *lists, last = [(iccid_at(CENTER, index),) for index in range(PLACES + BEYOND + 1)]
         yield Outside(
             task_type,
@@ -116,7 +116,7 @@ def syncing(sync_type: SyncType) -> Callable[[Pool], Opened]:
     async def opened(pool: Pool) -> AsyncIterator[Outside]:
         today = datetime.now(UTC).date()
         async with held_center(pool) as (turnstile, config), gateways_of(config) as gateways:
-            task_type, _ = asking(config)
+            task_type = asking(config)[0]
             center = DataSyncPayload(sync_type=sync_type, start_date=today, end_date=today, carrier=CENTER)
             yield Outside(
                 task_type,
