@@ -32,6 +32,9 @@ async def running(api: Api, settings: Settings, pool: Pool) -> AsyncIterator[Wor
         yield found
 
 
+PASSING = {"missed_rate", "error_rate"}
+
+
 @every_carrier
 async def test_each_card_is_changed_once_and_its_receipt_says_what_was_seen(running: Works, carrier: Carrier) -> None:
     mine = cards(carrier, 6)
@@ -70,7 +73,8 @@ async def test_whatever_the_carrier_does_a_card_is_changed_once(
     running.simulated.faults(carrier, **faults)
     change = await running.change(mine)
     await eventually(lambda: running.simulated.calls(carrier) >= len(mine))
-    running.simulated.faults(carrier, **{name: value for name, value in faults.items() if "missed" not in name})
+    # 没做就没了的、出错的到此为止：一再出错，退避就长得等不到头
+    running.simulated.faults(carrier, **{name: value for name, value in faults.items() if name not in PASSING})
     receipts = await running.until(change, "succeeded")
     assert executions(running.simulated) == dict.fromkeys(mine, 1)
     assert all(one["evidence"] for one in receipts.values())
