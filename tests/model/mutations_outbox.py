@@ -269,7 +269,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "重投不看状态",
-        "src/kaguan/outbox/recover/sql/redrive.sql",
+        "src/kaguan/outbox/fragments.toml",
         " and (w.lease_until is null) = (select true)",
         "",
         (SURVIVORS + "::test_redrive_leaves_alone_what_was_claimed_meanwhile",),

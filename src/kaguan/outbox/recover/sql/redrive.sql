@@ -5,14 +5,7 @@ with lost as materialized (
     from tb_task t
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[]) as l (task_id, delivery)
         on t.id = l.task_id and t.delivery = l.delivery
-    -- 认领只写手里的活：也锁住它，刚被认领的才看得见
-    cross join lateral (
-        select
-        from tb_work w
-        where w.task_id = t.id and w.delivery = t.delivery and (w.lease_until is null) = (select true)
-        limit 1
-        for no key update skip locked
-    ) as w
+    {{unclaimed}}
     where t.status = {{undecided}}
       -- 历史没有核对完，别动投递号：核对要看它（docs/adr/0033）
       and (%(while_closed)s or {{gate_is_open}})

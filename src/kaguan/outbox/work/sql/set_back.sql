@@ -5,14 +5,7 @@ with paused as materialized (
     from tb_task t
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[]) as missed (task_id, delivery)
         on t.id = missed.task_id and t.delivery = missed.delivery
-    -- 认领只写手里的活：也锁住它，刚被认领的才看得见
-    cross join lateral (
-        select
-        from tb_work w
-        where w.task_id = t.id and w.delivery = t.delivery and (w.lease_until is null) = (select true)
-        limit 1
-        for no key update skip locked
-    ) as w
+    {{unclaimed}}
     cross join lateral (select p.id, p.until from tb_pause p where {{holding}} order by p.until desc limit 1) as hold
     where t.status = {{undecided}}
       -- 历史没有核对完，别动投递号：核对要看它（docs/adr/0033）
