@@ -54,7 +54,7 @@ def lines_of(verdict: Verdict, language: str, words: Formatter) -> list[ConcernL
         concern.identity: ConcernLine(
             code=concern.code,
             level=concern.level,
-            subject=concern.subject,
+            subject=words.shown(concern.subject),
             link=link_of(concern),
             text=words.shown(wording.text(concern)),
             advice=wording.advice(concern),

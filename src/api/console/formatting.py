@@ -1,4 +1,4 @@
-"""给人看的数、时长、时刻；模板里叫 ``f``。只看的人（没有 ``ops``）看不见的在这里略去：邮箱地址，结果里的文字。"""
+"""给人看的数、时长、时刻；模板里叫 ``f``。没有 ``ops`` 的看不见的在这里遮住：邮箱地址、长号码、结果里的文字。"""
 
 from __future__ import annotations
 
@@ -12,37 +12,29 @@ import orjson
 from markupsafe import Markup
 
 from api.console.texts import Translator
-from kaguan.logging.secret_rules import Rule, cover
 from kaguan.words.durations import duration
-from kaguan.words.patterns import Match, linear
+from kaguan.words.personal import masked
 from kaguan.words.reasons import LEFT_OUT, Reason
 from kaguan.words.zones import offset, written
 
 # 原因的参数里，词汇表有译名的
 WORDED = {"state": "lifecycle", "change": "change", "carrier": "carrier"}
 WHOLE = 100  # 三位数以上不必看小数
-_PART = rb"[^\s<>()\[\]{}\"',;:@]+"
-
-
-def _mailbox_end(_text: bytes, found: Match) -> int:
-    return found.end(2)
-
-
-_MAILBOX = (Rule(linear(rb"()(" + _PART + rb"@" + _PART + rb")"), _mailbox_end),)
-
-
-def without_mailboxes(text: str) -> str:
-    """盖住邮箱地址；紧挨着它的文字也许一并盖住。"""
-    return cover(text.encode("utf-8", "replace"), _MAILBOX).decode("utf-8", "replace") if "@" in text else text
 
 
 def without_texts(value: Any) -> Any:
-    """只留键、数与真假：是谁的文字，这里认不出。"""
-    if isinstance(value, dict):
-        return {without_mailboxes(str(name)): without_texts(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [without_texts(item) for item in value]
-    return LEFT_OUT if isinstance(value, str) else value
+    """只留键、短的数与真假：是谁的文字，这里认不出。"""
+    match value:
+        case dict():
+            return {masked(str(name)): without_texts(item) for name, item in value.items()}
+        case list():
+            return [without_texts(item) for item in value]
+        case bool() | None:
+            return value
+        case int() | float():
+            return value if masked(str(value)) == str(value) else LEFT_OUT
+        case _:
+            return LEFT_OUT
 
 
 class Formatter:
@@ -139,5 +131,9 @@ class Formatter:
         )
 
     def shown(self, text: str) -> str:
-        """一句写好的话。"""
-        return text if self._personal else without_mailboxes(text)
+        """一句写好的话，或一个业务键。"""
+        return text if self._personal else masked(text)
+
+    def quoted(self, text: str) -> str:
+        """人写的、别人的原话：是谁的，这里认不出。"""
+        return text if self._personal else LEFT_OUT

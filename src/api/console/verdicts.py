@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from api.console.formatting import without_mailboxes
 from api.endpoints.shapes import View
 from api.http.addresses import ADDRESSES
 from api.http.context import context_of
@@ -24,6 +23,7 @@ from kaguan.verdict.model import Verdict
 from kaguan.verdict.observation import Observation
 from kaguan.verdict.wording import Wording
 from kaguan.words.errors import DomainError
+from kaguan.words.personal import masked
 
 FRESH = 1.0  # 秒：这么新的不必再看
 KNOW_TIMEOUT = 1.0  # 秒：认令牌要查库，库不在就当没带
@@ -80,8 +80,8 @@ def shown(verdict: Verdict, language: str, *, detailed: bool) -> dict[str, Any]:
         if detailed:
             line |= {
                 "since": concern.since,
-                "subject": concern.subject,
-                "because": concern.because or None,
+                "subject": masked(concern.subject),
+                "because": masked(concern.because) or None,
                 "parameters": {name: _impersonal(value) for name, value in wording.parameters(concern).items()},
                 "text": _impersonal(wording.text(concern)),
                 "advice": wording.advice(concern),
@@ -92,8 +92,8 @@ def shown(verdict: Verdict, language: str, *, detailed: bool) -> dict[str, Any]:
 
 
 def _impersonal(value: Any) -> Any:
-    """只看的人也看得到：键、原因里的邮箱地址盖住。"""
-    return without_mailboxes(value) if isinstance(value, str) else value
+    """只看的人也看得到：键、原因里的邮箱地址与长号码遮住。"""
+    return masked(value) if isinstance(value, str) else value
 
 
 async def may_look(request: web.Request) -> bool:
