@@ -38,6 +38,7 @@ BEHIND_POOLER = os.environ.get("TEST_POOLER") == "1"  # make prove P=pooler：�
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ["LC_ALL"] = "C.UTF-8"  # 命令说的话照终端的语言；用例各要各的
     config.pluginmanager.import_plugin("tests.support.readable")
     config.pluginmanager.import_plugin("tests.support.leaks")
     config.addinivalue_line("markers", "measured: 它起的进程也量覆盖率；别处没有走到的路才值得")

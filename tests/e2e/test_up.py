@@ -11,6 +11,7 @@ import signal
 import site
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -40,6 +41,16 @@ async def welcome_mail(stack: RunningStack) -> None:
     await eventually(lambda: list((stack.data / "mail").glob("*.eml")))
 
 
+def as_printed(stack: RunningStack) -> None:
+    """印出的下一步，照抄到另一个终端（别的目录，PATH 上没有这个程序）里就能用。"""
+    lines = [line.strip() for line in stack.output.splitlines()]
+    for step in (" task list ", "ls "):
+        command = next(line for line in lines if step in f"{line} " and str(stack.data) in line and "#" in line)
+        bare = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+        done = subprocess.run(["/bin/sh", "-c", command], env=bare, cwd="/", capture_output=True, text=True, check=True)
+        assert done.stdout
+
+
 def statuses(stack: RunningStack) -> list[str]:
     return [task["status"] for task in stack.request("GET", "/api/v1/tasks")[1]["data"]["items"]]
 
@@ -56,6 +67,7 @@ async def test_a_killed_stack_leaves_no_orphan_and_the_next_one_goes_on_works_an
         for private in ("env", "dev-token"):
             assert stat.S_IMODE((data / private).stat().st_mode) == 0o600
         assert token in stack.output
+        as_printed(stack)
         if DIES_WITH_PARENT:
             stack.signal(signal.SIGKILL)
             await stack.gone()

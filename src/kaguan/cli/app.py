@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from kaguan.cli.tree import HELP, Root
+from kaguan.cli.tree import COMPLETING, HELP, Root
 from kaguan.cli.wording import joined, say
 from kaguan.product.exit_codes import ExitCode
 from kaguan.words.printable import LINES, printable
@@ -20,8 +21,8 @@ FOR_OTHERS = ("task", "outbox", "pause", "resume", "doctor", "console")
 app = typer.Typer(
     name="kaguan",
     cls=Root,
+    add_completion=False,
     context_settings=HELP,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -29,9 +30,7 @@ app = typer.Typer(
 
 def _tell_version(asked: bool) -> None:  # noqa: FBT001 typer 按位置给
     if asked:
-        from importlib.metadata import version  # noqa: PLC0415 少有人问，别的命令不必付
-
-        typer.echo(f"kaguan {version('kaguan')}")
+        typer.echo(f"kaguan {import_module('importlib.metadata').version('kaguan')}")  # 少有人问，别的命令不必付
         raise typer.Exit
 
 
@@ -57,14 +56,16 @@ def main() -> None:
 
 
 def _run() -> int:
+    if COMPLETING in os.environ:
+        import_module("typer._completion_classes").completion_init()  # 补全的时候才要
     try:
         result = app(standalone_mode=False, prog_name="kaguan")
     except typer.Abort:
         return ExitCode.USAGE
     except typer.TyperException as error:
-        context = getattr(error, "ctx", None)  # 哪条命令用错了，就指给它的帮助
-        command = "kaguan" if context is None else context.command_path
-        _complain(say("usage", error=error.format_message(), command=command))
+        from kaguan.cli.misuse import misuse  # noqa: PLC0415 用错了才要
+
+        _complain(misuse(error))
         return ExitCode.USAGE
     except Exception as error:  # 命令行的边缘：认得的译成一行，不认得的原样抛出
         from kaguan.cli.explaining import explain  # noqa: PLC0415 见其模块说明

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -10,7 +11,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
-from kaguan.cli.wording import catalogue
+from kaguan.cli.wording import catalogue, joined, say
 from kaguan.product.exit_codes import ExitCode
 from kaguan.words.language import environment_language
 
@@ -31,16 +32,33 @@ MODULES = {
     "resume": "resuming",
     "doctor": "doctor",
     "config": "configuration",
+    "completion": "completion",
 }
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
-OWN = {"install_completion", "schema", "show_completion", "version"}  # 根上的选项，前两个是 typer 的：键就是名字
+OWN = {"schema", "version"}  # 根上的选项：键就是名字
+COMPLETING = "_KAGUAN_COMPLETE"  # 补全脚本来问时给的环境变量
+
+
+class Helpful(TyperGroup):
+    """只说了组名，是在问有什么：给帮助，不算用错。"""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ([] if ctx.resilient_parsing else ["--help"]))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            near = get_close_matches(args[0], self.list_commands(ctx))
+            ctx.fail(
+                say("no_command_near", name=args[0], near=joined(near)) if near else say("no_command", name=args[0])
+            )
+        return super().resolve_command(ctx, args)
 
 
 def group(name: str) -> typer.Typer:
     """一组命令。"""
     return typer.Typer(
         name=name,
-        no_args_is_help=True,
+        cls=Helpful,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -73,7 +91,7 @@ class Lazy(MutableMapping[str, Any]):
         return len(self._places)
 
 
-class Root(TyperGroup):
+class Root(Helpful):
     """``kaguan`` 本身。列出命令（帮助、补全）只用名字与一行说明，一个模块也不导入。"""
 
     def __init__(self, **attributes: Any) -> None:

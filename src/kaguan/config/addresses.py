@@ -12,6 +12,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from kaguan.config.sentinel import sentinel_address
+from kaguan.words.spoken import listed, said
 
 # libpq 的 sslmode（PostgreSQL 手册 34.19）：prefer、allow 会悄悄退回明文，require 不认证书，verify-ca 不认主机
 SSLMODE_DEFAULT = "prefer"
@@ -48,7 +49,7 @@ class Server:
     @property
     def place(self) -> str:
         """可以写进错误里的部分。"""
-        return "、".join(self.hosts) or "UNIX 套接字"
+        return listed(self.hosts) or said("config.unix_socket")
 
 
 def is_loopback(host: str) -> bool:
@@ -68,7 +69,7 @@ def split_address(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise ValueError("不是合法的地址；密码里的特殊字符要百分号编码") from None
+        raise ValueError(said("config.not_an_address")) from None
     return parts
 
 
@@ -79,11 +80,11 @@ def postgres_server(url: str, environ: Mapping[str, str]) -> Server:
         ValueError: 不是合法的地址；消息不含 URL。
     """
     if not url.startswith(("postgresql://", "postgres://")):
-        raise ValueError("应形如 postgresql://用户:密码@主机/库")
+        raise ValueError(said("config.postgres_form"))
     try:
         given = conninfo_to_dict(url)
     except ProgrammingError:
-        raise ValueError("不是合法的 PostgreSQL 地址；密码里的特殊字符要百分号编码") from None
+        raise ValueError(said("config.not_postgres")) from None
 
     def value(name: str, variable: str) -> str:
         return str(given.get(name) or environ.get(variable) or "")
@@ -113,7 +114,7 @@ def redis_server(url: str) -> Server:
     parts = split_address(url)
     options = {name: values[0] for name, values in parse_qs(parts.query).items()}
     if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("应形如 rediss://:密码@主机:端口/0")
+        raise ValueError(said("config.redis_form"))
     verified = options.get("ssl_cert_reqs", "required") == "required" and (
         options.get("ssl_check_hostname", "true").casefold() not in {"false", "0", "no", "off", "f", "n"}
     )

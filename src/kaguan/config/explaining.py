@@ -8,19 +8,20 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kaguan.words.secret_names import is_secret
+from kaguan.words.spoken import listed, said
 
-# pydantic 的错误种类 → 人话
+# pydantic 的错误种类 → 说法的代号
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 EXPECTED = {
-    "extra_forbidden": "未知配置键",
-    "tuple_type": '应为列表；环境变量里写成 JSON，如 ["a", "b"]',
-    "int_parsing": "应为整数",
-    "int_type": "应为整数",
-    "int_from_float": "应为整数",
-    "float_parsing": "应为数字",
-    "float_type": "应为数字",
-    "bool_parsing": "应为 true 或 false",
-    "bool_type": "应为 true 或 false",
+    "extra_forbidden": "config.unknown",
+    "tuple_type": "config.list",
+    "int_parsing": "config.integer",
+    "int_type": "config.integer",
+    "int_from_float": "config.integer",
+    "float_parsing": "config.number",
+    "float_type": "config.number",
+    "bool_parsing": "config.boolean",
+    "bool_type": "config.boolean",
 }
 
 
@@ -31,8 +32,8 @@ def explained(error: ValidationError, prefix: str) -> list[str]:
         key = prefix + "__".join(str(part).upper() for part in item["loc"])
         # 整组的错误带着整组的值，里面可能有密钥
         hidden = hides(item["loc"]) or item["type"] == "missing" or isinstance(item["input"], (Mapping, BaseModel))
-        given = "" if hidden else f"，给的是 {item['input']!r}"
-        lines.append(f"{key}：{_allowed(item)}{given}")
+        what = _allowed(item) if hidden else said("config.given", what=_allowed(item), given=repr(item["input"]))
+        lines.append(said("config.line", key=key, what=what))
     return lines
 
 
@@ -45,10 +46,10 @@ def _allowed(item: ErrorDetails) -> str:
     """把 pydantic 的约束说成人话：允许的范围。"""
     context = item.get("ctx", {})
     if (fixed := EXPECTED.get(item["type"])) is not None:
-        return fixed
+        return said(fixed)
     if item["type"] == "value_error":
         return str(context["error"])
     if "expected" in context:
-        return f"允许 {context['expected']}"
+        return said("config.allowed", values=context["expected"])
     limits = [f"{sign} {context[name]}" for name, sign in BOUNDS.items() if name in context]
-    return "应 " + " 且 ".join(limits) if limits else str(item["msg"])
+    return said("config.bounds", bounds=listed(limits, "config.both")) if limits else str(item["msg"])

@@ -18,12 +18,12 @@ from kaguan.config.process import ConfigurationError, Process
 from kaguan.config.production import refused
 from kaguan.config.settings import PREFIX, Settings
 from kaguan.config.shipped import shipped
+from kaguan.words.spoken import said
 
 CONFIG_FILE_VARIABLE = "KAGUAN_CONFIG_FILE"
 CONFIG_DIRECTORY = shipped("configs")
 ENVIRONMENTS = frozenset(model.Environment)
 HARDENED = frozenset(environment for environment in ENVIRONMENTS if environment.is_hardened)
-WRONG = "配置有误："
 
 
 def load_settings(environ: Mapping[str, str] | None = None, process: Process = Process.COMMAND) -> Settings:
@@ -47,13 +47,21 @@ def load_settings(environ: Mapping[str, str] | None = None, process: Process = P
     settings = _validated(scoped, problems)
     if settings is not None:
         if environment in ENVIRONMENTS and settings.env != environment:
-            problems.append(f"{WRONG}{PREFIX}ENV：只能用环境变量给出，不能写在文件里（那里写的是 {settings.env}）")
+            problems.append(
+                _wrong(said("config.line", key=f"{PREFIX}ENV", what=said("config.env_in_file", env=settings.env)))
+            )
         if process.goes_outside:
-            problems += [f"{WRONG}{PREFIX}WEBHOOKS：{line}" for line in settings.webhooks.unsigned()]
-        problems += [f"{WRONG}{weakness}" for weakness in refused(settings, merged, process)]
+            problems += [
+                _wrong(said("config.line", key=f"{PREFIX}WEBHOOKS", what=line)) for line in settings.webhooks.unsigned()
+            ]
+        problems += [_wrong(str(weakness)) for weakness in refused(settings, merged, process)]
     if problems or settings is None:
         raise ConfigurationError("\n".join(problems))
     return settings
+
+
+def _wrong(what: str) -> str:
+    return said("config.wrong", what=what)
 
 
 def canonical(environ: Mapping[str, str]) -> dict[str, str]:
@@ -67,7 +75,7 @@ def canonical(environ: Mapping[str, str]) -> dict[str, str]:
     for key, value in environ.items():
         name = key.upper() if key.upper().startswith(PREFIX) else key
         if canonical.setdefault(name, value) != value:
-            raise ConfigurationError(f"{WRONG}{key} 与 {spelled[name]} 是同一个键，值却不同；请只留一个")
+            raise ConfigurationError(_wrong(said("config.twice", key=key, other=spelled[name])))
         spelled.setdefault(name, key)
     return canonical
 
@@ -77,10 +85,10 @@ def _validated(scoped: type[Settings], problems: list[str]) -> Settings | None:
     try:
         return scoped()
     except ValidationError as error:
-        problems += [f"{WRONG}{line}" for line in explained(error, PREFIX)]
+        problems += [_wrong(line) for line in explained(error, PREFIX)]
         mended = _defaults_at([item["loc"] for item in error.errors(include_url=False)])
     except (ValueError, OSError, YAMLError) as error:
-        problems.append(f"配置读取失败：{error}")
+        problems.append(said("config.unreadable", error=error))
         return None
     try:
         return scoped(**mended)
@@ -118,9 +126,15 @@ def _yaml_file(environ: Mapping[str, str], environment: str, problems: list[str]
     if path.is_file():
         return path
     if explicit:
-        problems.append(f"{WRONG}{CONFIG_FILE_VARIABLE}：找不到文件 {explicit}")
+        problems.append(_wrong(said("config.no_file", key=CONFIG_FILE_VARIABLE, path=explicit)))
     elif environment in HARDENED:
-        problems.append(f"{WRONG}{PREFIX}ENV={environment}：找不到 {path}；请补上，或用 {CONFIG_FILE_VARIABLE} 指出")
+        problems.append(
+            _wrong(
+                said(
+                    "config.no_env_file", key=f"{PREFIX}ENV", env=environment, path=path, variable=CONFIG_FILE_VARIABLE
+                )
+            )
+        )
     return None
 
 
@@ -144,6 +158,6 @@ def _known_only(environ: Mapping[str, str], problems: list[str]) -> dict[str, st
     unknown = [key for key in environ if key.startswith(PREFIX) and key not in known]
     for key in unknown:
         close = difflib.get_close_matches(key, known, n=1)
-        hint = f"；是否想写 {close[0]}？" if close else "；`kaguan config show` 列出全部键"
-        problems.append(f"未知配置键 {key}{hint}")
+        near = said("config.unknown_key_near", key=key, near=close[0]) if close else said("config.unknown_key", key=key)
+        problems.append(near)
     return {key: value for key, value in environ.items() if key not in unknown}

@@ -22,6 +22,7 @@ from kaguan.config.values import (
     Weight,
 )
 from kaguan.flow.probes import LOOPBACK
+from kaguan.words.spoken import said
 from kaguan.words.units import DAY, KIB, MIB
 
 NAMESPACE = "kaguan"  # 产品自己的；别人的各是 ``kaguan.名字``
@@ -227,7 +228,7 @@ class Worker(Group):
         slots = info.data.get("concurrency")
         if reserve is not None and slots is not None and 2 * reserve >= slots:
             most = (slots - 1) // 2
-            raise ValueError(f"给 critical、default 各留 {reserve} 个，{slots} 个槽位里就没有 low 的了：至多 {most}")
+            raise ValueError(said("config.reserve", reserve=reserve, slots=slots, most=most))
         return reserve
 
     @property

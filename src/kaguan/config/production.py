@@ -15,6 +15,7 @@ from kaguan.config.process import Process
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.config.sentinel import sentinel_address
 from kaguan.config.settings import Exemption, Settings
+from kaguan.words.spoken import listed, said
 
 DATABASE_URL = "KAGUAN_DATABASE__URL"
 LISTEN_URL = "KAGUAN_DATABASE__LISTEN_URL"
@@ -44,8 +45,10 @@ class Weakness:
     exemption: Exemption | None = None
 
     def __str__(self) -> str:
-        way_out = f"；明知如此，就在 {ALLOW_INSECURE} 的列表里加 {self.exemption}" if self.exemption else ""
-        return f"{self.key}：{self.problem}；{self.remedy}{way_out}"
+        told = said("config.weakness", key=self.key, problem=self.problem, remedy=self.remedy)
+        if self.exemption is None:
+            return told
+        return said("config.exemptible", weakness=told, key=ALLOW_INSECURE, exemption=self.exemption)
 
 
 def refused(settings: Settings, environ: Mapping[str, str], process: Process) -> list[Weakness]:
@@ -76,26 +79,26 @@ def _weaknesses(settings: Settings, environ: Mapping[str, str], process: Process
     if everyone:
         yield Weakness(
             "KAGUAN_API__TRUSTED_PROXIES",
-            f"{'、'.join(everyone)} 信任所有人，谁都能冒充任何地址",
-            "请只写反向代理的地址或网段",
+            said("config.everyone_trusted", networks=listed(everyone)),
+            said("config.trust_proxies"),
             Exemption.TRUSTED_PROXIES,
         )
     if anybody := [origin for origin in settings.api.cors_origins if origin in {"*", "null"}]:
         yield Weakness(
             "KAGUAN_API__CORS_ORIGINS",
-            f"{'、'.join(anybody)} 不是一个来源：null 是任何沙箱里的页面，* 这里不当作通配",
-            "请写全来源，如 https://console.example",
+            said("config.no_origin", origins=listed(anybody)),
+            said("config.whole_origin"),
         )
     if (rounds := settings.api.bcrypt_rounds) < MIN_BCRYPT_ROUNDS:
-        problem, remedy = f"给的是 {rounds}，口令的散列泄露了就猜得出", f"应 ≥ {MIN_BCRYPT_ROUNDS}"
+        problem, remedy = said("config.few_rounds", rounds=rounds), said("config.at_least", least=MIN_BCRYPT_ROUNDS)
         yield Weakness("KAGUAN_API__BCRYPT_ROUNDS", problem, remedy, Exemption.BCRYPT_ROUNDS)
     if settings.api.metrics_public:
-        problem, remedy = "给的是 true，谁都读得 /metrics", "请删掉这一键，用 ops 令牌来抓"
+        problem, remedy = said("config.public_metrics"), said("config.scrape_with_token")
         yield Weakness("KAGUAN_API__METRICS_PUBLIC", problem, remedy, Exemption.METRICS_PUBLIC)
     yield from _otlp(environ)
     if Exemption.CONSOLE_HTTP in settings.allow_insecure:
         yield Weakness(
-            ALLOW_INSECURE, "控制台的 cookie 可经明文 http 传", "请让控制台只经 https", Exemption.CONSOLE_HTTP
+            ALLOW_INSECURE, said("config.console_http"), said("config.console_https"), Exemption.CONSOLE_HTTP
         )
 
 
@@ -123,18 +126,18 @@ def _postgres(key: str, url: str, environ: Mapping[str, str]) -> Iterator[Weakne
     try:
         server = postgres_server(url, environ)
     except ValueError as error:
-        yield Weakness(key, "看不懂这个地址", str(error))
+        yield Weakness(key, said("config.not_understood"), str(error))
         return
-    remedy = "请写成 postgresql://用户:密码@主机/库，或改用 UNIX 套接字、客户端证书（sslcert）、密码文件（passfile）"
+    remedy = said("config.postgres_password")
     yield from _password(key, server, remedy, Exemption.DATABASE_PASSWORD)
     if not server.is_remote:
         return
-    remedy = "请加 sslmode=verify-full（私有 CA 另加 sslrootcert=文件）"
+    remedy = said("config.postgres_tls")
     if server.tls is Tls.NONE:
-        problem = f"到 {server.place} 可能不加密（sslmode 弱于 require）"
+        problem = said("config.postgres_cleartext", place=server.place)
         yield Weakness(key, problem, remedy, Exemption.DATABASE_CLEARTEXT)
     elif server.tls is Tls.UNVERIFIED:
-        problem = f"到 {server.place} 加密却不认主机（sslmode 弱于 verify-full）"
+        problem = said("config.postgres_unverified", place=server.place)
         yield Weakness(key, problem, remedy, Exemption.DATABASE_UNVERIFIED)
 
 
@@ -145,16 +148,16 @@ def _redis(settings: Settings, process: Process) -> Iterator[Weakness]:
             yield _missing(REDIS_URL)
         return
     server = redis_server(url)
-    remedy = "请写成 rediss://用户:密码@主机:端口/0，或改用 UNIX 套接字、客户端证书（ssl_certfile）"
+    remedy = said("config.redis_password")
     yield from _password(REDIS_URL, server, remedy, Exemption.REDIS_PASSWORD)
     yield from _sentinel(url)
     if not server.is_remote:
         return
     if server.tls is Tls.NONE:
-        problem, remedy = f"到 {server.place} 不加密", "请改用 rediss://（私有 CA 另加 ?ssl_ca_certs=文件）"
+        problem, remedy = said("config.cleartext", place=server.place), said("config.redis_tls")
         yield Weakness(REDIS_URL, problem, remedy, Exemption.REDIS_CLEARTEXT)
     elif server.tls is Tls.UNVERIFIED:
-        problem, remedy = f"到 {server.place} 加密却不验证证书", "请去掉 ssl_cert_reqs、ssl_check_hostname"
+        problem, remedy = said("config.redis_unverified", place=server.place), said("config.redis_verify")
         yield Weakness(REDIS_URL, problem, remedy, Exemption.REDIS_UNVERIFIED)
 
 
@@ -163,15 +166,16 @@ def _sentinel(url: str) -> Iterator[Weakness]:
         return
     sentinel = redis_server(watched.sentinel)
     if not sentinel.identified and (problem := _flaw(sentinel.password, sentinel.username)):
-        remedy = "请给哨兵设 requirepass，写进 sentinel_password，或用客户端证书（sentinel_ssl_certfile）"
-        yield Weakness(REDIS_URL, f"哨兵{problem}，谁都能把主指到别处", remedy, Exemption.SENTINEL_PASSWORD)
+        remedy = said("config.sentinel_password")
+        told = said("config.sentinel_flaw", problem=problem)
+        yield Weakness(REDIS_URL, told, remedy, Exemption.SENTINEL_PASSWORD)
 
 
 def _password(key: str, server: Server, remedy: str, exemption: Exemption) -> Iterator[Weakness]:
     if not server.password and (server.identified or not server.hosts):
         return
     if (problem := _flaw(server.password, server.username)) is not None:
-        yield Weakness(key, f"{problem}（给的是 {server.place}）", remedy, exemption)
+        yield Weakness(key, said("config.flaw_at", problem=problem, place=server.place), remedy, exemption)
 
 
 def _smtp(settings: Settings, process: Process) -> Iterator[Weakness]:
@@ -183,8 +187,8 @@ def _smtp(settings: Settings, process: Process) -> Iterator[Weakness]:
     if settings.smtp.starttls != "required":
         yield Weakness(
             "KAGUAN_SMTP__STARTTLS",
-            f"给的是 {settings.smtp.starttls}，邮件可能以明文发出",
-            "应为 required（smtps:// 用不上它，删掉这一键即可）",
+            said("config.smtp_cleartext", given=settings.smtp.starttls),
+            said("config.smtp_starttls"),
             Exemption.SMTP_CLEARTEXT,
         )
 
@@ -193,10 +197,11 @@ def _relay_host(url: str) -> Iterator[Weakness]:
     try:
         relay = parse_relay_host(url)
     except ValueError:
-        yield Weakness(SMTP_URL, "看不懂这个地址", "应形如 smtps://用户:密码@主机:端口")
+        yield Weakness(SMTP_URL, said("config.not_understood"), said("config.smtps_form"))
         return
     if relay.username and (problem := _flaw(relay.password or "", relay.username)):
-        yield Weakness(SMTP_URL, f"{problem}（给的是 {relay.host}）", "请换一个强的", Exemption.SMTP_PASSWORD)
+        told = said("config.flaw_at", problem=problem, place=relay.host)
+        yield Weakness(SMTP_URL, told, said("config.stronger"), Exemption.SMTP_PASSWORD)
 
 
 def _carriers(settings: Settings, process: Process) -> Iterator[Weakness]:
@@ -204,7 +209,7 @@ def _carriers(settings: Settings, process: Process) -> Iterator[Weakness]:
         is_wanted = process.goes_outside and group.base_url  # 没有地址的那一家不用
         if (group.secret or is_wanted) and (problem := _flaw(group.secret, group.account)) is not None:
             key = carrier_key(name, group.SECRET)
-            yield Weakness(key, problem, "请用环境变量给出运营商发的那个", Exemption.CARRIER_PASSWORD)
+            yield Weakness(key, problem, said("config.carrier_secret"), Exemption.CARRIER_PASSWORD)
         yield from _cleartext(carrier_key(name, "base_url"), group.base_url, Exemption.CARRIER_CLEARTEXT)
 
 
@@ -214,28 +219,29 @@ def _cleartext(key: str, url: str, exemption: Exemption) -> Iterator[Weakness]:
     try:
         parts = split_address(url)
     except ValueError:
-        yield Weakness(key, "看不懂这个地址", "应为 https://")
+        yield Weakness(key, said("config.not_understood"), said("config.https_form"))
         return
     host = parts.hostname or ""
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-        yield Weakness(key, f"到 {host} 不加密（给的是 {parts.scheme}://）", "请改用 https://", exemption)
+        problem = said("config.url_cleartext", host=host, scheme=parts.scheme)
+        yield Weakness(key, problem, said("config.use_https"), exemption)
 
 
 def _missing(key: str) -> Weakness:
-    return Weakness(key, "没有给出", "生产与预发布里必须用环境变量给出")
+    return Weakness(key, said("config.absent"), said("config.wanted"))
 
 
 def _flaw(password: str, username: str = "") -> str | None:
     """弱在哪里：要够长、不是产品与教程里的默认值、不是同几个字符翻来覆去；够强为 ``None``。说法里没有口令本身。"""
     if not password:
-        return "没有密码"
+        return said("config.no_password")
     if len(password) < MIN_PASSWORD_LENGTH:
-        return f"密码只有 {len(password)} 个字符，至少要 {MIN_PASSWORD_LENGTH} 个"
+        return said("config.short_password", length=len(password), least=MIN_PASSWORD_LENGTH)
     if len(set(password)) < MIN_PASSWORD_CHARACTERS:
-        return f"密码只用了 {len(set(password))} 种字符"
+        return said("config.few_characters", count=len(set(password)))
     rest = password.casefold()
     for word in (username.casefold(), *DEFAULT_PASSWORDS):
         rest = rest.replace(word, "") if word else rest
     if not any(character.isalpha() for character in rest):
-        return "密码是常见的默认值，或只有数字"
+        return said("config.default_password")
     return None

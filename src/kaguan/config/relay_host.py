@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from kaguan.config.addresses import split_address
+from kaguan.words.spoken import said
 
 SUBMISSION_PORT = 25
 IMPLICIT_TLS_PORT = 465
@@ -33,7 +34,7 @@ def parse_relay_host(url: str) -> RelayHost:
     """
     parts = split_address(url)
     if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
-        raise ValueError("KAGUAN_SMTP__URL 应形如 smtp://用户:密码@主机:端口 或 smtps://…")
+        raise ValueError(said("config.smtp_form"))
     implicit_tls = parts.scheme == "smtps"
     return RelayHost(
         parts.hostname,

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from kaguan.words.spoken import listed, said
 from kaguan.words.zones import BUSINESS_ZONE, ZoneName
 
 FIELDS = 5
@@ -33,11 +34,11 @@ def _cron(expression: str) -> str:
     from croniter import croniter  # noqa: PLC0415 没有计划的不为它付导入的时间
 
     if len(expression.split()) != FIELDS or UNSTABLE.search(expression):
-        raise ValueError("应为五段 cron 表达式：分 时 日 月 周，如 30 2 * * * / five fields are wanted")
+        raise ValueError(said("config.cron_fields"))
     try:
         croniter(expression, SAMPLE).get_next(datetime)
     except ValueError as error:  # croniter 的错误都由它派生
-        raise ValueError(f"cron 表达式有误：{error}") from None
+        raise ValueError(said("config.cron", error=error)) from None
     return expression
 
 
@@ -78,5 +79,5 @@ def distinct(schedules: tuple[Schedule, ...]) -> tuple[Schedule, ...]:
     names = [schedule.name for schedule in schedules]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise ValueError(f"计划重名：{'、'.join(repeated)} / a name twice")
+        raise ValueError(said("config.schedules_twice", names=listed(repeated)))
     return schedules

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
+from kaguan.words.spoken import listed, said
+
 PORT = 26_379
 PREFIX = "sentinel_"
 SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
@@ -39,15 +41,15 @@ def sentinel_address(url: str) -> SentinelAddress | None:
     userinfo, at, places = netloc.rpartition("@")
     name, _, database = path.partition("/")
     if not name or "#" in rest or not (database or "0").isdecimal():
-        raise ValueError(f"应形如 {scheme}://:密码@主机:{PORT},主机:{PORT}/主的名字/0；特殊字符要百分号编码")
+        raise ValueError(said("config.sentinel_form", scheme=scheme, port=PORT))
     options = [option for option in query.split("&") if option]
     theirs = dict(option.removeprefix(PREFIX).partition("=")[::2] for option in options if option.startswith(PREFIX))
     server = SCHEMES[scheme]
     if theirs.get("ssl", "true") not in SSL:
-        raise ValueError(f"{PREFIX}ssl 应为 {' 或 '.join(SSL)}")
+        raise ValueError(said("config.sentinel_ssl", name=f"{PREFIX}ssl", values=listed(SSL, "words.or")))
     sentinel = SSL[theirs.pop("ssl")] if "ssl" in theirs else server
     if unknown := sorted(name for name in theirs if name not in OWN and not name.startswith("ssl_")):
-        raise ValueError(f"不认得 {'、'.join(f'{PREFIX}{name}' for name in unknown)}")
+        raise ValueError(said("config.sentinel_unknown", names=listed(f"{PREFIX}{name}" for name in unknown)))
     own = [option for option in options if not option.startswith(PREFIX)]
     if sentinel == "rediss":  # 同一个 CA 签的不必写两遍
         theirs = {**dict(option.partition("=")[::2] for option in own if option.startswith("ssl_")), **theirs}
@@ -68,5 +70,5 @@ def _host(place: str) -> tuple[str, int]:
     except ValueError:
         host, port = None, None
     if not host:
-        raise ValueError(f"哨兵应写成 主机:端口，逗号隔开；不写端口即 {PORT}")
+        raise ValueError(said("config.sentinel_hosts", port=PORT))
     return host, port or PORT

@@ -22,7 +22,7 @@ from pydantic_settings import (
 from kaguan.config import model
 from kaguan.config.schedules import Schedule, distinct
 from kaguan.config.webhooks import Webhooks
-from kaguan.words.language import Language
+from kaguan.words.language import Language, environment_language
 from kaguan.words.zones import BUSINESS_ZONE, ZoneName
 
 PREFIX = "KAGUAN_"
@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     env: model.Environment = model.Environment.DEV
     data_dir: Path = Path(".kaguan")
     time_zone: ZoneName = BUSINESS_ZONE.key  # 给人看的时刻用它（IANA 名）；业务日不受它影响
-    language: Language = "zh"  # 命令行说原因与拒绝用的；API 与控制台听读者的
+    language: Language = Field(default_factory=environment_language)  # 命令行用的；API 与控制台听读者的
     allow_insecure: tuple[Exemption, ...] = ()  # 生产与预发布里逐项放行的变弱
     api: model.Api = model.Api()
     database: model.Database = model.Database()

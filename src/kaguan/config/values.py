@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from kaguan.config.addresses import postgres_server, redis_server
+from kaguan.words.spoken import said
 from kaguan.words.units import DAY
 
 WEBHOOK_PREFIX = "whsec_"
@@ -23,7 +24,7 @@ def _are_networks(value: tuple[str, ...]) -> tuple[str, ...]:
         for item in value:
             ip_network(item, strict=False)
     except ValueError:
-        raise ValueError('应为 IP 地址或网段的列表，如 ["10.0.0.0/8"]') from None
+        raise ValueError(said("config.networks")) from None
     return value
 
 
@@ -33,9 +34,9 @@ def _holds_certificates(value: Path) -> Path:
     except ssl.SSLError:
         found = 0  # 没有证书，或写坏了
     except OSError as error:
-        raise ValueError(f"读不了这个文件（{error.strerror}）") from None
+        raise ValueError(said("config.file", error=error.strerror)) from None
     if not found:
-        raise ValueError("文件里应有 PEM 格式的 CA 证书")
+        raise ValueError(said("config.certificates"))
     return value
 
 
@@ -44,7 +45,7 @@ def _is_postgres(value: SecretStr) -> SecretStr:
         try:
             postgres_server(url, {})  # 写坏的在这里说，别等 libpq：它的话里有口令
         except ValueError as error:
-            raise ValueError(f"看不懂这个地址：{error}") from None
+            raise ValueError(said("config.address", error=error)) from None
     return value
 
 
@@ -53,7 +54,7 @@ def _is_redis(value: SecretStr) -> SecretStr:
         try:
             redis_server(url)  # 写坏的在这里说，别等第一次去连
         except ValueError as error:
-            raise ValueError(f"看不懂这个地址：{error}") from None
+            raise ValueError(said("config.address", error=error)) from None
     return value
 
 
@@ -61,12 +62,12 @@ def _is_listenable(value: SecretStr) -> SecretStr:
     try:
         return value if value.get_secret_value() == "off" else _is_postgres(value)
     except ValueError as error:
-        raise ValueError(f"{error}；不听就写 off") from None
+        raise ValueError(said("config.listen_off", error=error)) from None
 
 
 def _has_placeholder(value: str) -> str:
     if value and (not value.startswith(("http://", "https://")) or "{message_id}" not in value):
-        raise ValueError("应为 http(s) 地址，且含 {message_id}")
+        raise ValueError(said("config.verify_form", placeholder="{message_id}"))
     return value
 
 

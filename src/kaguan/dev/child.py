@@ -14,6 +14,7 @@ from kaguan.dev.privileges import write_private
 from kaguan.dev.program import READY_POLL, PortTakenError, Program, StartError, wait_until_ready
 from kaguan.flow.child_process import ChildProcess
 from kaguan.words.log import get_logger
+from kaguan.words.spoken import said
 
 log = get_logger(__name__)
 
@@ -64,7 +65,7 @@ class Child(ChildProcess):
             if (port := self.program.taken_port()) is not None:
                 raise PortTakenError(self.name, port) from None
             last = "" if alive or self._follower is None else _last_words(await self._follower)
-            raise StartError(f"{error}{last}") from None
+            raise StartError(said("dev.last_words", error=error, line=last) if last else str(error)) from None
 
     async def keep(self) -> PortTakenError | None:
         """看住它直到 ``stop``：意外退出就重启。
@@ -108,4 +109,4 @@ class Child(ChildProcess):
 
 def _last_words(lines: deque[str]) -> str:
     telling = [line for line in lines if "FATAL" in line or "rror" in line or "错误" in line]
-    return f"：{(telling or list(lines))[-1]}" if lines else ""
+    return (telling or list(lines))[-1] if lines else ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from kaguan.dev.ports import free_port, is_free
 from kaguan.dev.privileges import write_private
 from kaguan.dev.program import StartError
+from kaguan.words.spoken import said
 
 PRIVATE = ("pids", "logs", "mail", "secrets")
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@%+,=-]*")
@@ -68,18 +69,13 @@ class DataDirectory:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW  # 不跟着链接去截断别的文件
             lock = os.fdopen(os.open(self.path / "lock", flags, 0o644), "a+", encoding="utf-8")
         except OSError as error:
-            raise StartError(
-                f"数据目录 {self.path} 不可写（{error.strerror}）；请用 KAGUAN_DATA_DIR 换一个目录"
-            ) from None
+            raise StartError(said("dev.unwritable", path=self.path, error=error.strerror)) from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 lock.seek(0)
-                raise StartError(
-                    f"另一套 kaguan（进程 {lock.read().strip()}）正在使用数据目录 {self.path}；"
-                    "请先停掉它，或用 KAGUAN_DATA_DIR 换一个目录"
-                ) from None
+                raise StartError(said("dev.in_use", pid=lock.read().strip(), path=self.path)) from None
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
@@ -90,15 +86,13 @@ class DataDirectory:
         """归别人的目录里，别人换得了里面的每一个名字：跟着它写，写的就是他指的。"""
         owner = self.path.stat().st_uid
         if owner not in {0, os.geteuid()}:
-            raise StartError(
-                f"数据目录 {self.path} 归别的用户（uid {owner}）；请换成它的主人来启动，或用 KAGUAN_DATA_DIR 换一个目录"
-            )
+            raise StartError(said("dev.owned", path=self.path, owner=owner))
 
     def _lay_out(self) -> None:
         for name in PRIVATE:
             folder = self.path / name
             if folder.is_symlink():
-                raise StartError(f"{folder} 是一个链接；请去掉它，或用 KAGUAN_DATA_DIR 换一个目录")
+                raise StartError(said("dev.link", path=folder))
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
         for stale in self.pids.glob("*.pid"):  # 上一套被 SIGKILL 时留下的；子进程已随它而去
@@ -125,7 +119,7 @@ class DataDirectory:
 
     def write_env(self, values: Mapping[str, str]) -> None:
         """写 ``env``，供第二个终端里的命令、psql、redis-cli 找到这一套。"""
-        lines = ["# 由 kaguan up 写入；含密码，勿外传"]
+        lines = [f"# {said('dev.env_file')}"]
         lines += [f"{key}={value if PLAIN_VALUE.fullmatch(value) else _quoted(value)}" for key, value in values.items()]
         write_private(self.env, "\n".join(lines) + "\n")
 

@@ -12,6 +12,7 @@ from kaguan.dev.predecessor import POSTMASTER_PID
 from kaguan.dev.privileges import Identity, can_enter, write_private
 from kaguan.dev.program import StartError
 from kaguan.words.log import get_logger
+from kaguan.words.spoken import said
 
 log = get_logger(__name__)
 
@@ -33,12 +34,12 @@ def place_servers(data: DataDirectory, identity: Identity | None) -> Path:
             data.servers.mkdir(mode=0o711, exist_ok=True)
             return data.servers
         if identity is None:
-            raise StartError(f"{data.servers} 由 root 启动的一套使用；请仍以 root 启动，或换一个数据目录")
+            raise StartError(said("dev.by_root", path=data.servers))
     try:
         home = _home(data, identity.home)
         _link(data, home)
     except OSError as error:
-        raise StartError(f"无法在 {identity.home} 下放服务器数据（{error.strerror}）；请改用普通用户启动") from None
+        raise StartError(said("dev.no_place", path=identity.home, error=error.strerror)) from None
     log.info("服务器用户进不了数据目录，服务器数据放在公共位置", servers=str(home))
     return home
 

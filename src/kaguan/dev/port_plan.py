@@ -14,6 +14,7 @@ from kaguan.dev.ports import PortClaims, is_free
 from kaguan.dev.program import READY_POLL, StartError
 from kaguan.flow.probes import LOOPBACK
 from kaguan.words.log import get_logger
+from kaguan.words.spoken import said
 
 log = get_logger(__name__)
 
@@ -62,7 +63,7 @@ class PortPlan:
         for key, (port, host) in self._named().items():
             while port is not None and not self.claims.take(port, host) and not is_free(port, host):
                 if time.monotonic() >= deadline:
-                    raise StartError(f"端口 {port} 已被占用；请停掉占用它的程序，或用 {key} 换一个端口")
+                    raise StartError(said("dev.port_taken", port=port, key=key))
                 await asyncio.sleep(READY_POLL)  # 端口空出来没有通知，只能再看
 
     def choose(self, key: str) -> int:

@@ -20,6 +20,7 @@ from kaguan.dev.predecessor import POSTMASTER_PID, settle_postmaster
 from kaguan.dev.privileges import Identity, make_private, write_private
 from kaguan.dev.program import Program, StartError
 from kaguan.flow.probes import LOOPBACK
+from kaguan.words.spoken import said
 
 SUPERUSER = "postgres"
 ROLE = "kaguan"  # 应用用的角色：不是超级用户，只拥有自己的库
@@ -79,9 +80,7 @@ class PostgresServer:
         """
         if (self.data / "PG_VERSION").exists():
             if not (self.admin_password_file.exists() and self.password_file.exists()):
-                raise StartError(
-                    f"{self.password_file} 丢了，进不了 {self.data} 里的库；请找回它，或删掉整个数据目录重来"
-                )
+                raise StartError(said("dev.lost_password", file=self.password_file, data=self.data))
             await settle_postmaster(self.data)
             return
         make_private(self.directory, self.identity)
@@ -120,11 +119,11 @@ class PostgresServer:
         except TimeoutError:
             process.kill()
             await process.wait()
-            raise StartError(f"PostgreSQL 建库超过 {INIT_TIMEOUT:g} 秒") from None
+            raise StartError(said("dev.initdb_slow", seconds=INIT_TIMEOUT)) from None
         if process.returncode != 0:
-            lines = output.decode("utf-8", "replace").strip().splitlines() or ["没有输出"]
+            lines = output.decode("utf-8", "replace").strip().splitlines() or [said("dev.silent")]
             reason = next((line for line in lines if "error" in line.lower()), lines[-1])
-            raise StartError(f"PostgreSQL 建库失败：{reason}")
+            raise StartError(said("dev.initdb_failed", reason=reason))
 
     def program(self) -> Program:
         """前台运行的 postgres。先 ``prepare``。"""

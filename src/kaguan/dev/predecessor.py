@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kaguan.dev.program import READY_POLL, StartError
 from kaguan.words.log import get_logger
+from kaguan.words.spoken import said
 
 log = get_logger(__name__)
 
@@ -39,7 +40,7 @@ async def settle_postmaster(data: Path, fast_stop: float = FAST_STOP, immediate_
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGQUIT)
     if not await _gone(pid, data, immediate_stop):
-        raise StartError(f"上一套的 PostgreSQL（进程 {pid}）停不下来；请结束它再试")
+        raise StartError(said("dev.old_postgres", pid=pid))
 
 
 def _pid_in(path: Path) -> int | None:

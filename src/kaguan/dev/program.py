@@ -14,6 +14,7 @@ from typing import Any
 
 from kaguan.dev.ports import is_free
 from kaguan.dev.privileges import Identity
+from kaguan.words.spoken import said
 
 Ready = Callable[[], Awaitable[bool]]
 
@@ -30,7 +31,7 @@ class PortTakenError(StartError):
     """我们自己挑的端口被别的程序占去了：另挑一个就好。"""
 
     def __init__(self, program: str, port: int) -> None:
-        super().__init__(f"{program} 要用的端口 {port} 被别的程序占去")
+        super().__init__(said("dev.port_lost", program=program, port=port))
         self.program = program
         self.port = port
 
@@ -118,7 +119,7 @@ async def wait_until_ready(program: Program, alive: Callable[[], bool]) -> None:
         async with asyncio.timeout(program.ready_timeout):
             while not await program.ready():
                 if not alive():
-                    raise StartError(f"{program.name} 启动时退出")
+                    raise StartError(said("dev.exited", program=program.name))
                 await asyncio.sleep(READY_POLL)  # 就绪与否只能去问
     except TimeoutError:
-        raise StartError(f"{program.name} 在 {program.ready_timeout:g} 秒内没有就绪") from None
+        raise StartError(said("dev.not_ready", program=program.name, seconds=program.ready_timeout)) from None

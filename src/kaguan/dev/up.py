@@ -29,6 +29,7 @@ from kaguan.logging.setup import configure_logging
 from kaguan.product.exit_codes import ExitCode
 from kaguan.product.task_types import check_settings
 from kaguan.words.log import get_logger
+from kaguan.words.spoken import said
 
 log = get_logger(__name__)
 
@@ -55,16 +56,14 @@ def run_up() -> ExitCode:
         sys.stderr.write(f"{error}\n")
         return ExitCode.USAGE
     except StartError as error:
-        sys.stderr.write(f"启动失败：{error}\n")
+        sys.stderr.write(f"{said('dev.failed', error=error)}\n")
         return ExitCode.FAILURE
 
 
 def _require_extra() -> None:
     """随 ``local`` 一组装的；数据库与队列可以用现成的，所以等用到才查（``kaguan.dev.binaries``）。"""
     if importlib.util.find_spec(EXTRA) is None:
-        raise StartError(
-            f"没有安装 {EXTRA}：请 pip install 'kaguan[local]'；生产只用 kaguan api、relay、worker，不要它"
-        )
+        raise StartError(said("dev.no_extra", name=EXTRA))
 
 
 def _logging(data: DataDirectory, output: Output) -> contextlib.ExitStack:
@@ -125,7 +124,7 @@ class _Up:
             await self._supervisor.stop()
             self._supervisor = Supervisor(self._output, self._stack.data.pids)
             self._stack.values.clear()
-        raise StartError(f"端口一再被别的程序占去（试了 {PLANS} 次）；请用 KAGUAN_*__PORT 各键指定")
+        raise StartError(said("dev.ports_lost", count=PLANS))
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stop.is_set():
@@ -144,9 +143,9 @@ class _Up:
             _migrate(database_url)
             token = await ensure_dev_token(database_url, stack.data.dev_token)
         except psycopg.Error as error:
-            raise StartError(f"数据库迁移不成：{str(error).splitlines()[0]}；请检查 {DATABASE_URL}") from None
+            raise StartError(said("dev.migration", error=str(error).splitlines()[0], key=DATABASE_URL)) from None
         except UnreleasedError as error:
-            raise StartError(f"{error}；本机的数据在 {stack.data.path}，移走它就从头来") from None
+            raise StartError(said("dev.unreleased", error=error, path=stack.data.path)) from None
         applications = stack.applications()
         stack.data.write_env(stack.values)
         await self._supervisor.start(applications)

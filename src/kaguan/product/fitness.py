@@ -15,6 +15,7 @@ from kaguan.database.connecting import Connection
 from kaguan.database.pool import open_connection, wait_for_database
 from kaguan.queues.client import open_redis
 from kaguan.words.log import get_logger
+from kaguan.words.spoken import said
 
 log = get_logger(__name__)
 
@@ -61,16 +62,16 @@ async def examine(settings: Settings, process: str, now: Callable[[], float] = t
 def _clock(skew: float) -> Weakness | None:
     if abs(skew) <= MAX_SKEW:
         return None
-    problem = f"本机的时钟比 PostgreSQL 的{'快' if skew > 0 else '慢'} {abs(skew):.0f} 秒"
-    remedy = f"请在两边都开时钟同步（NTP），至多差 {MAX_SKEW:.0f} 秒"
+    problem = said("product.clock_fast", seconds=skew) if skew > 0 else said("product.clock_slow", seconds=-skew)
+    remedy = said("product.ntp", seconds=MAX_SKEW)
     return Weakness(DATABASE_URL, problem, remedy, Exemption.CLOCK_SKEW)
 
 
 def _eviction(policy: str | None) -> Weakness | None:
     if policy in {EVICTION_POLICY, None}:
         return None
-    problem = f"maxmemory-policy 是 {policy}，会淘汰投递"
-    return Weakness(REDIS_URL, problem, f"请设为 {EVICTION_POLICY}", Exemption.REDIS_EVICTION)
+    remedy = said("product.set_policy", policy=EVICTION_POLICY)
+    return Weakness(REDIS_URL, said("product.evicts", policy=policy), remedy, Exemption.REDIS_EVICTION)
 
 
 async def measure_skew(connection: Connection, now: Callable[[], float] = time.time) -> float:
@@ -89,16 +90,16 @@ async def _schema(connection: Connection) -> Weakness | None:
     except UndefinedTable:
         row = None
     except InsufficientPrivilege:
-        remedy = "请照 deploy/postgres/roles.sql 授权"
-        return Weakness(DATABASE_URL, "这个角色看不到库的版本（alembic_version）", remedy)
+        return Weakness(DATABASE_URL, said("product.no_version"), said("product.grant"))
     from kaguan.database import migrate  # noqa: PLC0415 见其模块说明
 
     current = None if row is None else str(row[0])
     if migrate.is_unreleased(current):
-        return Weakness(DATABASE_URL, f"库在 {current}，不是哪个发布的结构", migrate.START_ANEW)
+        return Weakness(DATABASE_URL, said("product.unreleased", revision=current), migrate.START_ANEW)
     if not migrate.is_behind(current):
         return None
-    return Weakness(DATABASE_URL, f"库的结构落后于代码（库在 {current or '空库'}）", "请先运行 kaguan migrate up")
+    problem = said("product.behind", revision=current or said("product.empty"))
+    return Weakness(DATABASE_URL, problem, said("product.migrate"))
 
 
 async def _eviction_policy(config: RedisConfig) -> str | None:

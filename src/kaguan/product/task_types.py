@@ -13,6 +13,7 @@ from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.schedule.checking import check
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_CHANGE, SIM_STATUS_SYNC, asking
+from kaguan.words.spoken import listed, said
 
 TASK_TYPES: tuple[TaskType[Any], ...] = (
     EMAIL_SEND,
@@ -46,14 +47,8 @@ def check_settings(settings: Settings) -> None:
         ConfigurationError: 有不合的，逐个说明。
     """
     if settings.database.schema_name:
-        raise ConfigurationError(
-            "KAGUAN_DATABASE__SCHEMA_NAME（--schema）是看别的应用的：kaguan --schema <名字> console；"
-            "它的 relay 与 worker 由它自己跑 / it looks into another application: kaguan --schema <name> console;"
-            " an application runs its relay and worker itself"
-        )
+        raise ConfigurationError(said("config.other_schema"))
     unknown = sorted(settings.worker.limits.keys() - set(NAMES))
     if unknown:
-        raise ConfigurationError(
-            f"worker.limits 里有不认得的任务类型：{'、'.join(unknown)}；认得的：{'、'.join(NAMES)}"
-        )
+        raise ConfigurationError(said("config.limits_types", unknown=listed(unknown), known=listed(NAMES)))
     check(settings.schedules, TaskTypes(TASK_TYPES))

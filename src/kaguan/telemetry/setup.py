@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 from kaguan.config.model import Telemetry as TelemetryConfig
 from kaguan.words.log import get_logger
+from kaguan.words.spoken import said
 
 log = get_logger(__name__)
 
@@ -91,7 +92,7 @@ def configure_telemetry(config: TelemetryConfig, process: str) -> Telemetry:
     try:
         provider = Provider(config, process, _batches(os.environ))
     except ValueError as error:
-        raise ConfigurationError(f"OTEL_* 变量有误：{error}") from error
+        raise ConfigurationError(said("config.otel", error=error)) from error
     trace.set_tracer_provider(provider)
     return Telemetry(provider)
 
@@ -118,7 +119,7 @@ def _batches(environ: Mapping[str, str]) -> list[CountingBatch]:
 
     given = environ.get(otel.OTEL_BSP_MAX_QUEUE_SIZE) or str(QUEUE)
     if not given.isdecimal():
-        raise ValueError(f"{otel.OTEL_BSP_MAX_QUEUE_SIZE}={given}，要正整数")
+        raise ValueError(said("config.positive", key=otel.OTEL_BSP_MAX_QUEUE_SIZE, given=given))
     capacity = int(given)
     delay = None if environ.get(otel.OTEL_BSP_SCHEDULE_DELAY) else SCHEDULE_DELAY
     return [CountingBatch(_exporter(name), capacity, delay) for name in names]
@@ -128,7 +129,7 @@ def _exporter(name: str) -> SpanExporter:
     """入口点里叫这个名字的导出器；端点、头、时限、压缩、证书由它自己读 ``OTEL_EXPORTER_*``。"""
     found = next(iter(entry_points(group=EXPORTERS, name=name)), None)
     if found is None:
-        raise ValueError(f"{OTEL_TRACES_EXPORTER} 要的导出器没有装：{name}")
+        raise ValueError(said("config.no_exporter", key=OTEL_TRACES_EXPORTER, name=name))
     return cast("SpanExporter", found.load()())
 
 

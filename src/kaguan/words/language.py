@@ -7,9 +7,10 @@ import re
 from typing import Literal, TypeAlias
 
 Language: TypeAlias = Literal["zh", "en"]
-LANGUAGES = ("zh", "en")
-DEFAULT = "zh"
+LANGUAGES: tuple[Language, ...] = ("zh", "en")
+DEFAULT: Language = "zh"
 VARIABLE = "KAGUAN_LANGUAGE"
+LOCALE = ("LC_ALL", "LC_MESSAGES", "LANG")
 
 # 两端的空白先去掉：两段能互相让的空白会让一长串空格花平方的时间
 LANGUAGE_RANGE = re.compile(r"([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]{1,35})?(?:\s*;\s*q=([01](?:\.\d{0,3})?))?")
@@ -31,7 +32,17 @@ def preferred_language(header: str | None) -> str:
     return best
 
 
-def environment_language() -> str:
-    """环境变量要的语言；没有要，就是中文。"""
+def environment_language() -> Language:
+    """环境要的语言：先看 :data:`VARIABLE`，没有就照终端的（POSIX 的次序）；都没有说，就是中文。"""
     given = {value for key, value in os.environ.items() if key.upper() == VARIABLE}
-    return next((language for language in LANGUAGES if language in given), DEFAULT)
+    chosen = next((language for language in LANGUAGES if language in given), None)
+    return chosen or _locale_language() or DEFAULT
+
+
+def _locale_language() -> Language | None:
+    """终端的语言，中文之外的都说英文；``C`` 与 ``POSIX`` 不是哪种语言。"""
+    given = next((value for name in LOCALE if (value := os.environ.get(name))), "")
+    name = given.partition(".")[0]
+    if name in {"", "C", "POSIX"}:
+        return None
+    return "zh" if name.partition("_")[0] == "zh" else "en"

@@ -47,7 +47,10 @@ def test_help_of_every_command_fits_a_screen(run: Invocation, command: tuple[str
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (("nope",), "No such command"),
+        (("nope",), "没有命令 nope"),
+        (("taks",), "是否想写 task"),
+        (("task", "list", "--eror", "x"), "没有选项 --eror；是否想写 --error？"),
+        (("task", "show"), "缺少 'task_id'"),
         (("task", "list", "--status", "nonsense"), "`kaguan task list --help`"),
         (("task", "show", "1"), "UUID"),
         (("task", "list", "--limit", "0"), "limit"),
@@ -74,6 +77,33 @@ def test_an_unknown_configuration_key_is_named_with_the_nearest_known_one(
     code, out, err = run(*command)
     assert (code, out) == (2, "")
     assert err == "未知配置键 KAGUAN_API__PROT；是否想写 KAGUAN_API__PORT？\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("KAGUAN_API__PROT", "1", "Unknown configuration key KAGUAN_API__PROT; is KAGUAN_API__PORT meant?\n"),
+        ("KAGUAN_API__PORT", "x", "Configuration: KAGUAN_API__PORT: must be an integer, given is 'x'\n"),
+        ("KAGUAN_API__PORT", "0", "Configuration: KAGUAN_API__PORT: must be ≥ 1, given is '0'\n"),
+        ("KAGUAN_CONFIG_FILE", "/nowhere", "Configuration: KAGUAN_CONFIG_FILE: there is no file /nowhere\n"),
+        ("KAGUAN_DATABASE__URL", "", "no address of a database; run kaguan up first"),
+    ],
+)
+def test_under_an_english_locale_what_is_wrong_is_told_in_english(
+    run: Invocation, monkeypatch: pytest.MonkeyPatch, key: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", "en_US.UTF-8")
+    monkeypatch.setenv(key, value)
+    code, out, err = run("task", "list")
+    assert (code, out) == (2, "")
+    assert err.startswith(said)
+
+
+@pytest.mark.parametrize("command", [(), ("task",), ("config",)], ids=" ".join)
+def test_a_bare_group_is_a_question_and_gets_its_help(run: Invocation, command: tuple[str, ...]) -> None:
+    asked = run(*command)
+    assert asked == run(*command, "--help")
+    assert (asked[0], asked[2]) == (0, "")
 
 
 def test_config_show_lists_every_key_and_masks_secrets(run: Invocation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tests.support.invocation import LISTING
 PROGRAM = (sys.executable, "-c", "from kaguan.cli.app import main; main()")
 HEAVY = {"psycopg", "redis", "pydantic", "structlog", "opentelemetry", "sqlalchemy", "saq", "rich", "aiohttp", "jinja2"}
 BASH = """
-eval "$(_KAGUAN_COMPLETE=source_bash kaguan)"
+eval "$(kaguan completion bash)"
 COMP_WORDS=(kaguan task vani) COMP_CWORD=2
 _kaguan_completion kaguan
 echo "completed: ${COMPREPLY[*]}"
@@ -47,7 +47,7 @@ def test_bash_completes_a_word_with_the_script_it_is_given(tmp_path: Path) -> No
     ],
 )
 def test_every_shell_gets_its_script_and_the_words_that_fit(shell: str, asking: dict[str, str]) -> None:
-    script = run(*PROGRAM, _KAGUAN_COMPLETE=f"source_{shell}").stdout
+    script = run(*PROGRAM, "completion", shell).stdout
     assert f"_KAGUAN_COMPLETE=complete_{shell}" in script
     completed = run(*PROGRAM, _KAGUAN_COMPLETE=f"complete_{shell}", KAGUAN_LANGUAGE="en", **asking).stdout
     assert "schedule" in completed

@@ -110,6 +110,6 @@ def test_wrong_usage_is_told_in_english(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setenv("KAGUAN_LANGUAGE", "en")
     code, out, err = Invocation(monkeypatch, capsys)("task", "lst")
     assert (code, out) == (2, "")
-    assert err.startswith("wrong usage: ")
+    assert err.startswith("wrong usage: there is no command lst; is list meant?")
     assert "`kaguan task --help`" in err
     assert not HAN.search(err)

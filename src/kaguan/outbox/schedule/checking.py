@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from kaguan.config.process import ConfigurationError
 from kaguan.config.schedules import Schedule
 from kaguan.outbox.task_type import Payload, TaskTypes
+from kaguan.words.spoken import listed, said
 
 PLACEHOLDER = re.compile(r"\{today(?:-(\d{1,3}))?\}")
 SAMPLE_DAY = date(2026, 1, 31)
@@ -28,17 +29,17 @@ def check(schedules: Sequence[Schedule], types: TaskTypes) -> None:
     """
     faults = [f"KAGUAN_SCHEDULES__{n}__{fault}" for n, one in enumerate(schedules) if (fault := _fault(one, types))]
     if faults:
-        raise ConfigurationError(f"配置有误：{'；'.join(faults)}")
+        raise ConfigurationError(said("config.wrong", what=listed(faults, "words.then")))
 
 
 def _fault(schedule: Schedule, types: TaskTypes) -> str | None:
     if schedule.type not in types:
-        return f"TYPE：允许 {'、'.join(types)}，给的是 {schedule.type!r}"
+        return said("config.schedule_type", types=listed(types), given=repr(schedule.type))
     try:
         payload_of(schedule, types, SAMPLE_DAY)
     except ValidationError as error:
-        places = "、".join(".".join(map(str, item["loc"])) for item in error.errors())
-        return f"PAYLOAD：{schedule.name} 的载荷不合 {schedule.type} 的要求：{places}"
+        places = listed(".".join(map(str, item["loc"])) for item in error.errors())
+        return said("config.schedule_payload", name=schedule.name, type=schedule.type, places=places)
     return None
 
 
