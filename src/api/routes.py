@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from api.endpoints.endpoint import Endpoint
 from api.openapi import docs
-from api.resources import health, metrics, orders, pauses, schedules, sim_changes, sim_imports, sims, tasks, users
+from api.resources import (
+    health,
+    holders,
+    metrics,
+    orders,
+    pauses,
+    schedules,
+    sim_changes,
+    sim_imports,
+    sims,
+    tasks,
+    users,
+)
 
 ROUTES: tuple[Endpoint, ...] = (
     *users.ROUTES,
@@ -15,6 +27,7 @@ ROUTES: tuple[Endpoint, ...] = (
     *tasks.ROUTES,
     *schedules.ROUTES,
     *pauses.ROUTES,
+    *holders.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,
     *docs.ROUTES,

@@ -71,6 +71,7 @@ class Site:
             "schedules": "/console/schedules",
             "outbox": "/console/outbox",
             "database": "/console/database",
+            "holders": "/console/holders",
             "pauses": "/console/pauses",
             "sweep": "/console/tasks?type=email:send&deed=discard",
             "audit": "/console/audit",

@@ -21,6 +21,7 @@ def pages(shop: Shop) -> dict[str, str]:
         "vanished": "/console/vanished",
         "outbox": "/console/outbox",
         "database": "/console/database",
+        "holders": "/console/holders",
         "pauses": "/console/pauses",
         "sweep": "/console/tasks?type=card:charge&deed=discard",
     }

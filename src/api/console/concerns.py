@@ -32,6 +32,8 @@ LINKS = {
     ConcernCode.UNCERTAIN: "/console/dead-letters",
     ConcernCode.PARKED: "/console/outbox#parked",
     ConcernCode.PAUSED: "/console/pauses",
+    ConcernCode.HELD: "/console/holders#held-types",
+    ConcernCode.BACKLOG: "/console/holders#waiting-callers",
 }
 
 
@@ -72,10 +74,8 @@ def link_of(concern: Concern) -> str:
     """去哪里看、去哪里办。"""
     parameters = concern.parameters
     match concern.code:
-        case ConcernCode.STALLED | ConcernCode.BACKLOG:
+        case ConcernCode.STALLED:
             return _tasks(queue=str(parameters["queue"]))
-        case ConcernCode.HELD:
-            return _tasks(status=TaskStatus.RUNNING, type=str(parameters["type"]))
         case ConcernCode.SETBACKS:
             return _tasks(status=TaskStatus.RETRYING, type=str(parameters["type"]))
         case ConcernCode.FAILURES:

@@ -30,6 +30,7 @@ MODULES = {
     "schedule": "schedules",
     "pause": "pauses",
     "resume": "resuming",
+    "holders": "holders",
     "doctor": "doctor",
     "config": "configuration",
     "completion": "completion",

@@ -20,7 +20,7 @@ from kaguan.presence.holders import slot_use
 from kaguan.verdict.causes import explained
 from kaguan.verdict.mishaps import failures, setbacks
 from kaguan.verdict.model import Concern, ConcernCode, Level, Parameters, by_weight
-from kaguan.verdict.observation import MOMENT, Ledger, Observation
+from kaguan.verdict.observation import Ledger, Observation, pace
 from kaguan.words.reasons import Reason
 from kaguan.words.units import HOUR
 
@@ -242,8 +242,7 @@ def _limited(ledger: Ledger, breakers: Iterable[OpenBreaker]) -> Iterator[Concer
         is_place = ":" in task_type and not line.whom.startswith(PAUSED)
         if not is_place or carrier in away or (line.count < MANY_LIMITED and line.oldest <= LIMITED_AFTER):
             continue
-        done = [flow for flow in ledger.flow if flow.type == task_type and flow.outcome != "attempt_failed"]
-        rate = sum(flow.moment for flow in done) / max(1.0, min(MOMENT, done[0].span)) if done else 0.0
+        rate = pace(flow for flow in ledger.flow if flow.type == task_type)
         parameters: Parameters = {
             "whom": line.whom,
             "count": line.count,
@@ -291,8 +290,7 @@ def _backlog(queue: Priority, ledger: Ledger, count: int, oldest: float) -> Iter
     limits = WAIT_LIMITS[queue]
     if oldest <= limits.warn and count < CROWD:
         return
-    done = [flow for flow in ledger.flow if flow.queue == queue and flow.outcome != "attempt_failed"]
-    rate = sum(flow.moment for flow in done) / max(1.0, min(MOMENT, done[0].span)) if done else 0.0
+    rate = pace(flow for flow in ledger.flow if flow.queue == queue)
     parameters: Parameters = {
         "queue": str(queue),
         "seconds": round(oldest),

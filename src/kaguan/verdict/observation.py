@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -85,6 +85,12 @@ class Flow:
     first_at: datetime
     last_at: datetime
     span: float
+
+
+def pace(flow: Iterable[Flow]) -> float:
+    """照刚才，每秒有几个有了结局。"""
+    done = [line for line in flow if line.outcome != "attempt_failed"]
+    return sum(line.moment for line in done) / max(1.0, min(MOMENT, done[0].span)) if done else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +207,11 @@ async def observe(connect: Callable[[], AbstractAsyncContextManager[Connection]]
     return Observation(datetime.now(UTC) if ledger is None else ledger.totals.now, ledger, broker, locks or ())
 
 
+async def census_in_time(redis: Redis) -> Census | None:
+    """名片；Redis 不答就是 None。"""
+    return await _in_time(take_census(redis), REDIS_TIMEOUT)
+
+
 async def _in_time(look: Coroutine[None, None, T], seconds: float) -> T | None:
     done = await within(seconds, look)
     try:
@@ -212,13 +223,6 @@ async def _in_time(look: Coroutine[None, None, T], seconds: float) -> T | None:
 
 async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connection]], namespace: str) -> Ledger:
     async with connect() as connection:
-        flow = {
-            "window": WINDOW,
-            "minute": MINUTE,
-            "moment": MOMENT,
-            "finished_cap": FINISHED_CAP,
-            "event_cap": EVENT_CAP,
-        }
         blocked = {"cap": HEADS, "patience": BLOCKED_PATIENCE, "limit": BLOCKED, "notice": TASK_NOTIFY.name}
         parked = await backlog.parked(connection, queries.COUNT_CAP)
         lines = sized(await backlog.backlog(connection, queries.COUNT_CAP), parked, await _outbox_rows(connection))
@@ -233,7 +237,7 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             held=await queries.running(connection),
             connected=await queries.processes(connection, namespace),
             parked=parked,
-            flow=await _rows(connection, Flow, "flow", flow),
+            flow=await read_flow(connection),
             blocked=await _rows(connection, Blocked, "blocked", blocked),
             outside=await _rows(connection, Outside, "outside", {"cap": queries.COUNT_CAP}),
             vanished=vanished,
@@ -241,6 +245,17 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             gate_is_open=await gate_is_open(connection),
             paused=await pauses(connection),
         )
+
+
+async def read_flow(connection: Connection) -> list[Flow]:
+    asked = {
+        "window": WINDOW,
+        "minute": MINUTE,
+        "moment": MOMENT,
+        "finished_cap": FINISHED_CAP,
+        "event_cap": EVENT_CAP,
+    }
+    return await _rows(connection, Flow, "flow", asked)
 
 
 async def _read_locks(

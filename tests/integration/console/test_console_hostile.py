@@ -54,6 +54,7 @@ QUERIES = {
     "/console/schedules": (),
     "/console/outbox": (),
     "/console/database": (),
+    "/console/holders": (),
     "/console/pauses": ("scope", "name"),
     "/console/audit": ("actor", "action", "before"),
     "/console/assets/{name}": ("v",),

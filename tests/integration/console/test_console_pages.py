@@ -33,6 +33,7 @@ PAGES = [
     "/console/schedules",
     "/console/outbox",
     "/console/database",
+    "/console/holders",
     "/console/sims",
     "/console/audit",
 ]

@@ -26,7 +26,7 @@ COMMANDS = (
     ("sim", "changes"),
     ("outbox",), ("outbox", "status"), ("outbox", "redrive"), ("config",), ("config", "show"),
 )  # fmt: skip
-SCREEN = 30  # 行
+SCREEN = 34  # 行
 
 
 @pytest.fixture
