@@ -18,6 +18,7 @@ from kaguan.audit.actions import TASK_REPLAY
 from kaguan.audit.store import AuditEntry
 from kaguan.outbox.operate import backlog, replay, selection
 from kaguan.outbox.operate.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
+from kaguan.outbox.operate.summary import summaries
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.verdict import queries
 from kaguan.verdict.queries import DeadGroup
@@ -40,11 +41,14 @@ async def dead_letters(console: ConsoleRequest) -> web.Response:
         groups = {status: await queries.dead_groups(connection, status) for status in STATUSES}
         preview = None if wanted is None else await replay.preview(connection, wanted)
         parked = await backlog.parked(connection, queries.COUNT_CAP)
+        shown = [group.example for several in groups.values() for group in several]
+        shown += [] if preview is None else [row["task_id"] for row in preview.matched]
+        told = await summaries(connection, shown, console.site.known)
     every = None if preview is None or not preview.limited else f"{PATH}?{_every(given)}#replay"
     token = None if preview is None else selection.encode(preview.selection)
     return console.render(
         "dead_letters.html",
-        groups=groups, preview=preview, wanted=wanted, given=given, parked=parked, cap=queries.DEAD_CAP,
+        groups=groups, told=told, preview=preview, wanted=wanted, given=given, parked=parked, cap=queries.DEAD_CAP,
         count_cap=queries.COUNT_CAP, every=every, token=token, one_reason=_said(groups.values(), given["reason"]),
         statuses=STATUSES, types=types, limits=(REPLAY_LIMIT, REPLAY_RATE_LIMIT),
         defaults=(DEFAULT_LIMIT, DEFAULT_RATE),

@@ -12,6 +12,7 @@ import orjson
 from markupsafe import Markup
 
 from api.console.texts import Translator
+from kaguan.outbox.operate.summary import Summary
 from kaguan.words.durations import duration
 from kaguan.words.personal import masked
 from kaguan.words.reasons import LEFT_OUT, Reason
@@ -133,6 +134,9 @@ class Formatter:
     def shown(self, text: str) -> str:
         """一句写好的话，或一个业务键。"""
         return text if self._personal else masked(text)
+
+    def summary(self, told: Summary | None) -> str:
+        return "" if told is None else told.text(self._t.language, personal=self._personal)
 
     def quoted(self, text: str) -> str:
         """人写的、别人的原话：是谁的，这里认不出。"""

@@ -21,7 +21,7 @@ from kaguan.audit import service as audit
 from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE, SCHEDULE_RUN, SIM_CHANGE, SIM_REFRESH, SIM_REGISTER
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import AfterCommit, Connection, at_once
-from kaguan.product.task_types import NAMES
+from kaguan.product.task_types import NAMES, TASK_TYPES
 from kaguan.sessions import service as sessions
 from kaguan.sessions.service import SignedIn
 from kaguan.sims.importing import FILE_MAX, PREVIEW_MAX
@@ -48,7 +48,7 @@ def mount_registered(app: web.Application) -> None:
     counter = Counter(services.redis)
     app[ATTEMPTS] = LoginAttempts(counter, services.settings.api.login_per_minute)
     porter = Registered(services, app[GUARD], RefusalNotes(counter))
-    mount(app, Site("", LINKS, porter, _types), routes())
+    mount(app, Site("", LINKS, porter, _types, TASK_TYPES), routes())
 
 
 def routes() -> list[web.RouteDef]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import AfterCommit, Connection
+from kaguan.outbox.task_type import TaskType
 from kaguan.sessions.service import SignedIn
 from kaguan.tokens.service import Principal
 from kaguan.words.errors import DomainError
@@ -69,12 +70,13 @@ class Porter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """``name`` 是别的应用的名字，产品自己的为空；``types`` 给出筛选里列的任务类型。"""
+    """``name`` 是别的应用的名字，产品自己的为空；``types`` 给出筛选里列的任务类型，``known`` 是懂得怎么摘要的那些。"""
 
     name: str
     links: tuple[Link, ...]
     porter: Porter
     types: Callable[[Connection], Awaitable[Sequence[str]]]
+    known: tuple[TaskType[Any], ...] = ()
 
 
 SITE = web.AppKey("SITE", Site)

@@ -23,6 +23,7 @@ from kaguan.outbox.operate.decisions import CANCELLABLE
 from kaguan.outbox.operate.pauses import paused_by
 from kaguan.outbox.operate.place import PLACE_CAP, place_of
 from kaguan.outbox.operate.record import EventRecord, TaskRecord
+from kaguan.outbox.operate.summary import summaries
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.vocabulary import FINAL, NOTE_LENGTH, RETRYABLE, Resolution, TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
@@ -120,12 +121,14 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
     async with console.services.pool.connection() as connection:
         task, events = await _find(connection, task_id)
         place, paused = await place_of(connection, task), await paused_by(connection, task_id)
+        told = await summaries(connection, [task_id], console.site.known)
     parents = (task.traceparent, *(event.traceparent for event in events), task.last_attempt)
     traces = list(dict.fromkeys(filter(None, map(sampled_trace_of, parents))))
     running = task.status == TaskStatus.RUNNING
     holding = task.status == TaskStatus.FAILED and place is not None  # 取消就是放行后面的
     return {
         "task": task,
+        "summary": told.get(task_id),
         "place": place,
         "paused": paused,
         "place_cap": PLACE_CAP,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ from kaguan.audit.actions import TASK_CANCEL, TASK_DISCARD, TASK_RETRY
 from kaguan.audit.store import AuditEntry
 from kaguan.outbox.operate import sweeping
 from kaguan.outbox.operate.listing import TaskFilter, task_page
+from kaguan.outbox.operate.summary import summaries
 from kaguan.outbox.operate.sweeping import ALLOWED, Deed, Sweep
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, Priority, TaskStatus, id_floor
 from kaguan.product.matching import containing
@@ -26,6 +27,7 @@ from kaguan.words import zones
 PATH = "/console/tasks"
 PAGE = 50
 MAX_SEARCH = 128
+SCHEDULED = "scheduled"  # 等待的里定在以后的：看起来是另一种状态
 MOST_AT_ONCE = 2_000  # 凭据在表单里，表单有上限
 TEXTS = ("q", "key", "caller", "error", "iccid", "recipient")
 FIELDS = ("type", "status", "queue", "q", "key", "caller", "error", "iccid", "recipient", "since", "until")
@@ -40,14 +42,16 @@ async def task_list(console: ConsoleRequest) -> web.Response:
         types = await console.site.types(connection)
         where, wrong = _filter(given, query, console.services.settings.zone, types)
         page = await task_page(connection, where, PAGE)
+        told = await summaries(connection, [row.id for row in page.rows], console.site.known)
         sweep = _sweep(query.get("deed", ""), where, wrong)
         found = None if sweep is None else await sweeping.preview(connection, sweep)
     kept = {name: value for name, value in given.items() if value}
     older = None if page.older is None else f"{PATH}?{urlencode({**kept, 'cursor': str(page.older)})}"
     return console.render(
         "tasks.html",
-        page=page, given=given, wrong=wrong, older=older, newest=f"{PATH}?{urlencode(kept)}",
-        paged="cursor" in query, types=types, statuses=list(TaskStatus), queues=list(Priority),
+        page=page, told=told, now=datetime.now(UTC), given=given, wrong=wrong, older=older,
+        newest=f"{PATH}?{urlencode(kept)}", paged="cursor" in query,
+        types=types, statuses=[*TaskStatus, SCHEDULED], queues=list(Priority),
         kept=kept, found=found, deed=None if sweep is None else sweep.deed, deeds=_deeds(where, kept),
         token=None if found is None else sweeping.encode(found.chosen),
     )  # fmt: skip
@@ -98,7 +102,8 @@ def _filter(
     if UUID_TEXT.fullmatch(cursor):
         before = min(before, UUID(cursor))
     search, key, caller, error, iccid, recipient = (_printable(given, name, wrong) for name in TEXTS)
-    status = one_of(given, "status", TaskStatus, wrong)
+    chosen = one_of(given, "status", [*TaskStatus, SCHEDULED], wrong)
+    status = TaskStatus.PENDING if chosen == SCHEDULED else chosen
     where = TaskFilter(
         since=FIRST_ID if since is None else id_floor(since),
         before=before,
@@ -110,6 +115,7 @@ def _filter(
         caller=caller or None,
         error=error or None,
         containing=containing(iccid or None, recipient or None),
+        scheduled=True if chosen == SCHEDULED else None,
     )
     return where, wrong
 

@@ -272,6 +272,8 @@ LISTED_TASK: dict[str, Any] = {
     "type": "email:send",
     "queue": "default",
     "status": "succeeded",
+    "caller": "orders",
+    "summary": "a@example.com · 您的订单",
     "request_id": "welcome-42",
     "attempts": 1,
     "max_attempts": 6,

@@ -26,8 +26,10 @@ from api.resources.task_views import Detail, task_view
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.pauses import paused_by
 from kaguan.outbox.operate.place import place_of
+from kaguan.outbox.operate.summary import summaries
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.vocabulary import FINAL
+from kaguan.product.task_types import TASK_TYPES
 from kaguan.tokens.service import TASKS_READ as READ
 from kaguan.words.errors import Code, DomainError, not_found
 from kaguan.words.log import get_logger
@@ -111,8 +113,9 @@ async def _snapshot(unit: UnitOfWork, task_id: UUID, language: str) -> dict[str,
         return None
     stages = timeline(task, await store.events(connection, task_id), language)
     detail = Detail(stages, await place_of(connection, task), await paused_by(connection, task_id))
+    told = await summaries(connection, [task_id], TASK_TYPES)
     await unit.release()
-    return task_view(task, language, detail)
+    return task_view(task, language, told.get(task_id), detail)
 
 
 async def _ended(end: asyncio.Event, interval: float) -> bool:

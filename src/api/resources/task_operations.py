@@ -29,7 +29,9 @@ from kaguan.outbox.operate.listing import task_page
 from kaguan.outbox.operate.pauses import paused_by
 from kaguan.outbox.operate.place import place_of
 from kaguan.outbox.operate.replay import Replay, one_line
+from kaguan.outbox.operate.summary import summaries
 from kaguan.outbox.operate.timeline import timeline
+from kaguan.product.task_types import TASK_TYPES
 from kaguan.tokens.service import TASKS_READ as READ
 from kaguan.tokens.service import TASKS_WRITE as WRITE
 from kaguan.verdict.queries import dead_groups
@@ -43,8 +45,10 @@ from kaguan.words.units import KIB
 async def list_tasks(call: Call[None, TaskQuery]) -> Answer:
     """稀罕的条件一次至多看两万个任务：一页可能不满甚至是空的，``next_cursor`` 还在就还没找完。"""
     query = call.query
-    page = await task_page(await call.unit.raw(), query.filter(), query.page_size)
-    items = [task_view(row, call.language) for row in page.rows]
+    connection = await call.unit.raw()
+    page = await task_page(connection, query.filter(), query.page_size)
+    told = await summaries(connection, [row.id for row in page.rows], TASK_TYPES)
+    items = [task_view(row, call.language, told.get(row.id)) for row in page.rows]
     return Answer({"items": items, "page_size": query.page_size, "next_cursor": page.older})
 
 
@@ -67,7 +71,8 @@ async def get_task(call: Call[None, None]) -> Answer:
     events = await store.events(connection, task.id)
     stages = timeline(task, events, call.language)
     detail = Detail(stages, await place_of(connection, task), await paused_by(connection, task.id))
-    return Answer(task_view(task, call.language, detail))
+    told = await summaries(connection, [task.id], TASK_TYPES)
+    return Answer(task_view(task, call.language, told.get(task.id), detail))
 
 
 @endpoint(

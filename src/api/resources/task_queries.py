@@ -44,6 +44,7 @@ class TaskQuery(TaskPaging):
     recipient: Recipient | None = None
     request_id: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
     ordering_key: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
+    scheduled: bool | None = Field(None, description="定在以后的：`true` 只要它们，`false` 不要")
     since: Moment | None = Field(None, description="受理时间下限（含），RFC 3339")
     until: Moment | None = Field(None, description="受理时间上限（不含），RFC 3339")
 
@@ -60,6 +61,7 @@ class TaskQuery(TaskPaging):
             caller=self.caller,
             error=self.error,
             containing=containing(self.iccid, self.recipient),
+            scheduled=self.scheduled,
         )
 
 
@@ -150,6 +152,7 @@ class SweepRequest(RequestModel):
     iccid: Iccid | None = None
     recipient: Recipient | None = None
     ordering_key: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
+    scheduled: bool | None = None
     since: Moment | None = None
     until: Moment | None = None
     limit: Annotated[int, Field(ge=1, le=MOST)] = 1_000
@@ -186,6 +189,7 @@ class SweepRequest(RequestModel):
             caller=self.caller,
             error=self.error,
             containing=containing(self.iccid, self.recipient),
+            scheduled=self.scheduled,
         )
         return Sweep(self.deed, where, self.limit)
 

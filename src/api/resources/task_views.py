@@ -16,6 +16,7 @@ from kaguan.outbox.operate.pauses import Pause
 from kaguan.outbox.operate.place import PLACE_CAP, Place
 from kaguan.outbox.operate.record import TaskRecord
 from kaguan.outbox.operate.replay import REPLAY_LIMIT
+from kaguan.outbox.operate.summary import Summary
 from kaguan.outbox.vocabulary import PauseScope, Priority, TaskStatus
 from kaguan.product.task_types import TaskTypeName
 from kaguan.words.reasons import told
@@ -63,6 +64,8 @@ class TaskView(View):
     type: TaskTypeName
     queue: Priority
     status: TaskStatus
+    caller: str = Field(description="提交者：令牌的名字")
+    summary: str | None = Field(description="一行摘要：收件人与主题，哪几张卡，哪一段日子")
     request_id: str | None
     attempts: int
     max_attempts: int
@@ -160,13 +163,15 @@ class Detail:
     paused: Pause | None
 
 
-def task_view(task: TaskRecord, language: str, detail: Detail | None = None) -> dict[str, Any]:
+def task_view(task: TaskRecord, language: str, summary: Summary | None, detail: Detail | None = None) -> dict[str, Any]:
     """:class:`TaskView` 的内容；热路径，直接给字典。"""
     return {
         "task_id": task.id,
         "type": task.type,
         "queue": task.queue,
         "status": task.status,
+        "caller": task.caller,
+        "summary": None if summary is None else summary.text(language),
         "request_id": task.request_id,
         "attempts": task.attempt,
         "max_attempts": task.max_attempts,

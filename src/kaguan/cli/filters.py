@@ -48,6 +48,7 @@ class Filters:
     recipient: Annotated[str | None, typer.Option(help="recipient")] = None
     request_id: Annotated[str | None, typer.Option(help="request_id")] = None
     ordering_key: Annotated[str | None, typer.Option(help="ordering_key")] = None
+    scheduled: Annotated[bool | None, typer.Option(help="scheduled")] = None
     since: Annotated[datetime | None, typer.Option(parser=_moment, metavar="moment", help="since_or_ago")] = None
     until: Annotated[datetime | None, typer.Option(parser=_moment, metavar="moment", help="until_or_ago")] = None
     limit: int = 0
@@ -69,6 +70,7 @@ class Filters:
             caller=self.caller,
             error=self.error,
             containing=containing(self.iccid, self.recipient),
+            scheduled=self.scheduled,
         )
 
 

@@ -22,16 +22,29 @@ from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.listing import newest
 from kaguan.outbox.operate.pauses import paused_by
 from kaguan.outbox.operate.place import Place, place_of
+from kaguan.outbox.operate.summary import Summary, summaries
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.recover import vanished
 from kaguan.outbox.vocabulary import NOTE_LENGTH, Resolution, TaskStatus
+from kaguan.product.task_types import TASK_TYPES
 from kaguan.words.errors import not_found
 from kaguan.words.reasons import told
 from kaguan.words.zones import written
 
 app = group("task")
 
-COLUMNS = ("id", "type", "queue", "status", "attempts", "created_at", "finished_at")
+COLUMNS = (
+    "id",
+    "type",
+    "summary",
+    "caller",
+    "queue",
+    "status",
+    "attempts",
+    "created_at",
+    "available_at",
+    "finished_at",
+)
 
 PAUSED = ("id", "scope", "name", "reason", "until")
 LOST = ("task_id", "type", "request_id", "delivery", "first_seen")
@@ -48,13 +61,21 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="dry_run")]
 @filtered(limit=20, most=1_000)
 def list_tasks(filters: Filters, *, as_json: AsJson = False) -> None:
     where, limit = filters.where(), filters.limit
-    tasks = with_database(lambda connection: newest(connection, where, limit))
+    language = reader_language()
+
+    async def work(connection: Connection) -> list[dict[str, Any]]:
+        tasks = await newest(connection, where, limit)
+        told = await summaries(connection, [task.id for task in tasks], TASK_TYPES)
+        return [_public(task, language, told.get(task.id)) for task in tasks]
+
+    tasks = with_database(work)
     if as_json:
-        language = reader_language()
-        print_json([_public(task, language) for task in tasks])
+        print_json(tasks)
     else:
-        rows = [asdict(task) | {"attempts": f"{task.attempt}/{task.max_attempts}"} for task in tasks]
-        keyed = ("ordering_key",) if any(task.ordering_key for task in tasks) else ()
+        rows = [
+            task | {"id": task["task_id"], "attempts": f"{task['attempts']}/{task['max_attempts']}"} for task in tasks
+        ]
+        keyed = ("ordering_key",) if any(task["ordering_key"] for task in tasks) else ()
         print_table("task", COLUMNS + keyed, rows)
 
 
@@ -70,7 +91,12 @@ def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
         place = _place(await place_of(connection, task), language)
         paused = await paused_by(connection, task_id)
         held = {name: getattr(paused, name) for name in PAUSED} if paused is not None else None
-        return _public(task, language) | place | {"paused": held, "timeline": timeline(task, events, language)}
+        told = await summaries(connection, [task_id], TASK_TYPES)
+        return (
+            _public(task, language, told.get(task_id))
+            | place
+            | {"paused": held, "timeline": timeline(task, events, language)}
+        )
 
     found = with_database(work)
     if as_json:
@@ -195,8 +221,9 @@ def _place(place: Place | None, language: str) -> dict[str, Any]:
     return {"position": place.position, "blocked_by": blocker, **behind}
 
 
-def _public(task: store.TaskRecord, language: str) -> dict[str, Any]:
+def _public(task: store.TaskRecord, language: str, summary: Summary | None) -> dict[str, Any]:
     """与 API 同名：``task_id``、``attempts``。"""
     row = asdict(task)
     row["task_id"], row["attempts"] = row.pop("id"), row.pop("attempt")
-    return row | {"last_error": task.last_error and told(task.last_error, language)}
+    said = None if summary is None else summary.text(language)
+    return row | {"last_error": task.last_error and told(task.last_error, language), "summary": said}

@@ -31,7 +31,13 @@ class EmailPayload(Payload):
 
 IN_HAND = 5  # 一条连接几封在手里：连接总有活干，读信、记意向与结算又叠得起来
 EMAIL_SEND = TaskType(
-    "email:send", EmailPayload, Effect.ONCE, Unknown.HOLD, shareable=True, rows=("tb_email_delivery",)
+    "email:send",
+    EmailPayload,
+    Effect.ONCE,
+    Unknown.HOLD,
+    shareable=True,
+    rows=("tb_email_delivery",),
+    summary=("to", "subject"),
 )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, TypeAlias, TypedDict
+from typing import Any, Generic, Literal, TypeAlias, TypedDict, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from typing_extensions import TypeVar
@@ -153,9 +153,12 @@ class TaskType(Generic[P]):
         backoff: how long to wait after a failed attempt; as ``TaskSettings`` says unless given.
         time_limit: seconds an attempt may take, at most a day; ``WorkerSettings.task_timeout`` unless given.
         key_policy: whether those behind one that failed on its ordering key go on.
+        summary: fields of the payload by which a person knows it again, ``changes.iccid`` for one further down;
+            shown in lists, masked for who may only look.
 
     Raises:
-        ValueError: the name is not of this form, ``unknown`` does not fit ``effect``, a number is out of its range.
+        ValueError: the name is not of this form, ``unknown`` does not fit ``effect``, a number is out of its range,
+            ``summary`` names no field.
     """
 
     name: str
@@ -170,6 +173,7 @@ class TaskType(Generic[P]):
     backoff: Backoff | None = None
     time_limit: float | None = None
     key_policy: KeyPolicy = KeyPolicy.SKIP
+    summary: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not is_type_name(self.name):
@@ -188,6 +192,8 @@ class TaskType(Generic[P]):
             raise ValueError(f"{self.name}：max_attempts 从 1 到 {MOST_ATTEMPTS} / from 1 to {MOST_ATTEMPTS}")
         if self.time_limit is not None and not 0 < self.time_limit <= LONGEST_LIMIT:
             raise ValueError(f"{self.name}: 0 < time_limit <= {LONGEST_LIMIT} s / time_limit 至多 {LONGEST_LIMIT} 秒")
+        if absent := [path for path in self.summary if path.partition(".")[0] not in self.payload.model_fields]:
+            raise ValueError(f"{self.name}: summary: no field {absent} / 载荷里没有这些字段")
 
     def __str__(self) -> str:
         return self.name
@@ -207,6 +213,11 @@ class TaskType(Generic[P]):
         except ValidationError as error:
             raise UnfitPayloadError(Reason("outbox.unfit_payload", {"places": error.error_count()})) from error
 
+    def is_open(self, path: str) -> bool:
+        """Whether everybody may see this field of ``summary``: no free text."""
+        field = self.payload.model_fields.get(path)
+        return field is not None and not _is_free_text(field.annotation)
+
     def place(self, whom: str) -> str:
         """What a place in the queue of ``whom`` is called: the ``waiting_for`` of the tasks that wait for it."""
         return f"{whom}/{self.name}"
@@ -215,6 +226,12 @@ class TaskType(Generic[P]):
     def places(self) -> tuple[str, ...]:
         """The places it may have to wait for."""
         return (self.name, *map(self.place, self.resources))
+
+
+def _is_free_text(annotation: Any) -> bool:
+    return annotation is str or (
+        get_origin(annotation) is not Literal and any(map(_is_free_text, get_args(annotation)))
+    )
 
 
 class Options(TypedDict, total=False):

@@ -70,7 +70,12 @@ def _places(carriers: Carriers) -> dict[str, int]:
 
 
 DATA_SYNC = TaskType(
-    "data:sync", DataSyncPayload, Effect.REPEATABLE, rows=("tb_sync_checkpoint",), resources=_places(Carriers())
+    "data:sync",
+    DataSyncPayload,
+    Effect.REPEATABLE,
+    rows=("tb_sync_checkpoint",),
+    resources=_places(Carriers()),
+    summary=("sync_type", "start_date", "end_date", "carrier"),
 )
 SIM_STATUS_SYNC = TaskType(
     "sim:status_sync",
@@ -79,6 +84,7 @@ SIM_STATUS_SYNC = TaskType(
     shareable=True,
     rows=("tb_sync_checkpoint", "tb_sim_task"),
     resources=_places(Carriers()),
+    summary=("iccids",),
 )
 # 谁要求的都排在同一串里：一张卡同时只改一样，前一样没有定论，后面的不动
 CHANGING = "sim:change"
@@ -92,9 +98,12 @@ SIM_CHANGE = TaskType(
     resources=_places(Carriers()),
     max_attempts=CHANGE_ATTEMPTS,
     key_policy=KeyPolicy.HOLD,
+    summary=("iccid", "change", "plan"),
 )
 # 对方凭 webhook-id 认得重复（Standard Webhooks）
-EVENT_PUBLISH = TaskType("event:publish", EventPayload, Effect.REPEATABLE, shareable=True, limit=PUSHES)
+EVENT_PUBLISH = TaskType(
+    "event:publish", EventPayload, Effect.REPEATABLE, shareable=True, limit=PUSHES, summary=("changes.iccid",)
+)
 
 
 def asking(carriers: Carriers) -> tuple[TaskType[Any], ...]:

@@ -23,6 +23,13 @@ def masked(text: str) -> str:
     return _replaced(raw, _NUMBER, _number).decode("utf-8", "replace")
 
 
+def recognised(text: str) -> str:
+    """整个就是一个邮箱地址、一个号码的，遮住；是别的什么，这里认不出，略去。"""
+    raw = text.encode("utf-8", "replace")
+    known = _MAILBOX.fullmatch(raw) or _NUMBER.fullmatch(raw)
+    return masked(text) if known else LEFT_OUT
+
+
 def _mailbox(text: bytes, found: Match) -> bytes:
     local = text[found.start(1) : found.end(1)].decode("utf-8", "replace")
     return f"{local[:1]}{LEFT_OUT}".encode() + text[found.end(1) : found.end()]

@@ -291,7 +291,7 @@ async def test_a_task_tells_its_whole_story(api: Api) -> None:
         assert "story-1" in page.tested("facts")
         assert 'max="100" value="40"' in page.text
         assert HOSTILE not in page.text
-        assert "a@example.com" not in page.text  # 载荷不显示
+        assert page.tested("summary") == "a@example.com · s"
         assert 'data-testid="retry"' in page.text
         assert 'data-testid="cancel"' not in page.text
         assert "KAGUAN_TELEMETRY__TRACES_URL" in page.tested("trace")  # 没有配置就说没有

@@ -65,7 +65,7 @@ async def plant(api: Api, settings: Settings, planted: Planted) -> dict[str, lis
         UUID((await api.post("/tasks/email", mail | {"request_id": f"{number}:{one}"})).data["task_id"])
         for one in range(2)
     ]
-    plain = {"to": [SOMEBODY], "subject": "s", "body": "b"}
+    plain = {"to": planted.at("recipient").split()[:1], "subject": planted.at("subject"), "body": "b"}
     sent, parked = [UUID((await api.post("/tasks/email", plain)).data["task_id"]) for _ in range(2)]
     quoted = Reason("mail.reply_quoted", {"reply": "552 5.2.2", "count": 1, "words": f"{SPOKEN} {planted.at('words')}"})
     said = {"reason": f"550 5.1.1 {planted.at('reason')}: unknown"}

@@ -27,7 +27,7 @@ SOURCE = "\n".join(path.read_text("utf-8") for path in (*HOME.glob("*.py"), *HOM
 LITERAL = re.compile(r'\b_?t\("([a-z_.]+)"[,)]')
 # 由值拼出来的键：前缀 → 可能的值
 VOCABULARY = {
-    "status": [str(value) for value in TaskStatus],
+    "status": [*map(str, TaskStatus), "scheduled"],
     "queue": [str(value) for value in Priority],
     "type": [value.replace(":", "_") for value in NAMES],
     "event": ["accepted", "queued", "started", "next_attempt", "succeeded", "failed", *TaskEventKind],

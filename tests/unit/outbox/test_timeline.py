@@ -15,8 +15,9 @@ def after(seconds: float) -> datetime:
 
 def failed(finished: float) -> TaskRecord:
     return TaskRecord(
-        id=UUID(int=1), type="email:send", queue="default", request_id=None, status="failed", attempt=1, max_attempts=1,
-        delivery=1, lost_leases=0, worker=None, progress=None, result=None, last_error={"reason": "550"},
+        id=UUID(int=1), type="email:send", queue="default", caller="x", request_id=None, status="failed", attempt=1,
+        max_attempts=1, delivery=1, lost_leases=0, worker=None, progress=None, result=None,
+        last_error={"reason": "550"},
         traceparent=None, created_at=START, available_at=START, queued_at=after(1), started_at=after(2),
         finished_at=after(finished), cancel_requested_at=None, lease_until=None, ordering_key=None,
     )  # fmt: skip

@@ -24,7 +24,7 @@ class TaskFilter:
     """列表条件；``since``（含）与 ``before``（不含）是 UUIDv7 边界。
 
     ``caller`` 是提交者；``error`` 是最近错误的原因（中文的说法）里的一段字，或其中任一个代号；
-    ``containing`` 是载荷里有的，有其中一样就算。
+    ``containing`` 是载荷里有的，有其中一样就算；``scheduled`` 是定在以后的，等着的里只要、或不要它们。
     """
 
     since: UUID
@@ -37,6 +37,7 @@ class TaskFilter:
     caller: str | None = None
     error: str | None = None
     containing: tuple[dict[str, Any], ...] = ()
+    scheduled: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ async def _page(connection: Connection, where: TaskFilter, status: TaskStatus | 
         or (where.type and not by_type)
         or where.caller
         or where.error
+        or where.scheduled is not None
     )
     scan = CONTENT_SCAN if where.containing else PAGE_SCAN if filtered else limit + 1
     parameters = {
@@ -83,7 +85,8 @@ async def _page(connection: Connection, where: TaskFilter, status: TaskStatus | 
         "ordering_key": where.ordering_key, "by_status": by_status,
         "by_waiting": by_waiting, "by_work": by_work, "by_type": by_type, "type": where.type, "status": status,
         "queue": where.queue, "caller": where.caller, "error": where.error,
-        "containing": [Jsonb(one) for one in where.containing] or None, "scan": scan, "limit": limit + 1,
+        "containing": [Jsonb(one) for one in where.containing] or None, "scheduled": where.scheduled,
+        "scan": scan, "limit": limit + 1,
     }  # fmt: skip
     async with connection.cursor(row_factory=dict_row) as cursor:
         # 不用预备语句：规划器要看得见哪些条件给了值

@@ -21,7 +21,7 @@ class TaskRecord:
     """A task as it stands in PostgreSQL, without its payload.
 
     Attributes:
-        id, type, queue, request_id, ordering_key: as it was accepted.
+        id, type, queue, caller, request_id, ordering_key: as it was accepted; ``caller`` is who submitted it.
         status: of :class:`TaskStatus`.
         attempt, max_attempts: the attempt it is in, and how many it has.
         delivery: how often it was handed over; more than ``attempt`` where that cost no attempt.
@@ -36,6 +36,7 @@ class TaskRecord:
     id: UUID
     type: str
     queue: str
+    caller: str
     request_id: str | None
     status: str
     attempt: int

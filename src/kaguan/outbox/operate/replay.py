@@ -122,7 +122,7 @@ async def preview(connection: Connection, replay: Replay, most: int = REPLAY_LIM
         limited=len(rows) > replay.limit,
         matching=len(rows),
         matched=[
-            {"task_id": str(row.id), "type": row.type, "last_error": row.last_error, "finished_at": row.finished_at}
+            {"task_id": row.id, "type": row.type, "last_error": row.last_error, "finished_at": row.finished_at}
             for row in chosen[:PREVIEW_LIMIT]
         ],
         selection=_selection(replay, chosen),

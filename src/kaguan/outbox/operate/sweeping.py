@@ -89,6 +89,7 @@ class Sweep:
             "since": None if where.since == FIRST_ID else moment_of(where.since).isoformat(),
             "until": None if where.before == LAST_ID else moment_of(where.before).isoformat(),
             "containing": len(where.containing) or None,
+            "scheduled": where.scheduled,
         }
         return {name: value for name, value in told.items() if value is not None}
 

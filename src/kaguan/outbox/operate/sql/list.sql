@@ -2,6 +2,7 @@
 with scanned as materialized (
     select
         t.id, t.type, t.queue, t.principal,
+        t.status = 'pending' and t.available_at > clock_timestamp() as scheduled,
         case
             when w.lease_until is not null then 'running'
             when w.task_id is not null then 'queued'
@@ -46,6 +47,7 @@ matched as (
       and (%(status)s::text is null or status = %(status)s)
       and (%(queue)s::text is null or queue = %(queue)s)
       and (%(caller)s::text is null or principal = %(caller)s)
+      and (%(scheduled)s::boolean is null or scheduled = %(scheduled)s)
       and coalesce(told, false)
       and contains
     order by id desc
@@ -53,7 +55,8 @@ matched as (
 )
 select
     s.seen, s.reached,
-    t.id, t.type, t.queue, t.request_id, t.status, t.attempt, t.max_attempts, t.delivery, t.lost_leases, t.worker,
+    t.id, t.type, t.queue, t.principal as caller, t.request_id, t.status, t.attempt, t.max_attempts, t.delivery,
+    t.lost_leases, t.worker,
     t.progress, null as result, t.last_error, t.traceparent, t.created_at, t.available_at, t.queued_at, t.started_at,
     t.finished_at, t.cancel_requested_at, nullif(t.lease_until, '-infinity') as lease_until, t.ordering_key
 from (
