@@ -65,9 +65,33 @@ async def test_the_overview_follows_the_pipeline_without_a_reload(site: Site) ->
         await page.evaluate("window.notReloaded = true")
         failed = mail(site.stack, REFUSED)
         await expect(dead).to_have_text(str(before + 1))
-        await expect(page.get_by_test_id("faults")).to_contain_text(failed[-6:])
         assert await page.evaluate("window.notReloaded")
+        refused = page.locator('[data-fault="attempt_failed"]').first
+        await expect(refused).to_be_visible()
+        if await refused.get_by_test_id("fault-tasks").count():  # 同一个原因的合成一行，指到它们全部
+            await refused.get_by_test_id("fault-tasks").click()
+            await expect(page.get_by_test_id("tasks")).to_contain_text(failed[-6:])
         await shoot(page, "overview-live")
+
+
+async def test_a_tab_in_the_background_says_the_verdict(site: Site) -> None:
+    """标题与图标跟着判断，后台也跟；断了，不再说旧的。"""
+    async with site.open(expected=re.compile("live/overview|Failed to load")) as page:
+        await page.clock.install()
+        await page.goto("/")
+        icon, title = page.locator('link[rel="icon"]'), await page.title()
+        level = await page.get_by_test_id("verdict").get_attribute("data-verdict")
+        assert title.startswith({"ok": "✓ ", "warn": "● ", "bad": "▲ "}[str(level)])
+        await expect(icon).to_have_attribute("href", re.compile(f"icon-{level}[.]svg"))
+        await page.evaluate("Object.defineProperty(document, 'hidden', {get: () => true})")
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await page.route("**/console/live/overview", lambda route: route.abort())
+        await page.clock.fast_forward(20_000)
+        await expect(page).to_have_title(re.compile("^○ 看不见 · 总览"))
+        await expect(icon).to_have_attribute("href", re.compile("icon-unknown[.]svg"))
+        await page.unroute("**/console/live/overview")
+        await page.clock.fast_forward(20_000)
+        await expect(page).to_have_title(re.compile("^[✓●▲] "))
 
 
 async def test_tasks_are_found_by_filters_and_by_id(site: Site) -> None:

@@ -9,15 +9,20 @@ from importlib.resources import files
 from aiohttp import web
 from aiohttp.web import Request, StreamResponse
 
+from kaguan.verdict.model import Level
 from kaguan.words.errors import not_found
 from kaguan.words.units import YEAR
 
 PATH = "/console/assets/"
+# 判断的轻重在图标上是什么颜色；标签页缩成一个图标时也看得见
+BADGES = {Level.OK: "#22c55e", Level.WARN: "#f59e0b", Level.BAD: "#dc2626", Level.UNKNOWN: "#6b7280"}
+BADGE = '<circle cx="24" cy="24" r="8" fill="{}" stroke="#fff" stroke-width="2"/></svg>'
 TYPES = {
     "console.css": "text/css",
     "pages.css": "text/css",
     "console.js": "text/javascript",
     "icon.svg": "image/svg+xml",
+    **{f"icon-{level}.svg": "image/svg+xml" for level in BADGES},
 }
 MAX_AGE = f"public, max-age={YEAR}, immutable"
 
@@ -43,5 +48,8 @@ def _version(name: str) -> str:
 
 @cache
 def _read(name: str) -> bytes:
+    if name.startswith("icon-"):
+        level = Level(name.removeprefix("icon-").removesuffix(".svg"))
+        return _read("icon.svg").replace(b"</svg>", BADGE.format(BADGES[level]).encode(), 1)
     own = (files("api.console") / "static" / name).read_bytes()
     return own + (files("kaguan.telemetry") / "waterfall.css").read_bytes() if name == "pages.css" else own

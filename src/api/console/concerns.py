@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from api.console.formatting import Formatter
-from kaguan.outbox.vocabulary import TaskStatus
+from kaguan.outbox.vocabulary import PauseScope, TaskStatus
 from kaguan.verdict.model import Concern, ConcernCode, Verdict
 from kaguan.verdict.wording import Wording
 
@@ -15,7 +16,7 @@ LINKS = {
     ConcernCode.DATABASE: "/health",
     ConcernCode.REDIS: "/health",
     ConcernCode.REDIS_REFUSES: "/health",
-    ConcernCode.LOCKED: "/health",
+    ConcernCode.LOCKED: "/console/database",
     ConcernCode.HISTORY: "/health",
     ConcernCode.VANISHED: "/console/vanished",
     ConcernCode.NO_RELAY: "#processes",
@@ -36,6 +37,63 @@ LINKS = {
     ConcernCode.BACKLOG: "/console/holders#waiting-callers",
 }
 
+# 代号 → 运维手册里的一节；与告警同名的就是告警那一节（由测试核对）
+RUNBOOKS = {
+    ConcernCode.DATABASE: "DatabaseAway",
+    ConcernCode.REDIS: "RedisAway",
+    ConcernCode.REDIS_REFUSES: "RedisAway",
+    ConcernCode.LOCKED: "DatabaseLocked",
+    ConcernCode.HISTORY: "ClaimsStopped",
+    ConcernCode.VANISHED: "TasksVanished",
+    ConcernCode.NO_RELAY: "NoRelay",
+    ConcernCode.NO_WORKER: "ProcessDown",
+    ConcernCode.QUIET: "ProcessDown",
+    ConcernCode.RESTARTS: "ProcessDown",
+    ConcernCode.BREAKER: "CarrierBreakerOpen",
+    ConcernCode.NOT_FORWARDING: "OutboxOldestPending",
+    ConcernCode.HELD: "QueueNotDraining",
+    ConcernCode.STALLED: "QueueNotDraining",
+    ConcernCode.SETBACKS: "TaskFailureRatio",
+    ConcernCode.FAILURES: "TaskFailureRatio",
+    ConcernCode.BACKLOG: "QueueNotDraining",
+    ConcernCode.LIMITED: "QueueNotDraining",
+    ConcernCode.REDIS_LOST: "RedisAway",
+    ConcernCode.DEAF: "ListenerDeaf",
+    ConcernCode.UNKNOWN_TYPE: "OutboxParked",
+    ConcernCode.ORDERING: "KeyBlocked",
+    ConcernCode.EXPIRED: "LeasesLost",
+    ConcernCode.UNCERTAIN: "TasksUncertain",
+    ConcernCode.PARKED: "OutboxParked",
+    ConcernCode.PAUSED: "Paused",
+}
+SMTP_RUNBOOK = "SmtpOutage"  # 断路器断开的是中继主机
+CARRIER = "carrier:"  # 断路器断开的是运营商
+
+
+class Lever(NamedTuple):
+    """动手的地方：``name`` 是词汇表 ``lever`` 里的键。"""
+
+    name: str
+    href: str
+
+
+# 停得下的：参数里与范围同名的那一个
+PAUSABLE = {
+    ConcernCode.HELD: PauseScope.TYPE,
+    ConcernCode.SETBACKS: PauseScope.TYPE,
+    ConcernCode.FAILURES: PauseScope.TYPE,
+    ConcernCode.STALLED: PauseScope.QUEUE,
+    ConcernCode.BACKLOG: PauseScope.QUEUE,
+}
+REDRIVE = Lever("redrive", "/console/outbox")
+LEVERS = {
+    ConcernCode.NOT_FORWARDING: REDRIVE,
+    ConcernCode.UNKNOWN_TYPE: REDRIVE,
+    ConcernCode.PARKED: REDRIVE,
+    ConcernCode.UNCERTAIN: Lever("settle", f"/console/tasks?status={TaskStatus.UNCERTAIN}"),
+    ConcernCode.PAUSED: Lever("resume", "/console/pauses"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class ConcernLine:
@@ -46,6 +104,8 @@ class ConcernLine:
     text: str
     advice: str
     since: datetime | None
+    lever: Lever | None
+    runbook: str
     consequences: list[ConcernLine] = field(default_factory=list)
 
 
@@ -61,6 +121,8 @@ def lines_of(verdict: Verdict, language: str, words: Formatter) -> list[ConcernL
             text=words.shown(wording.text(concern)),
             advice=wording.advice(concern),
             since=concern.since,
+            lever=lever_of(concern),
+            runbook=runbook_of(concern),
         )
         for concern in verdict.concerns
     }
@@ -84,6 +146,29 @@ def link_of(concern: Concern) -> str:
             return f"/console/tasks/{parameters['task']}"
         case code:
             return LINKS[code]
+
+
+def lever_of(concern: Concern) -> Lever | None:
+    """在控制台里动得了手的，一步就到；别的照运维手册，在外面动手。"""
+    if concern.code is ConcernCode.BREAKER and concern.subject.startswith(CARRIER):
+        return _pause(PauseScope.CARRIER, concern.subject.removeprefix(CARRIER))
+    if concern.code in PAUSABLE:
+        scope = PAUSABLE[concern.code]
+        return _pause(scope, str(concern.parameters[scope]))
+    if concern.code is ConcernCode.ORDERING:
+        return Lever("decide", f"/console/tasks/{concern.parameters['task']}")
+    return LEVERS.get(concern.code)
+
+
+def runbook_of(concern: Concern) -> str:
+    """运维手册里的哪一节。"""
+    if concern.code is ConcernCode.BREAKER and not concern.subject.startswith(CARRIER):
+        return SMTP_RUNBOOK
+    return RUNBOOKS[concern.code]
+
+
+def _pause(scope: PauseScope, name: str) -> Lever:
+    return Lever("pause", f"/console/pauses?{urlencode({'scope': scope, 'name': name})}")
 
 
 def _tasks(**query: str) -> str:

@@ -43,6 +43,19 @@ class ConsoleRequest:
         return self.request.config_dict[SITE]
 
     @property
+    def name(self) -> str:
+        """这一套叫什么；没有起名就空着，页面写产品的名字。"""
+        return " · ".join(filter(None, (self.services.settings.instance.name, self.site.name)))
+
+    @property
+    def colour(self) -> str:
+        return self.services.settings.instance.colour
+
+    @property
+    def runbooks(self) -> str:
+        return self.services.settings.instance.runbooks
+
+    @property
     def links(self) -> list[Link]:
         """导航里给这个人看的。"""
         session = self.session

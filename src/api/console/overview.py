@@ -6,23 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from aiohttp import web
 
 from api.console.concerns import lines_of
 from api.console.console_request import ConsoleRequest
 from api.console.snapshots import BACKFILL_CAP, BUCKET_CAP, BUCKETS, SNAPSHOTS, STEP, Snapshot
-from kaguan.outbox.vocabulary import Priority
+from api.console.tasks import MAX_SEARCH
+from kaguan.outbox.vocabulary import Priority, TaskEventKind
 from kaguan.outbox.work.leases import BEATS_PER_LEASE
 from kaguan.presence.census import Process
 from kaguan.verdict import queries
 from kaguan.verdict.judging import QUIET
 from kaguan.verdict.observation import Broker, Ledger
-from kaguan.verdict.queries import Held
+from kaguan.verdict.queries import Fault, Held
 
 LATE_BEATS = 2  # 租约是续租间隔的三倍；晚了两拍就提醒
 WIDTH, HEIGHT = 240.0, 48.0  # 折线的坐标系
 PADDING = 2.0
+# 任务的 last_error 里也有它的原因
+ON_THE_TASK = {TaskEventKind.ATTEMPT_FAILED, TaskEventKind.UNCERTAIN}
 
 
 async def overview(console: ConsoleRequest) -> web.Response:
@@ -48,8 +52,18 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         "waiting": sum(line.waiting for line in ledger.backlog.values()),
         "oldest": max((line.oldest_due_seconds or 0.0 for line in ledger.backlog.values()), default=0.0),
         "charts": _charts(snapshot),
+        "fault_link": fault_link,
+        "scanned": queries.FAULT_SCAN,
         "window": int(BUCKETS * STEP // 60),
     }
+
+
+def fault_link(fault: Fault) -> str:
+    """这一种例外的任务：原因写在任务上的，连原因一起找。"""
+    query = {"type": fault.type or ""}
+    if fault.kind in ON_THE_TASK and (why := fault.detail.get("code") or fault.detail.get("reason")):
+        query["error"] = str(why)[:MAX_SEARCH]
+    return f"/console/tasks?{urlencode(query)}"
 
 
 def _charts(snapshot: Snapshot) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from kaguan.config import model
+from kaguan.config.instance import Instance
 from kaguan.config.schedules import Schedule, distinct
 from kaguan.config.webhooks import Webhooks
 from kaguan.words.language import Language, environment_language
@@ -68,6 +69,7 @@ class Settings(BaseSettings):
     time_zone: ZoneName = BUSINESS_ZONE.key  # 给人看的时刻用它（IANA 名）；业务日不受它影响
     language: Language = Field(default_factory=environment_language)  # 命令行用的；API 与控制台听读者的
     allow_insecure: tuple[Exemption, ...] = ()  # 生产与预发布里逐项放行的变弱
+    instance: Instance = Instance()
     api: model.Api = model.Api()
     database: model.Database = model.Database()
     redis: model.Redis = model.Redis()

@@ -71,6 +71,12 @@ def _has_placeholder(value: str) -> str:
     return value
 
 
+def _is_page(value: str) -> str:
+    if value and not value.startswith(("http://", "https://")):
+        raise ValueError(said("config.page"))
+    return value
+
+
 def webhook_key(secret: str) -> bytes | None:
     """``whsec_`` 之后解出的签名密钥；写法或长短不合规范（Standard Webhooks）就没有。"""
     if not secret.startswith(WEBHOOK_PREFIX):
@@ -92,4 +98,5 @@ CaFile = Annotated[Path, AfterValidator(_holds_certificates)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_is_postgres)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_is_redis)]
 ListenUrl = Annotated[SecretStr, AfterValidator(_is_listenable)]
+RunbookUrl = Annotated[str, AfterValidator(_is_page)]
 VerifyUrl = Annotated[str, AfterValidator(_has_placeholder)]

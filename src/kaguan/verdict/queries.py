@@ -47,16 +47,15 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """一件例外；``type`` 为空即任务已过保留期。"""
+    """同一种任务、同一个原因的例外；``task_id``、``detail`` 是最近的一个，``type`` 为空即任务已过保留期。"""
 
-    id: int
-    at: datetime
     kind: str
-    task_id: UUID
-    attempt: int
-    worker: str | None
-    detail: dict[str, Any]
     type: str | None
+    count: int
+    first_at: datetime
+    last_at: datetime
+    task_id: UUID
+    detail: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ VOCABULARY = {
     "action": [name.replace(".", "_") for name in ACTIONS],
     "outcome": ["ok", "refused", "failed"],
     "verdict": [str(level) for level in Level if level is not Level.UNKNOWN],
+    "mark": list(Level),
+    "lever": ["decide", "pause", "redrive", "resume", "settle"],
     "nav": [
         "overview",
         "sims",

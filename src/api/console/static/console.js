@@ -3,6 +3,7 @@
 
 (() => {
   const TIMEOUT = 5000;
+  const HIDDEN = 15000; // 在后台，只看判断
   const LONGEST = 8000; // 断了之后至多隔这么久再试
   const one = (selector, root = document) => root.querySelector(selector);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -52,9 +53,18 @@
   function outdate(area, why) {
     const banner = one("[data-verdict]", area);
     if (!banner) return;
+    badge(document.documentElement.dataset.titleUnknown, document.documentElement.dataset.iconUnknown);
     banner.className = "verdict v-unknown";
     banner.dataset.verdict = "unknown";
     one("[data-announce]", banner).textContent = document.documentElement.dataset.outdated.replace("{time}", banner.dataset.asOf).replace("{why}", why);
+  }
+
+  // 标签页的标题与图标跟着判断走：在后台也看得见
+  const plain = document.title.slice((one("[data-title]")?.dataset.title ?? "").length);
+  function badge(title, icon) {
+    document.title = title + plain;
+    const link = one('link[rel="icon"]');
+    if (link && link.getAttribute("href") !== icon) link.setAttribute("href", icon);
   }
 
   function live(area) {
@@ -79,7 +89,9 @@
     };
     const schedule = (wait) => {
       clearTimeout(timer);
-      if (!paused && !document.hidden && !area.hasAttribute("data-final")) timer = setTimeout(refresh, wait);
+      const least = document.hidden ? HIDDEN : 0;
+      const watched = !document.hidden || one("[data-title]", area);
+      if (!paused && watched && !area.hasAttribute("data-final")) timer = setTimeout(refresh, Math.max(wait, least));
     };
     async function refresh() {
       try {
@@ -89,6 +101,8 @@
         const html = await response.text();
         if (paused) return;
         if (!writing(area)) replace(area, html);
+        const verdict = one("[data-title]", area)?.dataset;
+        if (verdict) badge(verdict.title, verdict.icon);
         if (one("[data-final]", area)) area.setAttribute("data-final", "");
         failures = 0;
         show("on");
@@ -116,7 +130,7 @@
         } else refresh();
       });
     }
-    document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : schedule(0)));
+    document.addEventListener("visibilitychange", () => schedule(0));
     show("on");
     schedule(every);
   }

@@ -1,0 +1,46 @@
+"""判断里的每件事指到哪里：动手的地方、运维手册的一节；图标跟着轻重。"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from api.console.assets import BADGES, TYPES, asset_url
+from api.console.concerns import lever_of, link_of, runbook_of
+from kaguan.verdict.model import Concern, ConcernCode, Level
+from tests.support.repository import ROOT
+
+HANDBOOK = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "运维手册.md"
+PARAMETERS = {"type": "sim:usage_sync", "queue": "low", "task": "0193"}
+
+
+@pytest.mark.parametrize("code", ConcernCode)
+def test_every_concern_leads_to_a_place_and_to_its_page_of_the_handbook(code: ConcernCode) -> None:
+    concern = Concern(code, Level.BAD, "carrier:onelink", PARAMETERS)
+    headings = re.findall(r"^### (\w+)$", HANDBOOK.read_text("utf-8"), re.MULTILINE)
+    assert link_of(concern).startswith(("/", "#"))
+    assert runbook_of(concern) in headings
+
+
+@pytest.mark.parametrize(
+    ("code", "subject", "href"),
+    [
+        (ConcernCode.BREAKER, "carrier:onelink", "/console/pauses?scope=carrier&name=onelink"),
+        (ConcernCode.BREAKER, "smtp:mail.example:25", None),
+        (ConcernCode.HELD, "", "/console/pauses?scope=type&name=sim%3Ausage_sync"),
+        (ConcernCode.BACKLOG, "low", "/console/pauses?scope=queue&name=low"),
+        (ConcernCode.ORDERING, "", "/console/tasks/0193"),
+        (ConcernCode.NO_RELAY, "", None),
+    ],
+)
+def test_what_can_be_done_here_is_one_step_away(code: ConcernCode, subject: str, href: str | None) -> None:
+    lever = lever_of(Concern(code, Level.BAD, subject, PARAMETERS))
+    assert (None if lever is None else lever.href) == href
+
+
+def test_every_level_has_an_icon_of_its_own() -> None:
+    assert set(BADGES) == set(Level)
+    urls = {asset_url(f"icon-{level}.svg") for level in Level}
+    assert len({url.rpartition("=")[2] for url in urls}) == len(Level)
+    assert {url.rpartition("/")[2].partition("?")[0] for url in urls} <= set(TYPES)
