@@ -21,7 +21,9 @@ from kaguan.outbox.operate.listing import TaskFilter, task_page
 from kaguan.outbox.operate.summary import summaries
 from kaguan.outbox.operate.sweeping import ALLOWED, Deed, Sweep
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, Priority, TaskStatus, id_floor
+from kaguan.outbox.vocabulary import moment_of as moment_of_id
 from kaguan.product.matching import containing
+from kaguan.product.searching import find
 from kaguan.words import zones
 
 PATH = "/console/tasks"
@@ -41,16 +43,20 @@ async def task_list(console: ConsoleRequest) -> web.Response:
     async with console.services.pool.connection() as connection:
         types = await console.site.types(connection)
         where, wrong = _filter(given, query, console.services.settings.zone, types)
-        page = await task_page(connection, where, PAGE)
+        if given["q"]:
+            known, personal = console.site.known, console.may_act
+            page = await find(connection, where, given["q"][:MAX_SEARCH], PAGE, known, personal=personal)
+        else:
+            page = await task_page(connection, where, PAGE)
         told = await summaries(connection, [row.id for row in page.rows], console.site.known)
-        sweep = _sweep(query.get("deed", ""), where, wrong)
+        sweep = _sweep("" if given["q"] else query.get("deed", ""), where, wrong)
         found = None if sweep is None else await sweeping.preview(connection, sweep)
     kept = {name: value for name, value in given.items() if value}
     older = None if page.older is None else f"{PATH}?{urlencode({**kept, 'cursor': str(page.older)})}"
     return console.render(
         "tasks.html",
-        page=page, told=told, now=datetime.now(UTC), given=given, wrong=wrong, older=older,
-        newest=f"{PATH}?{urlencode(kept)}", paged="cursor" in query,
+        page=page, until=None if page.older is None else moment_of_id(page.older), told=told, now=datetime.now(UTC),
+        given=given, wrong=wrong, older=older, newest=f"{PATH}?{urlencode(kept)}", paged="cursor" in query,
         types=types, statuses=[*TaskStatus, SCHEDULED], queues=list(Priority),
         kept=kept, found=found, deed=None if sweep is None else sweep.deed, deeds=_deeds(where, kept),
         token=None if found is None else sweeping.encode(found.chosen),
@@ -80,7 +86,11 @@ async def _carry_out(submission: FormSubmission, deed: Deed, action: str) -> Act
 
 def _deeds(where: TaskFilter, kept: Mapping[str, str]) -> list[Deed]:
     """对选中的做得了什么；一个条件也没有的，不给做。"""
-    return [deed for deed in Deed if kept.keys() - {"status"} and ALLOWED[deed].issuperset(where.statuses)]
+    return [
+        deed
+        for deed in Deed
+        if kept.keys() - {"status"} and "q" not in kept and ALLOWED[deed].issuperset(where.statuses)
+    ]
 
 
 def _sweep(deed: str, where: TaskFilter, wrong: Sequence[str]) -> Sweep | None:
@@ -101,7 +111,7 @@ def _filter(
     cursor = query.get("cursor", "")
     if UUID_TEXT.fullmatch(cursor):
         before = min(before, UUID(cursor))
-    search, key, caller, error, iccid, recipient = (_printable(given, name, wrong) for name in TEXTS)
+    _, key, caller, error, iccid, recipient = (_printable(given, name, wrong) for name in TEXTS)
     chosen = one_of(given, "status", [*TaskStatus, SCHEDULED], wrong)
     status = TaskStatus.PENDING if chosen == SCHEDULED else chosen
     where = TaskFilter(
@@ -110,7 +120,6 @@ def _filter(
         type=one_of(given, "type", types, wrong),
         statuses=() if status is None else (TaskStatus(status),),
         queue=one_of(given, "queue", Priority, wrong),
-        request_id=search or None,
         ordering_key=key or None,
         caller=caller or None,
         error=error or None,

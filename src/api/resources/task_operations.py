@@ -31,6 +31,7 @@ from kaguan.outbox.operate.place import place_of
 from kaguan.outbox.operate.replay import Replay, one_line
 from kaguan.outbox.operate.summary import summaries
 from kaguan.outbox.operate.timeline import timeline
+from kaguan.product.searching import find
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.tokens.service import TASKS_READ as READ
 from kaguan.tokens.service import TASKS_WRITE as WRITE
@@ -46,7 +47,10 @@ async def list_tasks(call: Call[None, TaskQuery]) -> Answer:
     """稀罕的条件一次至多看两万个任务：一页可能不满甚至是空的，``next_cursor`` 还在就还没找完。"""
     query = call.query
     connection = await call.unit.raw()
-    page = await task_page(connection, query.filter(), query.page_size)
+    if query.q is None:
+        page = await task_page(connection, query.filter(), query.page_size)
+    else:
+        page = await find(connection, query.filter(), query.q, query.page_size, TASK_TYPES)
     told = await summaries(connection, [row.id for row in page.rows], TASK_TYPES)
     items = [task_view(row, call.language, told.get(row.id)) for row in page.rows]
     return Answer({"items": items, "page_size": query.page_size, "next_cursor": page.older})

@@ -19,6 +19,9 @@ from kaguan.product.matching import containing
 from kaguan.product.task_types import TaskTypeName
 
 ERROR = "错误原因（中文的说法）里的一段字，或其中任一个代号"
+SOUGHT = (
+    "任务号的开头（八位起）、结尾或 `开头…结尾`，整个的 `request_id`、有序键；或它们、收件人、主题、卡的号码里的一段"
+)
 STATUSES = f"^({'|'.join(TaskStatus)})(,({'|'.join(TaskStatus)})){{0,7}}$"
 Caller = Annotated[str, Field(min_length=1, max_length=128, description="提交者：令牌的名字")]
 Iccid = Annotated[str, Field(pattern=r"^[0-9]{10,20}$", description="载荷里有这张卡的")]
@@ -35,6 +38,7 @@ class TaskPaging(QueryModel):
 class TaskQuery(TaskPaging):
     """列表条件；按受理时间倒序，``cursor`` 取上一页的 ``next_cursor``。"""
 
+    q: Annotated[str, Field(min_length=3, max_length=128, description=SOUGHT)] | None = None
     type: TaskTypeName | None = None
     status: Annotated[str, Field(pattern=STATUSES)] | None = Field(None, description="一种，或用逗号隔开的几种")
     queue: Priority | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -25,7 +24,7 @@ from kaguan.outbox.operate.place import Place, place_of
 from kaguan.outbox.operate.summary import Summary, summaries
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.recover import vanished
-from kaguan.outbox.vocabulary import NOTE_LENGTH, Resolution, TaskStatus
+from kaguan.outbox.vocabulary import NOTE_LENGTH, Resolution, moment_of
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.words.errors import not_found
 from kaguan.words.reasons import told
@@ -68,15 +67,26 @@ def list_tasks(filters: Filters, *, as_json: AsJson = False) -> None:
         told = await summaries(connection, [task.id for task in tasks], TASK_TYPES)
         return [_public(task, language, told.get(task.id)) for task in tasks]
 
-    tasks = with_database(work)
+    _print(with_database(work), as_json=as_json)
+
+
+@app.command()
+@filtered(limit=20, most=1_000)
+def find(filters: Filters, text: Annotated[str, typer.Argument(help="sought")], *, as_json: AsJson = False) -> None:
+    language = reader_language()
+    tasks, told, older = _deciding().find(filters, text)
+    _print([_public(task, language, told.get(task.id)) for task in tasks], as_json=as_json)
+    if older is not None and not as_json:
+        echo(say("looked_back", moment=moment_of(older).isoformat(timespec="milliseconds")))
+
+
+def _print(tasks: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(tasks)
-    else:
-        rows = [
-            task | {"id": task["task_id"], "attempts": f"{task['attempts']}/{task['max_attempts']}"} for task in tasks
-        ]
-        keyed = ("ordering_key",) if any(task["ordering_key"] for task in tasks) else ()
-        print_table("task", COLUMNS + keyed, rows)
+        return
+    rows = [task | {"id": task["task_id"], "attempts": f"{task['attempts']}/{task['max_attempts']}"} for task in tasks]
+    keyed = ("ordering_key",) if any(task["ordering_key"] for task in tasks) else ()
+    print_table("task", COLUMNS + keyed, rows)
 
 
 @app.command()
@@ -190,8 +200,7 @@ def _act(
     as_json: bool,
     wait: bool = False,
 ) -> None:
-    decide, _ = _deciding()
-    status = decide(action, task_id, *said)
+    status = _deciding().decide(action, task_id, *said)
     if wait:
         report(wait_for([task_id], seconds, as_json=as_json), as_json=as_json)
     elif as_json:
@@ -201,14 +210,13 @@ def _act(
 
 
 def _sweep(deed: str, filters: Filters, *, run: bool, dry_run: bool, as_json: bool) -> None:
-    _, sweep = _deciding()
-    sweep(deed, filters, run=run, dry_run=dry_run, as_json=as_json)
+    _deciding().sweep(deed, filters, run=run, dry_run=dry_run, as_json=as_json)
 
 
-def _deciding() -> tuple[Callable[..., TaskStatus], Callable[..., None]]:
-    from kaguan.cli.deciding import decide, sweep  # noqa: PLC0415 见其模块说明
+def _deciding() -> Any:
+    from kaguan.cli import deciding  # noqa: PLC0415 见其模块说明
 
-    return decide, sweep
+    return deciding
 
 
 def _place(place: Place | None, language: str) -> dict[str, Any]:

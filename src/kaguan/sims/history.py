@@ -58,6 +58,12 @@ async def tasks(connection: Connection, sim_id: int, iccids: Sequence[str], limi
         return await (await cursor.execute(load(PACKAGE, "tasks"), parameters)).fetchall()
 
 
+async def noted(connection: Connection, ids: Sequence[int], limit: int) -> tuple[list[str], list[UUID]]:
+    """这几张卡的 ICCID，与只为它们做的任务，新的在前，至多 ``limit`` 个。"""
+    row = await (await connection.execute(load(PACKAGE, "noted"), {"ids": list(ids), "limit": limit})).fetchone()
+    return ([], []) if row is None else (row[0], row[1])
+
+
 async def live_id(connection: Connection, iccid: str) -> int | None:
     """在库的卡的 id。"""
     row = await (await connection.execute(load(PACKAGE, "live_id"), {"iccid": iccid})).fetchone()

@@ -131,6 +131,9 @@ def test_a_task_is_listed_shown_cancelled_and_not_cancelled_twice(
     listed = run_json("task", "list", "--status", "pending", "--type", "email:send", "--request-id", "cli-1")
     assert [task["task_id"] for task in listed] == [str(task_id)]
     assert run_json("task", "list", "--queue", "low") == []
+    for text in (str(task_id)[:8], str(task_id)[-6:], "CLI-1"):
+        assert [task["task_id"] for task in run_json("task", "find", text)] == [str(task_id)]
+    assert run_json("task", "find", "nobody", "--type", "email:send") == []
     assert str(task_id) in run("task", "list")[1]
     shown = run("task", "show", str(task_id))[1]
     assert "accepted" in shown
@@ -180,7 +183,7 @@ def test_refusals_are_told_in_the_readers_language(
 @pytest.mark.parametrize(
     "command",
     [
-        "task list", "task show {}", "task vanished", "task replay", "task cancel {}", "outbox status",
+        "task list", "task find x", "task show {}", "task vanished", "task replay", "task cancel {}", "outbox status",
         "outbox redrive", "sim list", "schedule list", "token list", "migrate status", "doctor",
     ],
 )  # fmt: skip

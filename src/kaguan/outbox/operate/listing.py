@@ -13,10 +13,12 @@ from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.outbox.operate.record import PACKAGE, TaskRecord
 from kaguan.outbox.vocabulary import TaskStatus
+from kaguan.words.units import KIB
 
 DEAD = (TaskStatus.FAILED, TaskStatus.UNCERTAIN)  # 另有按类型的索引
 PAGE_SCAN = 20_000  # 没有索引的条件至多在这么多行里找
 CONTENT_SCAN = 2_000  # 要看载荷的：它可以很大
+LARGEST = 64 * KIB  # 字节（库里的大小）：更大的载荷不在里面找一段字
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class TaskFilter:
 
     ``caller`` 是提交者；``error`` 是最近错误的原因（中文的说法）里的一段字，或其中任一个代号；
     ``containing`` 是载荷里有的，有其中一样就算；``scheduled`` 是定在以后的，等着的里只要、或不要它们。
+    ``ids`` 是其中之一；``suffix`` 是任务号的末尾，``parts`` 是请求号、有序键、载荷的 ``fields`` 里的一段，对上一样就算
+    （都是小写）。
     """
 
     since: UUID
@@ -38,6 +42,10 @@ class TaskFilter:
     error: str | None = None
     containing: tuple[dict[str, Any], ...] = ()
     scheduled: bool | None = None
+    ids: tuple[UUID, ...] | None = None
+    suffix: str | None = None
+    parts: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +86,18 @@ async def _page(connection: Connection, where: TaskFilter, status: TaskStatus | 
         or where.caller
         or where.error
         or where.scheduled is not None
+        or where.suffix
+        or where.parts
     )
-    scan = CONTENT_SCAN if where.containing else PAGE_SCAN if filtered else limit + 1
+    scan = CONTENT_SCAN if where.containing or (where.parts and where.fields) else PAGE_SCAN if filtered else limit + 1
     parameters = {
         "before": where.before, "since": where.since, "request_id": where.request_id,
         "ordering_key": where.ordering_key, "by_status": by_status,
         "by_waiting": by_waiting, "by_work": by_work, "by_type": by_type, "type": where.type, "status": status,
         "queue": where.queue, "caller": where.caller, "error": where.error,
         "containing": [Jsonb(one) for one in where.containing] or None, "scheduled": where.scheduled,
+        "ids": None if where.ids is None else list(where.ids), "suffix": where.suffix,
+        "parts": list(where.parts) or None, "fields": list(where.fields), "largest": LARGEST,
         "scan": scan, "limit": limit + 1,
     }  # fmt: skip
     async with connection.cursor(row_factory=dict_row) as cursor:

@@ -70,6 +70,8 @@ TASKS = [
     "request_id=nobody", "since=2023-11-14T22:13:20Z&until=2023-11-14T22:13:30Z", "until=2023-11-14T22:13:30Z",
     "ordering_key=nobody", "ordering_key=nobody&status=pending&queue=low",
     "since=2023-11-14T22:13:20Z&status=cancelled", "status=cancelled&queue=low", f"status=running&cursor={TASK}",
+    "q=018bcfe5", f"q={str(TASK)[:13]}…{str(TASK)[-6:]}", "q=abcdef", "q=nobody", "q=1064700001999", "scheduled=true",
+    "status=pending&scheduled=false",
 ]  # fmt: skip
 REPLAYS: list[dict[str, Any]] = [
     {"status": "failed"},
@@ -109,7 +111,7 @@ CONSOLE = [
     "/console/tasks?q=r77", "/console/tasks?key=nobody", "/console/tasks?since=2023-11-14T22:13&until=2023-11-14T22:14",
     "/console/tasks?status=cancelled&queue=low", f"/console/tasks?status=failed&cursor={TASK}",
     "/console/tasks?caller=nobody", "/console/tasks?status=failed&error=nobody", f"/console/tasks?iccid={ICCID}",
-    "/console/pauses",
+    "/console/tasks?q=nobody", "/console/tasks?q=018bcfe5", "/console/tasks?status=scheduled", "/console/pauses",
     "/console/dead-letters", "/console/dead-letters?preview=1&status=failed&type=email:send&limit=1000",
     "/console/sims", "/console/sims?q=1064700001999,00078", "/console/sims?tag=all&carrier=onelink",
     "/console/sims?customer=customer9&state=active", f"/console/sims?cursor={CURSOR}", f"/console/sims/{ICCID}",

@@ -12,7 +12,20 @@ with scanned as materialized (
         %(error)s::text is null
         or position(%(error)s in t.last_error->>'reason') > 0
         or jsonb_path_exists(t.last_error, '$.**.code ? (@ == $code)', jsonb_build_object('code', %(error)s::text)) as told,
-        %(containing)s::jsonb[] is null or t.payload @> any(%(containing)s::jsonb[]) as contains
+        %(containing)s::jsonb[] is null or t.payload @> any(%(containing)s::jsonb[]) as contains,
+        (%(suffix)s::text is null and %(parts)s::text[] is null)
+        or t.id::text like '%%' || %(suffix)s
+        or exists (
+            select
+            from unnest(%(parts)s::text[]) as p (part)
+            where position(p.part in lower(concat_ws(' ', t.request_id, t.ordering_key))) > 0
+                or exists (
+                    select
+                    from unnest(%(fields)s::text[]) as f (name)
+                    where pg_column_size(t.payload) <= %(largest)s
+                        and position(p.part in lower(t.payload ->> f.name)) > 0
+                )
+        ) as sought
     from tb_task t
     left join tb_work w on w.task_id = t.id and w.delivery = t.delivery
     where t.id < %(before)s
@@ -34,6 +47,7 @@ with scanned as materialized (
               limit %(scan)s
           ))
       )
+      and (%(ids)s::uuid[] is null or t.id = any(%(ids)s::uuid[]))
       and (%(by_type)s::text is null or t.type = %(by_type)s)
       and (%(request_id)s::text is null or t.request_id = %(request_id)s)
       and (%(ordering_key)s::text is null or t.ordering_key = %(ordering_key)s)
@@ -50,6 +64,7 @@ matched as (
       and (%(scheduled)s::boolean is null or scheduled = %(scheduled)s)
       and coalesce(told, false)
       and contains
+      and coalesce(sought, false)
     order by id desc
     limit %(limit)s
 )
