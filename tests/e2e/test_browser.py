@@ -28,6 +28,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "en-dark-phone": {"locale": "en-GB", "color_scheme": "dark", "viewport": PHONE},
 }
 
+SMALL = """[...document.querySelectorAll("a, button, input:not([type=hidden]), select, summary")].filter(one => {
+    const {width, height} = one.getBoundingClientRect();
+    return width && height < 43.5 && !one.closest(".visually-hidden, .skip, .tick");
+}).map(one => one.outerHTML.slice(0, 90))"""
+WIDE = """[...document.querySelectorAll(".scroll")].filter(one => one.scrollWidth > one.clientWidth + 1)
+    .map(one => one.getAttribute("aria-labelledby") || one.getAttribute("aria-label"))"""
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site() -> AsyncIterator[Site]:
@@ -125,6 +132,15 @@ async def test_a_card_is_found_on_a_phone_by_the_end_of_its_number_and_refreshed
         await page.get_by_test_id("refresh").click()
         await expect(page.get_by_test_id("notice")).to_be_visible()
         await expect(page.get_by_test_id("sim-tasks").locator("[data-status=succeeded]")).to_be_visible()
+
+
+async def test_a_thumb_reaches_everything_on_a_phone(site: Site) -> None:
+    """390 像素宽：没有一张表要横着拖，点得到的都有 44 像素高。"""
+    async with site.open(viewport=PHONE, locale="en-GB") as page:
+        for name in ("overview", "task", "tasks", "dead-letters", "pauses", "sweep"):
+            await page.goto(site.pages()[name])
+            assert await page.evaluate(SMALL) == [], name
+            assert await page.evaluate(WIDE) == [], name
 
 
 async def test_two_hundred_cards_are_suspended_three_refused_one_doubt_decided_and_the_receipts_kept(

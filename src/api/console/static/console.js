@@ -3,6 +3,7 @@
 
 (() => {
   const TIMEOUT = 5000;
+  const NARROW = 520;
   const HIDDEN = 15000; // 在后台，只看判断
   const LONGEST = 8000; // 断了之后至多隔这么久再试
   const one = (selector, root = document) => root.querySelector(selector);
@@ -28,6 +29,7 @@
       const node = document.getElementById(id);
       if (node) node.open = true;
     }
+    stack(area);
     if (place) one(place, area)?.focus({ preventScroll: true });
   }
 
@@ -57,6 +59,19 @@
     banner.className = "verdict v-unknown";
     banner.dataset.verdict = "unknown";
     one("[data-announce]", banner).textContent = document.documentElement.dataset.outdated.replace("{time}", banner.dataset.asOf).replace("{why}", why);
+  }
+
+  // 手机上放不下的表：一行成一张，各格前写着它那一列的名字
+  function stack(root = document) {
+    for (const area of all(".scroll", root)) {
+      const table = one("table", area);
+      if (!table || table.classList.contains("waterfall")) continue;
+      table.classList.remove("stacked");
+      if (window.innerWidth > NARROW || area.scrollWidth <= area.clientWidth + 1) continue;
+      const names = all("thead th", table).map((head) => head.textContent.trim());
+      for (const row of all("tbody tr", table)) [...row.children].forEach((cell, at) => (cell.dataset.label = names[at] ?? ""));
+      table.classList.add("stacked");
+    }
   }
 
   // 标签页的标题与图标跟着判断走：在后台也看得见
@@ -170,6 +185,8 @@
   }
 
   one("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  stack();
+  window.addEventListener("resize", () => stack());
   all("[data-live]").forEach(live);
   all("[data-return]").forEach(resume);
   confirmations();
