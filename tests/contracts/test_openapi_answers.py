@@ -12,6 +12,7 @@ import pytest
 from api.routes import ROUTES
 from kaguan.config import load_settings
 from tests.contracts.documented import DOCUMENT, header_faults, response_of, schema_of
+from tests.support.in_hand import HOLD
 from tests.support.serving import Api, serving
 
 V1 = "/api/v1"
@@ -108,6 +109,10 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     await caller.call("GET", TASK, task_id=task_id)
     for path in ("", "/vanished"):
         await caller.call("GET", f"{V1}/tasks{path}")
+    [(running,)] = await caller.api.rows("select id from tb_task where status = 'pending' order by id limit 1")
+    await caller.api.rows(HOLD, "w", "1 minute", [running])
+    await caller.call("GET", TASK + "/stack", task_id=running)
+    await caller.api.rows("delete from tb_work where task_id = %s", running)
     failing = "update tb_task set status = 'failed', finished_at = now() where type = 'data:sync' returning id"
     [(failed,)] = await caller.api.rows(failing)
     await caller.call("POST", TASK + "/retry", task_id=failed)

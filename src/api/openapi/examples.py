@@ -38,45 +38,6 @@ PAUSE: dict[str, Any] = {
 }
 PAUSES: dict[str, Any] = {"items": [PAUSE], "page_size": 100, "next_cursor": None}
 
-WORKER = "host-1-4711-5ad3c0de"
-HOLDERS: dict[str, Any] = {
-    "slots": {"total": 20, "held": 20},
-    "running": 20,
-    "capped": False,
-    "held_types": [
-        {"name": "sim:status_sync", "count": 20, "longest_seconds": 83.2, "waits": {"control_center": 19}},
-    ],
-    "held_callers": [{"name": "importer", "count": 20, "longest_seconds": 83.2, "waits": {}}],
-    "held_workers": [
-        {
-            "name": WORKER,
-            "count": 20,
-            "longest_seconds": 83.2,
-            "slots": 20,
-            "version": "0.3.0",
-            "host": "host-1",
-            "pid": 4711,
-        },
-    ],
-    "longest": [
-        {
-            "task_id": TASK_ID,
-            "type": "sim:status_sync",
-            "caller": "importer",
-            "worker": WORKER,
-            "since": AT,
-            "seconds": 83.2,
-            "progress": {"done": 400, "total": 1000},
-        },
-    ],
-    "waiting": 18_723,
-    "estimated": True,
-    "waiting_queues": [{"name": "default", "count": 18_723, "per_second": 22.7, "seconds_left": 825}],
-    "waiting_types": [{"name": "email:send", "count": 18_723, "per_second": 22.7, "seconds_left": 825}],
-    "waiting_callers": [{"name": "importer", "count": 18_723, "per_second": None, "seconds_left": None}],
-    "waiting_keys": [{"key": "card 7", "caller": "importer", "task_id": TASK_ID, "behind": 12}],
-}
-
 USER_IN = {"username": "zhang.san", "email": "zhang.san@example.com", "password": "correct horse"}
 USER_PATCH = {"status": "banned"}
 USER: dict[str, Any] = {"id": 1, "username": "zhang.san", "email": "zhang.san@example.com", "status": "active", **ROW}

@@ -12,7 +12,7 @@ from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.shapes import View
 from api.endpoints.unit_of_work import Mode
-from api.openapi import examples
+from api.openapi import running_examples as examples
 from kaguan.tokens.service import LOOK, OPERATE
 from kaguan.verdict import holders
 from kaguan.verdict.holders import Holders

@@ -8,7 +8,7 @@ from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
-from api.resources import task_events, task_vanished
+from api.resources import task_events, task_stack, task_vanished
 from api.resources.audit import audited
 from api.resources.task_models import PATH, TAG
 from api.resources.task_queries import (
@@ -234,4 +234,5 @@ ROUTES: tuple[Endpoint, ...] = (
     _sweeping(DiscardRequest, TASK_DISCARD, "按条件丢弃死信"),
     _sweeping(RetryRequest, TASK_RETRY, "按条件重来"),
     *task_events.ROUTES,
+    *task_stack.ROUTES,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from types import ModuleType
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -74,7 +75,7 @@ def list_tasks(filters: Filters, *, as_json: AsJson = False) -> None:
 @filtered(limit=20, most=1_000)
 def find(filters: Filters, text: Annotated[str, typer.Argument(help="sought")], *, as_json: AsJson = False) -> None:
     language = reader_language()
-    tasks, told, older = _deciding().find(filters, text)
+    tasks, told, older = _late()[0].find(filters, text)
     _print([_public(task, language, told.get(task.id)) for task in tasks], as_json=as_json)
     if older is not None and not as_json:
         echo(say("looked_back", moment=moment_of(older).isoformat(timespec="milliseconds")))
@@ -119,6 +120,12 @@ def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
     for stage in stages:
         detail = {name: value for name, value in stage.items() if name not in {"stage", "at"} and value is not None}
         print_facts({f"  {written(stage['at'], zone, milliseconds=True)}": f"{stage['stage']} {detail or ''}"})
+
+
+@app.command()
+def stack(task_id: TaskId, *, as_json: AsJson = False) -> None:
+    _, stacks = _late()
+    stacks.show_stack(task_id, as_json=as_json)
 
 
 @app.command(name="vanished")
@@ -200,7 +207,8 @@ def _act(
     as_json: bool,
     wait: bool = False,
 ) -> None:
-    status = _deciding().decide(action, task_id, *said)
+    deciding, _ = _late()
+    status = deciding.decide(action, task_id, *said)
     if wait:
         report(wait_for([task_id], seconds, as_json=as_json), as_json=as_json)
     elif as_json:
@@ -210,13 +218,14 @@ def _act(
 
 
 def _sweep(deed: str, filters: Filters, *, run: bool, dry_run: bool, as_json: bool) -> None:
-    _deciding().sweep(deed, filters, run=run, dry_run=dry_run, as_json=as_json)
+    deciding, _ = _late()
+    deciding.sweep(deed, filters, run=run, dry_run=dry_run, as_json=as_json)
 
 
-def _deciding() -> Any:
-    from kaguan.cli import deciding  # noqa: PLC0415 见其模块说明
+def _late() -> tuple[ModuleType, ModuleType]:
+    from kaguan.cli import deciding, stacks  # noqa: PLC0415 见前者的说明
 
-    return deciding
+    return deciding, stacks
 
 
 def _place(place: Place | None, language: str) -> dict[str, Any]:

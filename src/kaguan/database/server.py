@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -16,6 +17,7 @@ from kaguan.telemetry.metrics import Declaring
 
 PACKAGE = "kaguan.database"
 SESSIONS, TABLES, STATEMENTS = 20, 40, 10
+MOST_PID = 2**31 - 1
 # 要 shared_preload_libraries 与这个库里的 CREATE EXTENSION；只有这个角色自己的语句
 SLOW = """
 select left(query, 300) as text, calls, total_exec_time / 1000 as seconds, mean_exec_time / 1000 as mean
@@ -107,8 +109,11 @@ async def ask_server(connection: Connection, namespace: str) -> Server:
     return found
 
 
-async def sessions(connection: Connection, namespace: str) -> list[Session]:
-    return await _rows(connection, Session, load(PACKAGE, "sessions"), namespace=namespace, limit=SESSIONS)
+async def sessions(connection: Connection, namespace: str, pids: Sequence[int] | None = None) -> list[Session]:
+    """开着事务的、等着锁的；给了 ``pids`` 就只看其中我们进程的，与挡着它们的。"""
+    given = None if pids is None else [pid for pid in pids if pid <= MOST_PID]
+    query = load(PACKAGE, "sessions")
+    return await _rows(connection, Session, query, namespace=namespace, limit=SESSIONS, pids=given)
 
 
 async def tables(connection: Connection) -> list[Table]:

@@ -29,6 +29,7 @@ from kaguan.outbox.work.newer import NewerPayloads
 from kaguan.outbox.work.paused import Outside
 from kaguan.outbox.work.places import CallingIn, Gates, Seats
 from kaguan.outbox.work.settlement import Settlement
+from kaguan.outbox.work.stacks import Answering
 from kaguan.outbox.work.verification import Verified
 from kaguan.presence.beat import process_name
 from kaguan.words.log import get_logger
@@ -149,10 +150,13 @@ class Worker:
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        """取件旁边一直做的：续租、报速度、放行了同键的下一个就按门铃。"""
+        """取件旁边一直做的：续租、报速度、放行了同键的下一个就按门铃、有人问任务停在哪里就答。"""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(beating(self.leases))
             await stack.enter_async_context(self._pace.publishing())
             if self._bell is not None:
                 await stack.enter_async_context(self._bell.ringing())
+            if self._redis is not None:
+                answers = Answering(self._redis, self.leases.worker, lambda: self.leases.is_busy)
+                await stack.enter_async_context(answers.answering())
             yield

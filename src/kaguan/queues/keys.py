@@ -23,6 +23,8 @@ DOORBELL = "kaguan:doorbell"  # 频道：有新的待交付
 # 进程的心跳：成员是进程名，分数是最近一拍（Redis 的钟，毫秒）；名片按同样的名字存
 PRESENCE_BEATS = "kaguan:presence:beats"
 PRESENCE_CARDS = "kaguan:presence:cards"
+# 问一个 worker 它的任务停在哪里，与它答的（一次问答一个）；人看的，几秒就过期
+PRESENCE_ASKED, PRESENCE_STACK = "kaguan:presence:asked:{}", "kaguan:presence:stack:{}"
 # 判断的记忆：最近说过的每件事，最后一次看见它的时刻
 BREAKERS = "kaguan:breakers"  # 集合：各进程没有闭合的断路器的键
 # 一个进程的一个没有闭合的断路器：种类、名字、进程；进程死了，它自己过期
@@ -40,6 +42,7 @@ SAQ_JOB, SAQ_ABORT = "saq:job:{}:{}", "saq:abort:{}"
 # 键的样子（``{}`` 是任意一段）→ 它的类型；频道不是键
 KINDS = {
     EPOCH: "string", REPLICATION: "string", WATERMARK: "string", CALLS: "zset", CALLS_TRIMMED: "string",
+    PRESENCE_ASKED: "string", PRESENCE_STACK: "string",
     TIMELINE: "string", OWNER: "string", PRESENCE_BEATS: "zset", PRESENCE_CARDS: "hash", BREAKERS: "set",
     BREAKER: "string", TASK_LOCK: "string", PACE: "string", CARRIER_LEASES: "zset",
     LIMITS + ":{}": "list", RATE + ":{}": "string",

@@ -38,6 +38,7 @@ QUERIES = {
         "deed",
     ),
     "/console/tasks/{task_id}": ("trace",),
+    "/console/tasks/{task_id}/stack": (),
     "/console/live/tasks/{task_id}": (),
     "/console/live/tasks/{task_id}/trace": ("trace",),
     "/console/sims": ("q", "carrier", "state", "plan", "group", "tag", "customer", "cursor"),

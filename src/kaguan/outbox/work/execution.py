@@ -140,8 +140,12 @@ class Execution:
             return
         done: list[tuple[Claim, float]] | None = [] if len(claims) > 1 else None  # 同乘的做成了，合一行说
         try:
-            # 任何一个都不抛业务异常；取消会传给每一个
-            await asyncio.gather(*[(self._apart if claim.is_suspect else self._run)(claim, done) for claim in claims])
+            # 任何一个都不抛业务异常；取消会传给每一个。以任务号为名：有人问它停在哪里，认得出
+            doing = [
+                asyncio.create_task((self._apart if claim.is_suspect else self._run)(claim, done), name=str(claim.id))
+                for claim in claims
+            ]
+            await asyncio.gather(*doing)
         except asyncio.CancelledError:
             # 停机，或 SAQ 的时限：没有人在做了（也许还没开始做），不许再续租
             self.leases.abandon([claim.token for claim in claims])

@@ -43,6 +43,11 @@ class Leases:
     def interval(self) -> float:
         return self.lease / BEATS_PER_LEASE
 
+    @property
+    def is_busy(self) -> bool:
+        """手里有任务。"""
+        return bool(self._held)
+
     @contextmanager
     def holding(self, attempt: Attempt) -> Iterator[None]:
         """里面一拍拍地续租；被取消着离开的没有结局，交还。"""

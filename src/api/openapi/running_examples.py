@@ -1,0 +1,81 @@
+"""文档里的例子：此刻在跑的、在等的。"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.openapi.examples import AT, TASK_ID
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.sims.tasks import SIM_STATUS_SYNC
+
+WORKER = "host-1-4711-5ad3c0de"
+HOLDERS: dict[str, Any] = {
+    "slots": {"total": 20, "held": 20},
+    "running": 20,
+    "capped": False,
+    "held_types": [
+        {"name": SIM_STATUS_SYNC.name, "count": 20, "longest_seconds": 83.2, "waits": {"control_center": 19}},
+    ],
+    "held_callers": [{"name": "importer", "count": 20, "longest_seconds": 83.2, "waits": {}}],
+    "held_workers": [
+        {
+            "name": WORKER,
+            "count": 20,
+            "longest_seconds": 83.2,
+            "slots": 20,
+            "version": "0.3.0",
+            "host": "host-1",
+            "pid": 4711,
+        },
+    ],
+    "longest": [
+        {
+            "task_id": TASK_ID,
+            "type": SIM_STATUS_SYNC.name,
+            "caller": "importer",
+            "worker": WORKER,
+            "since": AT,
+            "seconds": 83.2,
+            "progress": {"done": 400, "total": 1000},
+        },
+    ],
+    "waiting": 18_723,
+    "estimated": True,
+    "waiting_queues": [{"name": "default", "count": 18_723, "per_second": 22.7, "seconds_left": 825}],
+    "waiting_types": [{"name": EMAIL_SEND.name, "count": 18_723, "per_second": 22.7, "seconds_left": 825}],
+    "waiting_callers": [{"name": "importer", "count": 18_723, "per_second": None, "seconds_left": None}],
+    "waiting_keys": [{"key": "card 7", "caller": "importer", "task_id": TASK_ID, "behind": 12}],
+}
+
+STACK: dict[str, Any] = {
+    "task_id": TASK_ID,
+    "type": SIM_STATUS_SYNC.name,
+    "worker": WORKER,
+    "since": AT,
+    "progress": {"done": 400, "total": 1000},
+    "version": "0.3.0",
+    "host": "host-1",
+    "pid": 4711,
+    "note": None,
+    "frames": [
+        {
+            "file": "workers/sim/handler.py",
+            "line": 61,
+            "function": "SimStatusHandler.__call__",
+            "source": "async with attempt.transaction() as connection:",
+        },
+    ],
+    "sessions": [
+        {
+            "pid": 271,
+            "application": "kaguan-worker",
+            "role": "kaguan_app",
+            "state": "active",
+            "seconds": 4.2,
+            "snapshot": None,
+            "waits": "Lock transactionid",
+            "blocked_by": [342],
+            "statement": "update tb_sim set …",
+        },
+    ],
+}
