@@ -107,6 +107,7 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     await caller.call("POST", TASK + "/cancel", task_id=task_id)
     await caller.call("GET", TASK + "/events", task_id=task_id)
     await caller.call("GET", TASK, task_id=task_id)
+    await caller.call("POST", TASK + "/payload", task_id=task_id)
     for path in ("", "/vanished"):
         await caller.call("GET", f"{V1}/tasks{path}")
     [(running,)] = await caller.api.rows("select id from tb_task where status = 'pending' order by id limit 1")

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from markupsafe import Markup
 
+from api.console.readable import Readable
 from api.console.texts import Translator
 from kaguan.outbox.operate.summary import Summary
 from kaguan.words.durations import duration
@@ -109,6 +110,10 @@ class Formatter:
     def json(self, value: Any) -> str:
         shown = value if self._personal else without_texts(value)
         return orjson.dumps(shown, option=orjson.OPT_INDENT_2, default=str).decode()
+
+    def readable(self, value: Any) -> Markup:
+        """念得出来的：一项一行，长的折着。"""
+        return Readable(self._t).items(value if self._personal else without_texts(value))
 
     def word(self, group: str, value: object) -> str:
         """词汇（状态、类型、事件）的译名；不认识的原样。"""

@@ -35,7 +35,10 @@ MAX_DIGITS = 18  # int() 不收几千位的数
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:
-    """操作做成了：留痕、提示、去哪里。``ring`` 表示有任务要交付，提交之后按门铃；``skipped`` 是没有做的个数。"""
+    """操作做成了：留痕、提示、去哪里。``ring`` 表示有任务要交付，提交之后按门铃；``skipped`` 是没有做的个数。
+
+    ``page`` 是答给他看的那一页：有就不去别处。
+    """
 
     entry: AuditEntry
     notice: str
@@ -43,6 +46,7 @@ class ActionResult:
     count: int = 0
     ring: bool = False
     skipped: int = 0
+    page: web.Response | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,9 @@ async def _carry_out(console: ConsoleRequest, form: Mapping[str, str], handler: 
 
 
 def _arrive(request: web.Request, done: ActionResult) -> web.Response:
-    """303：刷新不会再做一遍（Post/Redirect/Get）。"""
+    """303：刷新不会再做一遍（Post/Redirect/Get）；要看的一页直接给。"""
+    if done.page is not None:
+        return done.page
     response = web.Response(status=SEE_OTHER, headers={"Location": done.location})
     notice = NOTICE_SEPARATOR.join((done.notice, str(done.count), str(done.skipped)))
     browser.keep(request, response, browser.NOTICE, notice, browser.NOTICE_LIFE)

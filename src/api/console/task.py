@@ -14,7 +14,7 @@ from api.console.console_request import ConsoleRequest
 from api.console.serve import ActionResult, FormSubmission
 from api.console.traces import TRACES
 from api.endpoints.binding import UUID_TEXT
-from kaguan.audit.actions import TASK_CANCEL, TASK_RESOLVE, TASK_RETRY
+from kaguan.audit.actions import TASK_CANCEL, TASK_PAYLOAD, TASK_RESOLVE, TASK_RETRY
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import Connection
 from kaguan.outbox.operate import decisions
@@ -102,6 +102,20 @@ async def resolve(submission: FormSubmission) -> ActionResult:
     )
     entry = AuditEntry(TASK_RESOLVE, str(task_id), {"status": status, "note": note, "via": "console"})
     return ActionResult(entry, f"resolved_{wanted}", submission.back, ring=True)
+
+
+async def payload(submission: FormSubmission) -> ActionResult:
+    """看一眼载荷：谁、为什么看了哪一个，进审计。"""
+    task_id, reason = id_in(submission.path), submission.form.get("reason", "").strip()
+    if not 1 <= len(reason) <= NOTE_LENGTH:
+        raise refused(Code.INVALID_PARAMETERS, Reason("outbox.why_payload", {"limit": NOTE_LENGTH}), "reason")
+    found = await store.payload_of(submission.connection, task_id)
+    if found is None:
+        raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))
+    shown = submission.console.render("payload.html", task_id=task_id, type=found[0], payload=found[1])
+    shown.headers["Cache-Control"] = "no-store"
+    entry = AuditEntry(TASK_PAYLOAD, str(task_id), {"reason": reason, "via": "console"})
+    return ActionResult(entry, "", submission.back, page=shown)
 
 
 def id_in(path: Mapping[str, str]) -> UUID:

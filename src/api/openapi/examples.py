@@ -277,6 +277,12 @@ CANCELLED = {"task_id": TASK_ID, "status": "cancelled"}
 RETRIED = {"task_id": TASK_ID, "status": "pending"}
 RESOLVE_IN = {"outcome": "happened", "note": "中继日志 10:42 queued as 4XkQ2"}
 RESOLVED = {"task_id": TASK_ID, "status": "succeeded"}
+PAYLOAD_IN = {"reason": "工单 4711：客户说没有收到"}
+PAYLOAD: dict[str, Any] = {
+    "task_id": TASK_ID,
+    "type": "email:send",
+    "payload": {"v": 1, "to": ["a@example.com"], "cc": [], "subject": "您的订单", "body": "已发货。"},
+}
 REPLAY_IN = {"status": "failed", "type": "email:send", "limit": 10, "dry_run": True}
 ERROR: dict[str, Any] = {
     "reason": "全部收件人被拒收（550 × 1：无此邮箱）",

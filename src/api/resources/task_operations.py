@@ -14,14 +14,24 @@ from api.resources.task_models import PATH, TAG
 from api.resources.task_queries import (
     CancelRequest,
     DiscardRequest,
+    PayloadRequest,
     ReplayRequest,
     ResolveRequest,
     RetryRequest,
     SweepRequest,
     TaskQuery,
 )
-from api.resources.task_views import Detail, ReplayView, StatusView, SweepView, TaskPage, TaskView, task_view
-from kaguan.audit.actions import TASK_CANCEL, TASK_DISCARD, TASK_REPLAY, TASK_RESOLVE, TASK_RETRY
+from api.resources.task_views import (
+    Detail,
+    PayloadView,
+    ReplayView,
+    StatusView,
+    SweepView,
+    TaskPage,
+    TaskView,
+    task_view,
+)
+from kaguan.audit.actions import TASK_CANCEL, TASK_DISCARD, TASK_PAYLOAD, TASK_REPLAY, TASK_RESOLVE, TASK_RETRY
 from kaguan.database.pool import Connection
 from kaguan.outbox.operate import decisions, replay, selection, sweeping
 from kaguan.outbox.operate import record as store
@@ -33,6 +43,7 @@ from kaguan.outbox.operate.summary import summaries
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.product.searching import find
 from kaguan.product.task_types import TASK_TYPES
+from kaguan.tokens.service import OPERATE
 from kaguan.tokens.service import TASKS_READ as READ
 from kaguan.tokens.service import TASKS_WRITE as WRITE
 from kaguan.verdict.queries import dead_groups
@@ -143,6 +154,28 @@ async def resolve_task(call: Call[ResolveRequest, None]) -> Answer:
 
 @endpoint(
     "POST",
+    PATH + "/{task_id:uuid}/payload",
+    scope=OPERATE,
+    summary="看一个任务的载荷",
+    tag=TAG,
+    body=PayloadRequest,
+    data=PayloadView,
+    body_example=examples.PAYLOAD_IN,
+    example=examples.PAYLOAD,
+    errors=(Code.NOT_FOUND,),
+)
+async def look_at_payload(call: Call[PayloadRequest, None]) -> Answer:
+    """里面也许有个人信息：谁、为什么看了哪一个，进审计。"""
+    task_id = call.uuid("task_id")
+    found = await store.payload_of(await call.unit.raw(), task_id)
+    if found is None:
+        raise not_found("任务", "task")
+    await audited(call, TASK_PAYLOAD, str(task_id), reason=call.body.reason)
+    return Answer({"task_id": task_id, "type": found[0], "payload": found[1]})
+
+
+@endpoint(
+    "POST",
     f"{PATH}/replay",
     scope=WRITE,
     summary="按条件重放",
@@ -229,6 +262,7 @@ ROUTES: tuple[Endpoint, ...] = (
     cancel_task,
     retry_task,
     resolve_task,
+    look_at_payload,
     replay_tasks,
     _sweeping(CancelRequest, TASK_CANCEL, "按条件取消"),
     _sweeping(DiscardRequest, TASK_DISCARD, "按条件丢弃死信"),

@@ -85,6 +85,12 @@ class ResolveRequest(RequestModel):
         return note
 
 
+class PayloadRequest(RequestModel):
+    """为什么要看。"""
+
+    reason: Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH, pattern=r"\S")]
+
+
 class ReplayRequest(RequestModel):
     """按条件重放失败（或结局不明）的任务；``dry_run`` 默认为真，先看会选中谁。
 

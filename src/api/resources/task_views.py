@@ -99,6 +99,12 @@ class StatusView(View):
     status: TaskStatus
 
 
+class PayloadView(View):
+    task_id: UUID
+    type: TaskTypeName
+    payload: dict[str, Any] = Field(description="受理时收下的，由它的类型解释")
+
+
 class ReplayView(View):
     dry_run: bool
     total: int | None = Field(None, description="试运行：会重放几个，至多 ``limit`` 个")

@@ -9,6 +9,7 @@ SIM_REFRESH, SIM_CHANGE = "sim.refresh", "sim.change"
 TOKEN_CREATE, TOKEN_REVOKE = "token.create", "token.revoke"
 TASK_CANCEL, TASK_RETRY, TASK_REPLAY = "task.cancel", "task.retry", "task.replay"
 TASK_RESOLVE, TASK_DISCARD = "task.resolve", "task.discard"
+TASK_PAYLOAD = "task.payload"  # 看了载荷
 PAUSE, RESUME = "pause.create", "pause.resume"
 OUTBOX_REDRIVE = "outbox.redrive"
 SCHEDULE_ENABLE, SCHEDULE_DISABLE = "schedule.enable", "schedule.disable"

@@ -1,4 +1,4 @@
-"""`kaguan task find|cancel|discard|retry|resolve` 背后的事。另成一个模块：要导入的重，别的命令不必等它。"""
+"""`kaguan task find|show --payload|cancel|discard|retry|resolve` 背后的事。另成一个模块：要导入的多。"""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import typer
 
+from kaguan.audit.actions import TASK_PAYLOAD
 from kaguan.audit.command_line import actor, audited
 from kaguan.cli.failure import CommandError
 from kaguan.cli.filters import Filters
@@ -19,7 +20,7 @@ from kaguan.cli.printing import echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.cli.wording import joined, say
 from kaguan.database.pool import Connection, transaction
-from kaguan.outbox.operate import decisions, sweeping
+from kaguan.outbox.operate import decisions, record, sweeping
 from kaguan.outbox.operate.record import TaskRecord
 from kaguan.outbox.operate.summary import Summary, summaries
 from kaguan.outbox.operate.sweeping import ALLOWED, Chosen, Deed, Preview, Sweep, Swept
@@ -27,6 +28,7 @@ from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.product import searching
 from kaguan.product.exit_codes import ExitCode
 from kaguan.product.task_types import TASK_TYPES
+from kaguan.words.errors import not_found
 
 LOOKING = 120.0  # 秒：条件没有索引的，找这么久
 FINDING = 10.0
@@ -60,6 +62,23 @@ def find(filters: Filters, text: str) -> tuple[list[TaskRecord], dict[UUID, Summ
             page = await searching.find(connection, where, text, limit - len(rows), TASK_TYPES)
             rows += page.rows
         return rows, await summaries(connection, [row.id for row in rows], TASK_TYPES), page.older
+
+    return with_database(work)
+
+
+def payload(task_id: UUID, reason: str) -> dict[str, Any]:
+    """载荷；谁、为什么看了哪一个，进审计。
+
+    Raises:
+        DomainError: 1004，没有这个任务。
+    """
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        found = await record.payload_of(connection, task_id)
+        if found is None:
+            raise not_found(f"任务 {task_id} ", f"task {task_id}")
+        await audited(connection, TASK_PAYLOAD, str(task_id), reason=reason)
+        return found[1]
 
     return with_database(work)
 

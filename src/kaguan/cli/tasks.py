@@ -75,7 +75,8 @@ def list_tasks(filters: Filters, *, as_json: AsJson = False) -> None:
 @filtered(limit=20, most=1_000)
 def find(filters: Filters, text: Annotated[str, typer.Argument(help="sought")], *, as_json: AsJson = False) -> None:
     language = reader_language()
-    tasks, told, older = _late()[0].find(filters, text)
+    deciding, _ = _late()
+    tasks, told, older = deciding.find(filters, text)
     _print([_public(task, language, told.get(task.id)) for task in tasks], as_json=as_json)
     if older is not None and not as_json:
         echo(say("looked_back", moment=moment_of(older).isoformat(timespec="milliseconds")))
@@ -91,7 +92,19 @@ def _print(tasks: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 @app.command()
-def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
+def show(
+    task_id: TaskId,
+    reason: Annotated[str, typer.Option(help="why_payload")] = "",
+    *,
+    payload: Annotated[bool, typer.Option("--payload", help="payload")] = False,
+    as_json: AsJson = False,
+) -> None:
+    if payload:
+        if not 1 <= len(reason.strip()) <= NOTE_LENGTH:
+            raise typer.BadParameter(say("note_length", limit=NOTE_LENGTH), param_hint="--reason")
+        deciding, _ = _late()
+        print_json(deciding.payload(task_id, reason.strip()))
+        return
     language = reader_language()
 
     async def work(connection: Connection) -> dict[str, Any]:

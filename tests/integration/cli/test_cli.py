@@ -134,6 +134,8 @@ def test_a_task_is_listed_shown_cancelled_and_not_cancelled_twice(
     for text in (str(task_id)[:8], str(task_id)[-6:], "CLI-1"):
         assert [task["task_id"] for task in run_json("task", "find", text)] == [str(task_id)]
     assert run_json("task", "find", "nobody", "--type", "email:send") == []
+    assert run("task", "show", str(task_id), "--payload")[0] == 2
+    assert run_json("task", "show", str(task_id), "--payload", "--reason", "4711")["subject"]
     assert str(task_id) in run("task", "list")[1]
     shown = run("task", "show", str(task_id))[1]
     assert "accepted" in shown

@@ -70,6 +70,7 @@ FORMS = {
     "/console/tasks/retry": ("selection",),
     "/console/tasks/{task_id}/cancel": (),
     "/console/tasks/{task_id}/retry": (),
+    "/console/tasks/{task_id}/payload": ("reason",),
     "/console/tasks/{task_id}/resolve": ("outcome", "note"),
     "/console/sims/{iccid}/refresh": (),
     "/console/sims/import/preview": ("file", "pasted", "carrier"),

@@ -91,6 +91,11 @@ async def find(connection: Connection, task_id: UUID) -> TaskRecord | None:
         return await cursor.fetchone()
 
 
+async def payload_of(connection: Connection, task_id: UUID) -> tuple[str, dict[str, Any]] | None:
+    """类型与载荷：里面也许有个人信息，谁为什么看，由调用者留痕。"""
+    return await (await connection.execute(load(PACKAGE, "payload"), {"task_id": task_id})).fetchone()
+
+
 async def events(connection: Connection, task_id: UUID) -> list[EventRecord]:
     async with connection.cursor(row_factory=class_row(EventRecord)) as cursor:
         await cursor.execute(load(PACKAGE, "events"), {"task_id": task_id, "limit": EVENT_LIMIT})

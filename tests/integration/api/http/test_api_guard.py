@@ -83,6 +83,7 @@ async def said(api: Api, route: Endpoint, path: str) -> tuple[int, str]:
     """状态与说的话；改动的都带一个永远对不上的版本，问过之后什么也没变。"""
     bodies = {"/users": {"status": "banned"}, "/tasks": {"outcome": "happened", "note": "n"}}
     body = next((one for start, one in bodies.items() if path.startswith(start)), {"remark": "r"})
+    body = {"reason": "r"} if path.endswith("/payload") else body
     async with api.session.request(
         route.method,
         f"/api/v1{path}",
