@@ -7,6 +7,7 @@ from api.openapi import docs
 from api.resources import (
     health,
     holders,
+    limits,
     metrics,
     orders,
     pauses,
@@ -28,6 +29,7 @@ ROUTES: tuple[Endpoint, ...] = (
     *schedules.ROUTES,
     *pauses.ROUTES,
     *holders.ROUTES,
+    *limits.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,
     *docs.ROUTES,

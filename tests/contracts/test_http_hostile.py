@@ -125,6 +125,11 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
             "remark": "r",
         },
     ),
+    "/api/v1/limits/types/{name}": ("/limits/types/email:send", {"at_once": 1, "reason": "r", "seconds": 60}),
+    "/api/v1/limits/carriers/{name}": (
+        "/limits/carriers/onelink",
+        {"at_once": 1, "per_second": 1, "reason": "r", "seconds": 60},
+    ),
 }
 HOSTILE = [
     '"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"\\udfff\\ud800"', '"\\u2028"', '"\\ufffe"', "-1", "0", "2147483648",

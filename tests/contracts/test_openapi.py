@@ -90,6 +90,7 @@ def test_every_list_is_paged_in_one_way_and_says_so() -> None:
         "vanished",
         "schedules",
         "pauses",
+        "limits",
     ]
 
 

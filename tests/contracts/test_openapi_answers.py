@@ -128,10 +128,18 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     paused = await caller.call("POST", f"{V1}/pauses")
     await caller.call("GET", f"{V1}/pauses")
     await caller.call("DELETE", f"{V1}/pauses/{{pause_id}}", pause_id=paused["id"])
+    await limits_of(caller)
     for path in OPEN:
         await caller.call("GET", path)
     await caller.call("GET", "/assets/{name}", name="page.css")
     assert caller.succeeded == {(route.method, route.pattern) for route in ROUTES}
+
+
+async def limits_of(caller: Caller) -> None:
+    for path, name in (("types", "sim:status_sync"), ("carriers", "onelink")):
+        await caller.call("PUT", f"{V1}/limits/{path}/{{name}}", name=name)
+        await caller.call("GET", f"{V1}/limits")
+        await caller.call("DELETE", f"{V1}/limits/{path}/{{name}}", name=name)
 
 
 async def change_of(caller: Caller, card: dict[str, Any]) -> None:

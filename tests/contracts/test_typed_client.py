@@ -45,7 +45,18 @@ async def test_a_typed_client_made_from_the_document_talks_to_a_real_server(api:
     told = await run(generator, "generate", "--path", DOCUMENT, "--output-path", made, "--fail-on-warning")
     assert "Warning" not in told, told
     names = sorted(folder.name for folder in (made / "kaguan_api_client" / "api").iterdir() if folder.is_dir())
-    assert names == ["docs", "health", "operations", "orders", "pauses", "schedules", "sims", "tasks", "users"]
+    assert names == [
+        "docs",
+        "health",
+        "limits",
+        "operations",
+        "orders",
+        "pauses",
+        "schedules",
+        "sims",
+        "tasks",
+        "users",
+    ]
     checker = ("-m", "mypy", "--config-file", TYPES, "--python-executable", BIN / "python")
     await run(sys.executable, *checker, "--cache-dir", tmp_path / "cache", SESSION, MYPYPATH=str(made))
     host, port = api.address

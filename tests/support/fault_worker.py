@@ -18,6 +18,7 @@ from kaguan.config import Process, Settings
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work.attempt import Attempt, Handler
+from kaguan.outbox.work.limits import Bounds
 from kaguan.outbox.work.outcome import Outcome
 from kaguan.product.process import run_process
 from kaguan.product.task_types import task_types
@@ -42,7 +43,7 @@ async def scripted(attempt: Attempt[Any]) -> Outcome:
 
 @asynccontextmanager
 async def opened(
-    _settings: Settings, _redis: Redis, _metrics: Metrics, types: TaskTypes
+    _settings: Settings, _redis: Redis, _metrics: Metrics, types: TaskTypes, _bounds: Bounds
 ) -> AsyncIterator[Mapping[TaskType[Any], Handler[Any]]]:
     yield {one: played(one, scripted) for one in types.values()}
 

@@ -31,6 +31,7 @@ HOMES = {
     "orders": {"tb_user", "tb_order", *MAIL},
     "sims": {"tb_sim", "tb_sim_profile", "tb_sim_change"},
     "pauses": {"tb_pause"},
+    "limits": {"tb_limit"},
     "tasks": {"tb_ordering", *MAIL},
 }
 

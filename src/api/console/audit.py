@@ -12,6 +12,8 @@ from kaguan.audit import store
 from kaguan.audit.actions import (
     CONSOLE_LOGIN,
     CONSOLE_LOGOUT,
+    LIFT,
+    LIMIT,
     ON_ENTITIES,
     OUTBOX_REDRIVE,
     PAUSE,
@@ -47,6 +49,8 @@ ACTIONS = (
     OUTBOX_REDRIVE,
     PAUSE,
     RESUME,
+    LIMIT,
+    LIFT,
     TOKEN_CREATE,
     TOKEN_REVOKE,
     "migrate",

@@ -15,6 +15,7 @@ from api.console import (
     database,
     dead_letters,
     holders,
+    limits,
     monitor,
     outbox,
     overview,
@@ -33,6 +34,8 @@ from api.console.traces import TRACES, Traces
 from api.console.verdicts import VERDICTS
 from api.http.keys import SERVICES
 from kaguan.audit.actions import (
+    LIFT,
+    LIMIT,
     OUTBOX_REDRIVE,
     PAUSE,
     RESUME,
@@ -109,6 +112,8 @@ def pages() -> list[web.RouteDef]:
         web.get(pauses.PATH, page(pauses.pause_list)),
         web.post(pauses.PATH, action(PAUSE, pauses.hold)),
         web.post(f"{pauses.PATH}/{{pause_id}}/resume", action(RESUME, pauses.end)),
+        web.post(limits.PATH, action(LIMIT, limits.bound)),
+        web.post(f"{limits.PATH}/clear", action(LIFT, limits.lift)),
     ]
 
 

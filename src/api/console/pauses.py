@@ -7,13 +7,15 @@ from uuid import UUID
 
 from aiohttp import web
 
+from api.console import limits
 from api.console.console_request import ConsoleRequest
 from api.console.serve import ActionResult, FormSubmission, number_of
 from api.endpoints.binding import UUID_TEXT
 from kaguan.audit.actions import PAUSE, RESUME
 from kaguan.audit.store import AuditEntry
 from kaguan.outbox.errors import PauseNotFoundError
-from kaguan.outbox.operate.pauses import LONGEST, LONGEST_NAME, MOST, Pausing, pause, pauses, resume
+from kaguan.outbox.operate.lasting import LONGEST, LONGEST_NAME
+from kaguan.outbox.operate.pauses import MOST, Pausing, pause, pauses, resume
 from kaguan.outbox.vocabulary import NOTE_LENGTH, PauseScope
 from kaguan.product.pausable import unknown
 from kaguan.words.errors import Code, DomainError, conflict, refused
@@ -30,6 +32,7 @@ async def pause_list(console: ConsoleRequest) -> web.Response:
     scope = query.get("scope", "")
     async with console.services.pool.connection() as connection:
         rows, types = await pauses(connection), await console.site.types(connection)
+        bounded = await limits.context(console, connection, types)
     return console.render(
         "pauses.html",
         rows=rows,
@@ -41,6 +44,7 @@ async def pause_list(console: ConsoleRequest) -> web.Response:
         name=query.get("name", "")[:LONGEST_NAME],
         name_length=LONGEST_NAME,
         note_length=NOTE_LENGTH,
+        **bounded,
     )
 
 

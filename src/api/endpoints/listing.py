@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import Field
@@ -16,6 +18,7 @@ CURSOR_LENGTH_MAX = 128
 
 OF_SORT = "RFC 3339；按 `updated_at` 排的是改动的时间，别的是受理的时间"
 
+T = TypeVar("T")
 V = TypeVar("V", bound=View)
 Cursor = Annotated[
     str, Field(min_length=1, max_length=CURSOR_LENGTH_MAX, description="上一页的 `next_cursor`；不解释，原样交回")
@@ -57,6 +60,27 @@ class ListQuery(Paging):
             sort = sort.by_id
         after = None if self.cursor is None else decode_cursor(self.cursor, sort)
         return checked(PageRequest(self.page or 1, self.page_size, after, sort, self.since, self.until))
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[T]):
+    """整份都在手里的一个列表的一页；``next_cursor`` 是末一项的键。"""
+
+    items: Sequence[T]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, query: Paging, found: Sequence[T], keys: Sequence[str]) -> Self:
+        """``keys`` 与 ``found`` 一一对应。
+
+        Raises:
+            DomainError: 1001，游标不在其中。
+        """
+        if query.cursor is not None and query.cursor not in keys:
+            raise invalid("cursor", "不是这个列表的游标", "not a cursor of this list")
+        first = 0 if query.cursor is None else keys.index(query.cursor) + 1
+        last = first + query.page_size
+        return cls(found[first:last], keys[last - 1] if last < len(found) else None)
 
 
 class Listing(View, Generic[V]):

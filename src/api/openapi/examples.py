@@ -36,6 +36,28 @@ PAUSE: dict[str, Any] = {
     "until": "2026-01-01T00:30:00Z",
     "waiting": 0,
 }
+TYPE_LIMIT_IN = {"at_once": 2, "reason": "运营商割接", "seconds": 1800}
+CARRIER_LIMIT_IN = {"per_second": 5, "reason": "运营商割接", "seconds": 1800}
+TYPE_LIMIT: dict[str, Any] = {
+    "scope": "type",
+    "name": "sim:status_sync",
+    "at_once": 2,
+    "per_second": None,
+    "configured": {"at_once": None, "per_second": None},
+    "reason": "运营商割接",
+    "actor": "ops",
+    "created_at": AT,
+    "until": "2026-01-01T00:30:00Z",
+}
+CARRIER_LIMIT: dict[str, Any] = {
+    **TYPE_LIMIT,
+    "scope": "carrier",
+    "name": "onelink",
+    "at_once": None,
+    "per_second": 5,
+    "configured": {"at_once": 4, "per_second": 50},
+}
+LIMITS: dict[str, Any] = {"items": [TYPE_LIMIT], "page_size": 100, "next_cursor": None}
 PAUSES: dict[str, Any] = {"items": [PAUSE], "page_size": 100, "next_cursor": None}
 
 USER_IN = {"username": "zhang.san", "email": "zhang.san@example.com", "password": "correct horse"}

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
-from api.endpoints.listing import Paging
+from api.endpoints.listing import Paging, Part
 from api.endpoints.reasons import reason, refused
 from api.endpoints.shapes import MAX_PAGE_SIZE, Choice, Moment, PageSize, RequestModel, View
 from api.endpoints.unit_of_work import Mode
@@ -18,11 +18,12 @@ from api.openapi import examples
 from api.resources.audit import audited
 from kaguan.audit.actions import PAUSE, RESUME
 from kaguan.outbox.operate import pauses
-from kaguan.outbox.operate.pauses import LONGEST, LONGEST_NAME, MOST, Pausing
+from kaguan.outbox.operate.lasting import LONGEST, LONGEST_NAME
+from kaguan.outbox.operate.pauses import MOST, Pausing
 from kaguan.outbox.vocabulary import NOTE_LENGTH, PauseScope
 from kaguan.product.pausable import unknown
 from kaguan.tokens.service import OPERATE
-from kaguan.words.errors import Code, conflict, invalid
+from kaguan.words.errors import Code, conflict
 
 TAG = "pauses"
 PATH = "/api/v1/pauses"
@@ -94,13 +95,8 @@ class PauseList(View):
 )
 async def list_pauses(call: Call[None, PauseQuery]) -> Answer:
     query, found = call.query, await pauses.pauses(await call.unit.raw())
-    ids = [str(one.id) for one in found]
-    if query.cursor is not None and query.cursor not in ids:
-        raise invalid("cursor", "不是这个列表的游标", "not a cursor of this list")
-    first = 0 if query.cursor is None else ids.index(query.cursor) + 1
-    shown = found[first : first + query.page_size]
-    more = first + query.page_size < len(found)
-    return Answer({"items": shown, "page_size": query.page_size, "next_cursor": str(shown[-1].id) if more else None})
+    part = Part.of(query, found, [str(one.id) for one in found])
+    return Answer({"items": part.items, "page_size": query.page_size, "next_cursor": part.next_cursor})
 
 
 @endpoint(

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
-from api.endpoints.listing import Paging
+from api.endpoints.listing import Paging, Part
 from api.endpoints.shapes import MAX_PAGE_SIZE, PageSize, View
 from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
@@ -23,7 +23,7 @@ from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.product.task_types import TASK_TYPES, TaskTypeName
 from kaguan.sims.tasks import DATA_SYNC
-from kaguan.words.errors import Code, invalid
+from kaguan.words.errors import Code
 
 TAG = "schedules"
 SCOPE = "ops"
@@ -83,14 +83,9 @@ class SwitchView(View):
           mode=Mode.DIRECT, example=examples.SCHEDULES)  # fmt: skip
 async def list_schedules(call: Call[None, ScheduleQuery]) -> Answer:
     query, schedules = call.query, call.services.settings.schedules
-    names = [one.name for one in schedules]
-    if query.cursor is not None and query.cursor not in names:
-        raise invalid("cursor", "不是这个列表的游标", "not a cursor of this list")
-    first = 0 if query.cursor is None else names.index(query.cursor) + 1
-    shown = schedules[first : first + query.page_size]
-    more = first + query.page_size < len(schedules)
-    items = await service.overview(await call.unit.raw(), shown)
-    return Answer({"items": items, "page_size": query.page_size, "next_cursor": shown[-1].name if more else None})
+    part = Part.of(query, schedules, [one.name for one in schedules])
+    items = await service.overview(await call.unit.raw(), part.items)
+    return Answer({"items": items, "page_size": query.page_size, "next_cursor": part.next_cursor})
 
 
 @endpoint(

@@ -11,6 +11,7 @@ TASK_CANCEL, TASK_RETRY, TASK_REPLAY = "task.cancel", "task.retry", "task.replay
 TASK_RESOLVE, TASK_DISCARD = "task.resolve", "task.discard"
 TASK_PAYLOAD = "task.payload"  # 看了载荷
 PAUSE, RESUME = "pause.create", "pause.resume"
+LIMIT, LIFT = "limit.set", "limit.clear"
 OUTBOX_REDRIVE = "outbox.redrive"
 SCHEDULE_ENABLE, SCHEDULE_DISABLE = "schedule.enable", "schedule.disable"
 SCHEDULE_RUN = "schedule.run"

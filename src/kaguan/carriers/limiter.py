@@ -12,6 +12,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from kaguan.carriers.gateway import Capabilities, QueuedError
+from kaguan.outbox.vocabulary import LimitScope
+from kaguan.outbox.work.limits import Bounds
 from kaguan.queues.keys import lease_key
 from kaguan.queues.shared_rate import SharedRate, pause
 from kaguan.sims.vocabulary import Carrier
@@ -36,15 +38,26 @@ class SharedLimits:
     Args:
         lease: 一个并发名额至多被占多久（秒），须大于单次请求的时限。
         redis: 共享用；``None`` 即只有本进程的上限。
+        bounds: 运行中另定的，代替 ``capabilities`` 里的；``None`` 即没有人另定。
     """
 
-    def __init__(self, carrier: Carrier, capabilities: Capabilities, lease: float, redis: Redis | None) -> None:
+    def __init__(
+        self,
+        carrier: Carrier,
+        capabilities: Capabilities,
+        lease: float,
+        redis: Redis | None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        self._carrier = carrier
         self._key = lease_key(carrier)
-        self._max_concurrency = capabilities.max_concurrency
+        self._configured = capabilities
+        self._bounds = bounds
+        self._at_once = capabilities.max_concurrency
         self._lease = lease
         self._rate = SharedRate("carrier", carrier, capabilities.per_second, redis)
         # 本进程的并发上限总是生效：既是 Redis 不在时的后备，也免得同进程的协程去 Redis 互相争
-        self._local_slots = asyncio.Semaphore(capabilities.max_concurrency)
+        self._in_hand, self._left = 0, asyncio.Condition()
 
     @asynccontextmanager
     async def slot(self, deadline: float) -> AsyncIterator[None]:
@@ -56,9 +69,11 @@ class SharedLimits:
         Raises:
             QueuedError: 到时限仍排不上。
         """
+        await self._look()
         try:
-            async with asyncio.timeout_at(deadline):
-                await self._local_slots.acquire()
+            async with asyncio.timeout_at(deadline), self._left:
+                await self._left.wait_for(lambda: self._in_hand < self._at_once)
+                self._in_hand += 1
         except TimeoutError:
             raise QueuedError(Reason("carriers.slots_full")) from None
         try:
@@ -70,12 +85,28 @@ class SharedLimits:
             finally:
                 await self._release_lease(token)
         finally:
-            self._local_slots.release()
+            self._in_hand -= 1
+            await self._tell()
+
+    async def _look(self) -> None:
+        """另定了就照另定的，不再另定就照配置。"""
+        if self._bounds is None:
+            return
+        bound = (await self._bounds.of(LimitScope.CARRIER)).get(self._carrier)
+        before = self._at_once
+        self._at_once = (bound and bound.at_once) or self._configured.max_concurrency
+        self._rate.resize((bound and bound.per_second) or self._configured.per_second)
+        if before < self._at_once:
+            await self._tell()
+
+    async def _tell(self) -> None:
+        async with self._left:
+            self._left.notify_all()
 
     async def _acquire_lease(self, deadline: float) -> str | None:
         token = secrets.token_hex(8)
-        arguments = (self._max_concurrency, token, int(self._lease * 1000))
         while (redis := self._rate.reachable_redis()) is not None:
+            arguments = (self._at_once, token, int(self._lease * 1000))
             try:
                 # 类型桩把同步与异步两种返回混在一起
                 reply: Any = redis.eval(ACQUIRE, 1, self._key, *arguments)

@@ -31,6 +31,7 @@ MODULES = {
     "pause": "pauses",
     "resume": "resuming",
     "holders": "holders",
+    "limit": "limits",
     "doctor": "doctor",
     "config": "configuration",
     "completion": "completion",

@@ -25,15 +25,22 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection, DatabaseUnavailableError
     from kaguan.outbox.accept.acceptance import Accepted
     from kaguan.outbox.accept.joining import Joined, JoinedSync, Transaction
-    from kaguan.outbox.errors import PauseNotFoundError, RequestIdReusedError, TaskNotFoundError, TaskStatusError
+    from kaguan.outbox.errors import (
+        LimitNotFoundError,
+        PauseNotFoundError,
+        RequestIdReusedError,
+        TaskNotFoundError,
+        TaskStatusError,
+    )
     from kaguan.outbox.front import Outbox, Task
     from kaguan.outbox.operate.decisions import cancel, resolve, retry
+    from kaguan.outbox.operate.limits import Limit, Limiting, lift, limit, limits
     from kaguan.outbox.operate.pauses import Pause, Pausing, pause, pauses, resume
     from kaguan.outbox.operate.record import TaskRecord, find
     from kaguan.outbox.operate.watching import Watched, watch
     from kaguan.outbox.schema import NotInstalledError, install_sql
     from kaguan.outbox.task_type import Backoff, Effect, KeyPolicy, Payload, TaskType, Unknown
-    from kaguan.outbox.vocabulary import PauseScope, Priority, Resolution, TaskStatus
+    from kaguan.outbox.vocabulary import LimitScope, PauseScope, Priority, Resolution, TaskStatus
     from kaguan.outbox.work.attempt import Attempt, CancelledByUserError
     from kaguan.outbox.work.fence import FencedError
     from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze, Uncertain
@@ -51,16 +58,23 @@ _PLACES = {
     ),
     "kaguan.database.pool": ("Connection", "DatabaseUnavailableError"),
     "kaguan.outbox.accept.acceptance": ("Accepted",),
-    "kaguan.outbox.errors": ("PauseNotFoundError", "RequestIdReusedError", "TaskNotFoundError", "TaskStatusError"),
+    "kaguan.outbox.errors": (
+        "LimitNotFoundError",
+        "PauseNotFoundError",
+        "RequestIdReusedError",
+        "TaskNotFoundError",
+        "TaskStatusError",
+    ),
     "kaguan.outbox.accept.joining": ("Joined", "JoinedSync", "Transaction"),
     "kaguan.outbox.front": ("Outbox", "Task"),
     "kaguan.outbox.operate.decisions": ("cancel", "resolve", "retry"),
+    "kaguan.outbox.operate.limits": ("Limit", "Limiting", "lift", "limit", "limits"),
     "kaguan.outbox.operate.pauses": ("Pause", "Pausing", "pause", "pauses", "resume"),
     "kaguan.outbox.operate.record": ("TaskRecord", "find"),
     "kaguan.outbox.operate.watching": ("Watched", "watch"),
     "kaguan.outbox.schema": ("NotInstalledError", "install_sql"),
     "kaguan.outbox.task_type": ("Backoff", "Effect", "KeyPolicy", "Payload", "TaskType", "Unknown"),
-    "kaguan.outbox.vocabulary": ("PauseScope", "Priority", "Resolution", "TaskStatus"),
+    "kaguan.outbox.vocabulary": ("LimitScope", "PauseScope", "Priority", "Resolution", "TaskStatus"),
     "kaguan.outbox.work.attempt": ("Attempt", "CancelledByUserError"),
     "kaguan.outbox.work.fence": ("FencedError",),
     "kaguan.outbox.work.outcome": ("Discard", "Done", "Outcome", "Retry", "Snooze", "Uncertain"),
@@ -94,6 +108,10 @@ __all__ = [
     "Joined",
     "JoinedSync",
     "KeyPolicy",
+    "Limit",
+    "LimitNotFoundError",
+    "LimitScope",
+    "Limiting",
     "NotHappened",
     "NotInstalledError",
     "Outbox",
@@ -128,6 +146,9 @@ __all__ = [
     "cancel",
     "find",
     "install_sql",
+    "lift",
+    "limit",
+    "limits",
     "pause",
     "pauses",
     "resolve",

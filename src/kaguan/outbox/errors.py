@@ -45,6 +45,17 @@ class PauseNotFoundError(DomainError):
         return _words(self)
 
 
+class LimitNotFoundError(DomainError):
+    """No limit of this name was set at run time, or it has ended."""
+
+    def __init__(self) -> None:
+        why = Reason("outbox.no_limit")
+        super().__init__(Code.NOT_FOUND, why.text("zh"), why.text("en"), why=why)
+
+    def __str__(self) -> str:
+        return _words(self)
+
+
 class TaskStatusError(DomainError):
     """The status of the task does not allow it: to cancel what has ended, to retry what has not failed."""
 

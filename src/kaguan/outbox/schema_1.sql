@@ -187,6 +187,25 @@ create table tb_pause (
     constraint ck_tb_pause_reason check (length(reason) between 1 and 500)
 );
 
+create table tb_limit (
+    scope text not null,
+    name text not null,
+    at_once smallint,
+    per_second smallint,
+    reason text not null,
+    actor text not null,
+    created_at timestamptz default clock_timestamp() not null,
+    until timestamptz not null,
+    constraint pk_tb_limit primary key (scope, name),
+    constraint ck_tb_limit_scope check (scope in ('type', 'carrier')),
+    constraint ck_tb_limit_name check (length(name) between 1 and 128),
+    constraint ck_tb_limit_values check (
+        num_nonnulls(at_once, per_second) > 0 and least(at_once, per_second) > 0
+        and (scope = 'carrier' or per_second is null)
+    ),
+    constraint ck_tb_limit_reason check (length(reason) between 1 and 500)
+);
+
 create table tb_installation (
     id smallint not null,
     name text not null,

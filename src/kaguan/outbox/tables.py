@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kaguan.database.metadata import Base
-from kaguan.outbox.vocabulary import PauseScope, Priority, TaskEventKind, TaskStatus
+from kaguan.outbox.vocabulary import LimitScope, PauseScope, Priority, TaskEventKind, TaskStatus
 
 RECORDED = [one for one in TaskStatus if one not in {TaskStatus.QUEUED, TaskStatus.RUNNING}]  # 记录上的状态
 VACUUM = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_vacuum_cost_delay": 0}
@@ -277,6 +277,31 @@ class Pause(Base):
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, server_default=func.gen_random_uuid())
     scope: Mapped[str] = mapped_column(Text)
     name: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
+    until: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class Limit(Base):
+    """此刻另定的一道限额，一种任务、一家一行：到 ``until`` 自己失效，worker 隔几秒看一眼（docs/adr/0039）。"""
+
+    __tablename__ = "tb_limit"
+    __table_args__ = (
+        CheckConstraint(_one_of("scope", LimitScope), name="scope"),
+        CheckConstraint("length(name) between 1 and 128", name="name"),
+        CheckConstraint(
+            "num_nonnulls(at_once, per_second) > 0 and least(at_once, per_second) > 0"
+            " and (scope = 'carrier' or per_second is null)",
+            name="values",
+        ),
+        CheckConstraint("length(reason) between 1 and 500", name="reason"),
+    )
+
+    scope: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    at_once: Mapped[int | None] = mapped_column(SmallInteger)
+    per_second: Mapped[int | None] = mapped_column(SmallInteger)
     reason: Mapped[str] = mapped_column(Text)
     actor: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())

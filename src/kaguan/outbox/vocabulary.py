@@ -84,6 +84,7 @@ RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.UNCERTAIN})  # 人可以让
 
 
 NOTE_LENGTH = 500
+HIGHEST_AT_ONCE, HIGHEST_RATE = 100, 10_000  # 运行中另定的限额至多这么多
 PAUSED = "pause:"  # 停着的行在等的（waiting_for）：它与暂停的号
 
 
@@ -115,6 +116,18 @@ class PauseScope(StrEnum):
     CARRIER = "carrier"
     CALLER = "caller"
     KEY = "key"
+
+
+class LimitScope(StrEnum):
+    """What a limit bounds.
+
+    Attributes:
+        TYPE: the tasks of a type, at once in one worker.
+        CARRIER: the calls to somebody outside, by all workers together.
+    """
+
+    TYPE = "type"
+    CARRIER = "carrier"
 
 
 class TaskEventKind(StrEnum):

@@ -25,6 +25,7 @@ from kaguan.outbox.work.consumer import Consumer
 from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.intake import EMPTY_AFTER, Slots
 from kaguan.outbox.work.leases import Leases, beating
+from kaguan.outbox.work.limits import Bounds
 from kaguan.outbox.work.newer import NewerPayloads
 from kaguan.outbox.work.paused import Outside
 from kaguan.outbox.work.places import CallingIn, Gates, Seats
@@ -100,7 +101,7 @@ class Worker:
         slots = Slots(config.concurrency, config.weights, empty_after, config.kept_free)
         self._gates = Gates(types.values(), config.limits)
         ring = _unheard if self._bell is None else self._bell.ring
-        self.calling_in = CallingIn(pool, self._gates, config.weights, ring)
+        self.calling_in = CallingIn(pool, self._gates, Bounds(pool), config.weights, ring)
         self._pace = Pace(redis, slots.seconds, slots.measured)
         self.execution = Execution(
             pool=pool,

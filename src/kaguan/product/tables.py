@@ -8,6 +8,7 @@ from kaguan.orders.model import Order
 from kaguan.outbox.tables import (
     Broker,
     Installation,
+    Limit,
     Ordering,
     Outbox,
     Pause,
@@ -34,6 +35,7 @@ __all__ = [
     "EmailDelivery",
     "IdempotencyKey",
     "Installation",
+    "Limit",
     "Order",
     "Ordering",
     "Outbox",

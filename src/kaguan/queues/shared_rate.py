@@ -34,6 +34,7 @@ class SharedRate:
     ) -> None:
         self._doubted = doubted
         self._who = (kind, name)
+        self._window = window
         self._item = RateLimitItemPerSecond(per_second, window)
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._redis = redis
@@ -41,6 +42,12 @@ class SharedRate:
         self._away_until = -math.inf
         self.full_at = -math.inf  # 最近一次没有名额的时刻，事件循环的钟
         self._refused_since = math.inf  # 从何时起一直要不到
+
+    def resize(self, per_second: int) -> None:
+        """从此每秒（每 ``window`` 秒）至多这么多次；计数另起，别的进程改了也是另起的那一份。"""
+        if per_second != self._item.amount:
+            self._item = RateLimitItemPerSecond(per_second, self._window)
+            self._refused_since = math.inf
 
     async def wait(self, deadline: float) -> bool:
         """等一个名额，等到为止；``deadline``（事件循环的钟）之前等不到就是 False。"""

@@ -312,6 +312,46 @@ async def test_a_pause_says_what_until_when_and_why_and_is_resumed(api: Api) -> 
     assert told == [("pause.create", "carrier moves"), ("pause.resume", None)]
 
 
+async def test_a_limit_says_how_many_until_when_and_why_and_is_cleared(api: Api) -> None:
+    type_path, carrier_path = "/limits/types/event:publish", "/limits/carriers/onelink"
+    wanted = {"at_once": 2, "reason": "carrier moves", "seconds": 60}
+    refused: list[tuple[str, dict[str, Any], list[str]]] = [
+        (type_path, {"at_once": 0}, ["at_once"]),
+        (type_path, {"at_once": None}, ["at_once"]),
+        (type_path, {"per_second": 5}, ["per_second"]),
+        (type_path, {"reason": " "}, ["reason"]),
+        (type_path, {"seconds": None}, ["body"]),
+        (type_path, {"seconds": None, "until": "2020-01-01T00:00:00Z"}, ["until"]),
+        ("/limits/types/sim:unknown", {}, ["type"]),
+        ("/limits/carriers/sim:unknown", {}, ["carrier"]),
+        (carrier_path, {"at_once": None}, ["body"]),
+    ]
+    for path, wrong, faulty in refused:
+        assert (await api.call("PUT", path, {**wanted, **wrong})).faulty == faulty, wrong
+    made = await api.call("PUT", type_path, wanted)
+    assert (made.status, made.data["actor"], made.data["at_once"]) == (200, "test", 2)
+    assert made.data["configured"] == {"at_once": 8, "per_second": None}
+    await api.call("PUT", type_path, {**wanted, "at_once": 3})
+    rate = await api.call("PUT", carrier_path, {"per_second": 5, "reason": "r", "seconds": 60})
+    assert rate.data["configured"] == {"at_once": 4, "per_second": 50}
+    assert [(one["name"], one["at_once"], one["per_second"]) for one in (await api.get("/limits")).data["items"]] == [
+        ("event:publish", 3, None),
+        ("onelink", None, 5),
+    ]
+    for path in (type_path, carrier_path):
+        assert (await api.delete(path)).status == 200
+        assert (await api.delete(path)).code == 1004
+    assert (await api.get("/limits")).data["items"] == []
+    told = await api.rows("select action, target, detail->>'scope' from tb_audit order by id")
+    assert told == [
+        ("limit.set", "event:publish", "type"),
+        ("limit.set", "event:publish", "type"),
+        ("limit.set", "onelink", "carrier"),
+        ("limit.clear", "event:publish", "type"),
+        ("limit.clear", "onelink", "carrier"),
+    ]
+
+
 async def test_an_absent_task_is_not_found_everywhere(api: Api) -> None:
     absent = uuid4()
     assert (await api.get(f"/tasks/{absent}")).code == 1004

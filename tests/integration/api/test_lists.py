@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kaguan.config import load_settings
+from kaguan.product.task_types import NAMES
 from kaguan.sims.iccid import with_check_digit
 from tests.support.serving import Api, serving
 
@@ -51,6 +52,9 @@ async def api(environ: dict[str, str]) -> AsyncIterator[Api]:
         await running.post("/tasks/batch", {"tasks": [task] * 5})
         for n in range(5):
             await running.post("/pauses", {"scope": "key", "name": f"k{n}", "reason": "r", "seconds": 60})
+        for name in NAMES[:4]:
+            await running.call("PUT", f"/limits/types/{name}", {"at_once": 1, "reason": "r", "seconds": 60})
+        await running.call("PUT", "/limits/carriers/onelink", {"at_once": 1, "reason": "r", "seconds": 60})
         yield running
 
 
@@ -78,6 +82,7 @@ async def test_one_way_of_paging_walks_every_list(api: Api) -> None:
         ("/tasks/vanished", "task_id"),
         ("/schedules", "name"),
         ("/pauses", "name"),
+        ("/limits", "name"),
     ):
         items = await walk(api, path)
         assert len(items) == len({item[key] for item in items}) == 5, path

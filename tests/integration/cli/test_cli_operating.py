@@ -471,6 +471,32 @@ def test_what_must_not_start_is_paused_and_resumed(run: Invocation, database: ps
     assert [entry[0] for entry in audit(database)] == ["pause.create"] * 5 + ["pause.resume"]
 
 
+def test_limits_are_set_listed_and_cleared(run: Invocation, database: psycopg.Connection) -> None:
+    lasting = ("--for", "30m", "--reason", "carrier moves")
+    for wrong in (
+        ("type", "email:sent", "2"),
+        ("type", "email:send", "0"),
+        ("type", "email:send", "101"),
+        ("carrier", "unicom", "5"),
+        ("carrier", "onelink"),
+    ):
+        assert run("limit", *wrong, *lasting)[0] == 2, wrong
+    code, out, _ = run("limit", "type", "email:send", "2", *lasting, "--json")
+    made = json.loads(out)
+    assert (code, made["scope"], made["name"], made["at_once"]) == (0, "type", "email:send", 2)
+    calls = ("carrier", "onelink", "5", "--at-once", "1")
+    assert "kaguan limit clear carrier onelink" in run("limit", *calls, *lasting)[1]
+    rows = json.loads(run("limit", "list", "--json")[1])
+    assert [(one["at_once"], one["per_second"], one["configured"]) for one in rows] == [
+        (2, None, {"at_once": None, "per_second": None}),
+        (1, 5, {"at_once": 4, "per_second": 50}),
+    ]
+    assert "carrier moves" in run("limit", "list")[1]
+    assert "email:send" in run("limit", "clear", "type", "email:send")[1]
+    assert run("limit", "clear", "type", "email:send")[0] == 1
+    assert [entry[0] for entry in audit(database)] == ["limit.set"] * 2 + ["limit.clear"]
+
+
 def test_a_migration_leaves_a_line_in_the_audit_where_there_is_one(
     run: Invocation, database: psycopg.Connection
 ) -> None:

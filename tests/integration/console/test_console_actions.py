@@ -107,11 +107,13 @@ async def test_who_may_only_look_sees_no_buttons_and_is_refused_on_the_record(ap
             "/console/outbox/redrive",
             "/console/pauses",
             f"/console/pauses/{uuid4()}/resume",
+            "/console/limits",
+            "/console/limits/clear",
             "/console/schedules/nightly/disable",
         ):
             assert (await watcher.act(path)).status == 403
         assert {entry[2] for entry in await watcher.audit()} == {"refused"}
-        assert len(await watcher.audit()) == 7
+        assert len(await watcher.audit()) == 9
     assert (await status_of(api, dead), await status_of(api, waiting)) == ("failed", "pending")
 
 
@@ -214,6 +216,34 @@ async def test_a_type_is_paused_and_resumed_with_reason_and_the_task_says_why_it
         refused, resumed = [("pause.create", "refused")] * 4, [("pause.resume", "ok"), ("pause.resume", "refused")]
         told = [entry[1:3] for entry in await visitor.audit()]
         assert told == [*refused, ("pause.create", "ok"), *resumed]
+
+
+async def test_a_limit_is_set_and_cleared_where_the_pauses_are(api: Api) -> None:
+    wanted = {"what": "type/email:send", "at_once": "2", "minutes": "30", "reason": "relay host moves"}
+    carrier = {"what": "carrier/onelink", "per_second": "5", "minutes": "30", "reason": "carrier moves"}
+    async with signed_in(api) as visitor:
+        assert 'data-testid="no-limits"' in (await visitor.get("/console/pauses")).text
+        for wrong in (
+            {"what": "type/email:sent"},
+            {"what": "email:send"},
+            {"reason": " "},
+            {"minutes": "0"},
+            {"at_once": ""},
+            {"at_once": "101"},
+            {"per_second": "5"},
+        ):
+            assert (await visitor.act("/console/limits", **{**wanted, **wrong})).status == 400
+        for form in (wanted, carrier):
+            page = await visitor.act("/console/limits", **form)
+            assert (page.status, page.location) == (303, "/console/pauses#limits")
+        shown = (await visitor.get("/console/pauses")).text
+        assert ("relay host moves" in shown, "carrier moves" in shown, "配置 50" in shown) == (True, True, True)
+        for form in (wanted, carrier):
+            assert (await visitor.act("/console/limits/clear", what=form["what"])).status == 303
+        assert 'data-testid="no-limits"' in (await visitor.get("/console/pauses")).text
+        assert (await visitor.act("/console/limits/clear", what=wanted["what"])).status == 404
+        told = [entry[1:3] for entry in await visitor.audit() if entry[2] == "ok"]
+        assert told == [("limit.set", "ok")] * 2 + [("limit.clear", "ok")] * 2
 
 
 async def test_what_the_rules_refuse_is_shown_and_recorded_as_refused(api: Api) -> None:

@@ -84,6 +84,8 @@ FORMS = {
     "/console/outbox/redrive": ("older",),
     "/console/pauses": ("scope", "name", "minutes", "reason"),
     "/console/pauses/{pause_id}/resume": (),
+    "/console/limits": ("what", "at_once", "per_second", "minutes", "reason"),
+    "/console/limits/clear": ("what",),
 }
 COMMON = ("csrf_token", "back")
 HOSTILE = {

@@ -51,6 +51,7 @@ EXCUSED = {
     "testing.expire_leases": "只供测试让时间过去",
     "work.call_in": "只把等着名额的提前，一条语句一次提交，见 outbox/work/test_isolation",
     "work.recall": "只把等着的提前，一条语句一次提交，见 test_email_recovery",
+    **dict.fromkeys(("operate.limit", "operate.lift"), "限额不动任务：一条语句一次提交，见 operate/test_limits"),
     "idempotency.remember": "幂等键与受理同一事务，见 test_api_idempotency",
     "sims.import": "登记卡不是任务：一个事务，见 sims/test_sims_importing",
     "sims.note_task": "哪张卡的任务：与受理同一事务，见 sims/test_cards",

@@ -75,6 +75,8 @@ VOCABULARY = {
         "redriven_more",
         "paused",
         "resumed",
+        "limited",
+        "limit_lifted",
         "schedule_run",
         "swept",
         "swept_some",

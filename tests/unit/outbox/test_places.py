@@ -16,6 +16,7 @@ from tests.support.eventually import PATIENCE
 CRITICAL, DEFAULT, LOW = Priority
 ASK = TaskType("carrier:ask", Payload, Effect.REPEATABLE, resources={"carrier": 2})
 SEND = TaskType("mail:send", Payload, Effect.REPEATABLE, limit=1)
+PLAIN = TaskType("page:show", Payload, Effect.REPEATABLE)
 
 
 def seats(*queues: Priority, gates: Gates, slots: Slots, called: bool = False) -> list[Seat]:
@@ -76,6 +77,29 @@ async def test_a_place_that_is_free_in_a_moment_is_waited_for_without_a_slot() -
         assert not entered.is_set()
     await asyncio.wait_for(waiting, PATIENCE)
     assert slots.held == {SEND.name: 0}
+
+
+async def test_a_limit_set_at_run_time_lets_the_running_end_and_the_next_in_as_it_says() -> None:
+    """少了的，在手里的照做；多了的，等着的当场进来；不再另定，照旧。"""
+    gates, slots = Gates([SEND, PLAIN], {}), Slots(20, (6, 3, 1))
+    first, second, third = (Seat(slots, gates, LOW, PLAIN.name) for _ in range(3))
+    async with AsyncExitStack() as stack:
+        for seat in (first, second):
+            await stack.enter_async_context(seat.taken())
+        gates.resize({PLAIN.name: 2})
+        waiting = asyncio.create_task(stack.enter_async_context(third.taken()))
+        await asyncio.sleep(0)
+        assert slots.held == {PLAIN.name: 2}
+        gates.resize({PLAIN.name: 3})
+        await asyncio.wait_for(waiting, PATIENCE)
+        gates.resize({PLAIN.name: 1})
+        assert slots.held == {PLAIN.name: 3}
+        assert PLAIN.name not in gates.rooms(crowded=False)
+    gates.resize({})
+    async with AsyncExitStack() as stack:
+        for _ in range(4):
+            await stack.enter_async_context(Seat(slots, gates, LOW, PLAIN.name).taken())
+    assert gates.rooms(crowded=False)[SEND.name] == 1
 
 
 async def test_outside_the_slot_is_free_for_others_and_taken_again_after() -> None:

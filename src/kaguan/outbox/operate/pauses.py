@@ -12,17 +12,15 @@ from kaguan.database.pool import AfterCommit, Connection, at_once
 from kaguan.database.sql import load
 from kaguan.outbox.deliver import pausing
 from kaguan.outbox.errors import PauseNotFoundError
+from kaguan.outbox.operate.lasting import refuse_unclear, seconds_left
 from kaguan.outbox.task_type import is_type_name
-from kaguan.outbox.vocabulary import NOTE_LENGTH, PauseScope, Priority
+from kaguan.outbox.vocabulary import PauseScope, Priority
 from kaguan.words.log import get_logger
-from kaguan.words.units import DAY
 
 PACKAGE = "kaguan.outbox.operate"
 
 log = get_logger(__name__)
 
-LONGEST = 30 * DAY  # 秒
-LONGEST_NAME = 128
 MOST = 100  # 处：认领每次都看一遍
 CAP = 10_000  # 在等的数到这里为止
 
@@ -69,24 +67,16 @@ class Pausing:
     until: datetime | timedelta
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.name) <= LONGEST_NAME or not self.name.isprintable():
-            raise ValueError(f"name: 1 to {LONGEST_NAME} printable characters / 1 到 {LONGEST_NAME} 个看得见的字符")
+        refuse_unclear(self.name, self.reason, self.until)
         if self.scope is PauseScope.QUEUE and self.name not in set(Priority):
             raise ValueError("name: a queue is critical, default or low / 队列是 critical、default 或 low")
         if self.scope is PauseScope.TYPE and not is_type_name(self.name):
             raise ValueError("name: a type is domain:action / 类型写作 领域:动作")
-        if not 1 <= len(self.reason.strip()) <= NOTE_LENGTH:
-            raise ValueError(f"reason: 1 to {NOTE_LENGTH} characters / 1 到 {NOTE_LENGTH} 个字符")
-        if isinstance(self.until, datetime) and self.until.tzinfo is None:
-            raise ValueError("until: wants a time zone / 要带时区")
-        if not 0 < self.seconds <= LONGEST:
-            raise ValueError("until: after now, within 30 days / 在现在之后、三十天之内")
 
     @property
     def seconds(self) -> float:
         """From now on."""
-        left = self.until - datetime.now(self.until.tzinfo) if isinstance(self.until, datetime) else self.until
-        return left.total_seconds()
+        return seconds_left(self.until)
 
 
 async def pause(

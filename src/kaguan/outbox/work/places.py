@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
@@ -20,8 +21,9 @@ from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS, Pool
 from kaguan.flow.backoff import about, equal_jitter
 from kaguan.outbox.task_type import TaskType
-from kaguan.outbox.vocabulary import PAUSED, Priority, PriorityRank
+from kaguan.outbox.vocabulary import HIGHEST_AT_ONCE, PAUSED, LimitScope, Priority, PriorityRank
 from kaguan.outbox.work import waiting
+from kaguan.outbox.work.limits import Bounds
 from kaguan.outbox.work.outcome import Snooze
 from kaguan.outbox.work.paused import Outside, PausedOutside
 from kaguan.words.log import get_logger
@@ -39,6 +41,8 @@ LOOK = 2.0  # 秒：自己没有推走过的，隔这么久也看一眼：别的
 BREATH = 0.05  # 秒：一遍与一遍至少隔这么久，走了的合在一起叫
 FIRST_WAIT, LONGEST_WAIT = 600.0, 3_600.0  # 秒：没有人叫的，头一趟与至多
 NEAR = 1.0  # 秒；剩下不到这么久的自己会到点
+UNBOUNDED = sys.maxsize  # 只受槽位管着
+MOST_CALLED = 100  # 没有名额管着的，一遍至多叫这么多
 
 
 class NoPlaceError(ReasonError):
@@ -71,18 +75,30 @@ def waiting_for_place(full: NoPlaceError, passes: int) -> Snooze:
 
 @dataclass(slots=True, eq=False)
 class Gate:
-    """一道门；``capacity`` 是最不急的队列有几个名额，急一级多一个。"""
+    """一道门；``capacity`` 是最不急的队列此刻有几个名额，急一级多一个；``configured`` 是没有另定的时候。"""
 
     place: str
     whom: str
-    capacity: int
+    configured: int
     freed: Callable[[], None]
+    capacity: int = field(init=False)
     in_hand: int = 0
     crowd: set[PriorityRank] = field(default_factory=set)  # 在 PostgreSQL 里等着的，知道有哪些队列的
     _waiting: deque[tuple[PriorityRank, asyncio.Future[None]]] = field(default_factory=deque)
     _coming: deque[float] = field(default_factory=deque)  # 叫了而还没有来的，各算到何时
     _interval: float = 0.0  # 满着的时候，隔多久走一个
     _since: float = -math.inf  # 上一个何时走的，或何时满的；事件循环的钟
+
+    def __post_init__(self) -> None:
+        self.capacity = self.configured
+
+    def resize(self, capacity: int) -> None:
+        """名额另定为 ``capacity``：多出来的让等着的进来；少了的，在手里的做完为止。"""
+        self.capacity = capacity
+        self._since = asyncio.get_running_loop().time()
+        self._admit()
+        if self.crowd:
+            self.freed()
 
     @asynccontextmanager
     async def entered(self, queue: Priority, *, called: bool, waits: Callable[[], None]) -> AsyncIterator[None]:
@@ -104,14 +120,14 @@ class Gate:
         try:
             yield
         finally:
-            self._leave()
+            self.leave()
 
     def room(self) -> int:
         """还可以叫几个回来。"""
         now = asyncio.get_running_loop().time()
         while self._coming and self._coming[0] <= now:
             self._coming.popleft()
-        return max(0, self.capacity - self.in_hand - self._queued - len(self._coming))
+        return max(0, min(self.capacity - self.in_hand - self._queued, MOST_CALLED) - len(self._coming))
 
     def called(self, ranks: Iterable[PriorityRank], asked: int) -> None:
         """叫了 ``asked`` 个，叫到的各在哪个队列；没有叫满就是没有别的在等了。"""
@@ -152,7 +168,7 @@ class Gate:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self._leave()
+                self.leave()
             if isinstance(error, TimeoutError):
                 raise self._refusal(rank) from None
             raise
@@ -169,13 +185,18 @@ class Gate:
         if self.in_hand == self.capacity:
             self._since = asyncio.get_running_loop().time()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         now = asyncio.get_running_loop().time()
         if self.in_hand >= self.capacity:
             sample = now - self._since
             self._interval = sample if self._interval == 0.0 else self._interval + SMOOTHING * (sample - self._interval)
             self._since = now
         self.in_hand -= 1
+        self._admit()
+        if self.crowd:
+            self.freed()
+
+    def _admit(self) -> None:
         while waiting := [entry for entry in self._waiting if not entry[1].done()]:
             entry = min(waiting, key=lambda one: one[0])
             if self.in_hand >= self._places(entry[0]):
@@ -183,12 +204,10 @@ class Gate:
             self._waiting.remove(entry)
             self._take()
             entry[1].set_result(None)
-        if self.crowd:
-            self.freed()
 
 
 class Gates:
-    """一个进程的门，按（类型，外面的谁）；谁也不等的类型没有门，只受槽位管着。
+    """一个进程的门，按（类型，外面的谁）；类型自己没有名额的，门开着，只受槽位管着，直到另定了名额。
 
     Args:
         types: 各声明了自己的名额（``limit``）、在外面要排谁的队（``resources``）。
@@ -201,20 +220,32 @@ class Gates:
         self._bounded: set[str] = set()
         for one in types:
             limit = limits.get(one.name, one.limit)
-            if limit is not None:
-                self._gates[one.name, None] = Gate(one.name, one.name, limit, self.freed.set)
+            places = UNBOUNDED if limit is None else limit
+            self._gates[one.name, None] = Gate(one.name, one.name, places, self.freed.set)
             for whom, places in one.resources.items():
-                place = one.place(whom)
-                self._gates[one.name, whom] = Gate(place, whom, places, self.freed.set)
+                self._gates[one.name, whom] = Gate(one.place(whom), whom, places, self.freed.set)
             if limit is not None or one.resources:
                 self._bounded.add(one.name)
 
     @property
     def capacity(self) -> int:
-        """在槽位之外，手里至多还有几个。"""
-        return sum(gate.capacity + PriorityRank.LOW for gate in self._gates.values())
+        """在槽位之外，手里至多还有几个；类型的名额会另定得多些。"""
+        return sum(
+            (gate.configured if whom is not None else max(gate.configured, HIGHEST_AT_ONCE)) + PriorityRank.LOW
+            for (name, whom), gate in self._gates.items()
+            if gate.configured != UNBOUNDED
+        )
+
+    def resize(self, places: Mapping[str, int]) -> None:
+        """照另定的（类型 → 几个）；没有另定的照配置。"""
+        for (name, whom), gate in self._gates.items():
+            capacity = gate.configured if whom is not None else places.get(name, gate.configured)
+            if capacity != gate.capacity:
+                log.info("名额改了", type=name, at_once=None if capacity == UNBOUNDED else capacity)
+                gate.resize(capacity)
 
     def of_type(self, task_type: str) -> Gate | None:
+        """没有处理器的类型没有门。"""
         return self._gates.get((task_type, None))
 
     def of(self, task_type: str, whom: str) -> Gate:
@@ -251,11 +282,12 @@ class Gates:
 class CallingIn:
     """有了名额就叫等着的回来：走了一个叫一个，不轮询每个在等的。
 
-    ``weights`` 是几个队列都有在等的时候怎么分；``ring`` 按门铃，让 relay 马上交出。
+    ``bounds`` 是运行中另定的名额；``weights`` 是几个队列都有在等的时候怎么分；``ring`` 按门铃，让 relay 马上交出。
     """
 
     pool: Pool
     gates: Gates
+    bounds: Bounds
     weights: Sequence[int]
     ring: Callable[[], None]
     _look_at: float = -math.inf  # 事件循环的钟
@@ -265,6 +297,8 @@ class CallingIn:
         now = asyncio.get_running_loop().time()
         if looks := now >= self._look_at:
             self._look_at = now + about(LOOK)
+        bounds = await self.bounds.of(LimitScope.TYPE)
+        self.gates.resize({name: one.at_once for name, one in bounds.items() if one.at_once is not None})
         asked = self.gates.rooms(crowded=not looks)
         if not asked:
             return 0
@@ -323,7 +357,11 @@ class Seat:
             NoPlaceError: 没有名额，而且不会马上轮到。
         """
         async with AsyncExitStack() as stack:
-            if (gate := self.gates.of_type(self.type)) is not None:
+            gate = self.gates.of_type(self.type)
+            if gate is not None and gate.capacity == UNBOUNDED and not gate.crowd:  # 开着的门，只数一数
+                gate.in_hand += 1
+                stack.callback(gate.leave)
+            elif gate is not None:
                 try:
                     await stack.enter_async_context(self._through(gate))
                 except NoPlaceError:
