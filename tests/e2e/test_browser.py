@@ -322,6 +322,25 @@ async def test_every_page_is_accessible_translated_and_fits(site: Site, variant:
                 assert await untranslated(page) == [], name
 
 
+async def test_the_reference_is_searched_linked_copied_and_tried_on_a_phone(site: Site) -> None:
+    async with site.open(viewport=PHONE, locale="en-GB", color_scheme="dark") as page:
+        await page.goto("/docs#list_tasks")
+        task_list = page.locator("#list_tasks")
+        await expect(task_list.locator(".curl")).to_contain_text("/api/v1/tasks'")
+        assert await barriers(page) == []
+        assert await overflow(page) <= 0
+        await page.locator("#token").fill(site.stack.token)
+        await task_list.get_by_label("status", exact=True).fill("failed")
+        await expect(task_list.locator(".curl")).to_contain_text("/api/v1/tasks?status=failed'")
+        await task_list.get_by_role("button", name="Try it").click()
+        await expect(task_list.get_by_label("The answer")).to_contain_text('"status": "failed"')
+        await page.locator("#search").fill("openapi.json")
+        await expect(page.locator("#operations details:visible")).to_have_count(1)
+        await shoot(page, "docs-phone")
+        await page.locator("#back").click()
+        await expect(page.get_by_test_id("page-overview")).to_be_visible()
+
+
 @pytest.mark.parametrize(("scheme", "locale"), [("light", "zh-CN"), ("dark", "en-GB")])
 async def test_the_trace_view_is_accessible_and_translated(site: Site, scheme: str, locale: str) -> None:
     async with tab(site.browser, site.trace_view, color_scheme=scheme, locale=locale) as page:

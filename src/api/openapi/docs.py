@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from api.console.browser import LANGUAGE, THEME
 from api.endpoints.call import Call
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.unit_of_work import Mode
@@ -50,8 +51,11 @@ async def openapi_document(call: Call[Any, Any]) -> web.StreamResponse:
 
 @endpoint("GET", "/docs", scope=None, summary="接口文档页面", tag=TAG, mode=Mode.DIRECT, produces="text/html",
           example="<!doctype html>")  # fmt: skip
-async def docs_page(_call: Call[Any, Any]) -> web.StreamResponse:
-    return _page("docs.html")
+async def docs_page(call: Call[Any, Any]) -> web.StreamResponse:
+    """语言与明暗照控制台里选的；没有选过，语言听浏览器的。"""
+    cookies = call.request.cookies
+    language = cookies.get(LANGUAGE, call.language)
+    return _page("en" if language == "en" else "zh-CN", cookies.get(THEME, ""))
 
 
 @endpoint(
@@ -74,9 +78,12 @@ async def asset(call: Call[Any, Any]) -> web.StreamResponse:
     return web.Response(body=_read(name), headers=headers)
 
 
-def _page(name: str) -> web.Response:
+def _page(language: str, theme: str) -> web.Response:
+    text = _read("docs.html").replace(b'lang="zh-CN"', f'lang="{language}"'.encode(), 1)
+    if theme in {"light", "dark"}:
+        text = text.replace(b'data-theme="auto"', f'data-theme="{theme}"'.encode(), 1)
     headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": PAGE_POLICY}
-    return web.Response(body=_read(name), headers=headers)
+    return web.Response(body=text, headers=headers | {"Vary": "Cookie, Accept-Language"})
 
 
 @cache
