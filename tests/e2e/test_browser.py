@@ -112,6 +112,11 @@ async def test_tasks_are_found_by_filters_and_by_id(site: Site) -> None:
         await expect(page).to_have_url(re.compile("status=failed"))
         statuses = await rows.locator("[data-status]").evaluate_all("all => all.map(one => one.dataset.status)")
         assert set(statuses) == {"failed"}
+        await rows.first.get_by_role("link").first.click()
+        await page.get_by_test_id("copy").click()
+        await expect(page.get_by_test_id("copy")).to_have_text("已复制")
+        await page.locator("[data-crumb]").click()
+        await expect(page).to_have_url(re.compile("status=failed"))
         wanted = site.task("uncertain")
         await page.goto("/console/tasks")
         await page.keyboard.press("/")

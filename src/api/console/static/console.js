@@ -173,6 +173,24 @@
     });
   }
 
+  // 从一个任务回到刚才筛选着的列表
+  function crumbs() {
+    const back = one("[data-crumb]");
+    if (location.pathname === "/console/tasks") sessionStorage.setItem("tasks", location.search);
+    else if (back) back.search = sessionStorage.getItem("tasks") ?? "";
+  }
+
+  function copies() {
+    if (!navigator.clipboard) return;
+    for (const button of all("[data-copy]")) {
+      button.hidden = false;
+      button.addEventListener("click", async () => {
+        await navigator.clipboard.writeText(button.dataset.copy);
+        button.textContent = button.dataset.copied;
+      });
+    }
+  }
+
   function shortcuts() {
     document.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
@@ -191,5 +209,7 @@
   all("[data-return]").forEach(resume);
   confirmations();
   ticks();
+  crumbs();
+  copies();
   shortcuts();
 })();
