@@ -15,6 +15,7 @@ from api.resources import (
     sim_changes,
     sim_imports,
     sims,
+    stats,
     tasks,
     users,
 )
@@ -30,6 +31,7 @@ ROUTES: tuple[Endpoint, ...] = (
     *pauses.ROUTES,
     *holders.ROUTES,
     *limits.ROUTES,
+    *stats.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,
     *docs.ROUTES,

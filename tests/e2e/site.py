@@ -72,6 +72,7 @@ class Site:
             "outbox": "/console/outbox",
             "database": "/console/database",
             "holders": "/console/holders",
+            "stats": "/console/stats",
             "pauses": "/console/pauses",
             "sweep": "/console/tasks?type=email:send&deed=discard",
             "audit": "/console/audit",

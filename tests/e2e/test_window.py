@@ -22,6 +22,7 @@ def pages(shop: Shop) -> dict[str, str]:
         "outbox": "/console/outbox",
         "database": "/console/database",
         "holders": "/console/holders",
+        "stats": "/console/stats",
         "pauses": "/console/pauses",
         "sweep": "/console/tasks?type=card:charge&deed=discard",
     }

@@ -79,3 +79,18 @@ STACK: dict[str, Any] = {
         },
     ],
 }
+STATS: dict[str, Any] = {
+    "types": [
+        {
+            "type": EMAIL_SEND.name,
+            "sample": 1000,
+            "waited": {"p50": 0.021, "p95": 0.35, "p99": 2.1},
+            "ran": {"p50": 0.18, "p95": 0.9, "p99": 4.2},
+            "arriving": 20.1,
+            "departing": 19.8,
+        },
+    ],
+    "queues": [{"name": "default", "busy": 7, "slots": 12}],
+    "workers": [{"name": WORKER, "busy": 9, "slots": 20}],
+    "releases": [{"role": "worker", "version": "0.3.0", "processes": 2, "since": AT}],
+}

@@ -32,6 +32,7 @@ MODULES = {
     "resume": "resuming",
     "holders": "holders",
     "limit": "limits",
+    "stats": "stats",
     "doctor": "doctor",
     "config": "configuration",
     "completion": "completion",

@@ -56,6 +56,7 @@ QUERIES = {
     "/console/outbox": (),
     "/console/database": (),
     "/console/holders": (),
+    "/console/stats": (),
     "/console/pauses": ("scope", "name"),
     "/console/audit": ("actor", "action", "before"),
     "/console/assets/{name}": ("v",),

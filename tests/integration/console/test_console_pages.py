@@ -34,6 +34,7 @@ PAGES = [
     "/console/outbox",
     "/console/database",
     "/console/holders",
+    "/console/stats",
     "/console/sims",
     "/console/audit",
 ]

@@ -31,6 +31,7 @@ SHARED = (
     "/console/outbox",
     "/console/database",
     "/console/holders",
+    "/console/stats",
     "/console/pauses",
     "/monitor/",
 )

@@ -1,0 +1,47 @@
+-- 每种任务近来要多久：沿（类型，号）的索引从正在做的往前看 scan 个，其中有了结局的算；等了多久是到期到开始，跑了多久是最后一次尝试。
+-- 另数一分钟里受理了几个，到 cap 为止。不看 finished_at 的次序：那一列随结算而变
+with recursive known (type) as (
+    (select type from tb_task order by type limit 1)
+    union all
+    select (select t.type from tb_task t where t.type > k.type order by t.type limit 1)
+    from known k
+    where k.type is not null
+),
+named as (select type from known where type is not null limit %(types)s),
+hand as (
+    select t.type, (array_agg(t.id order by t.id desc))[1] as newest
+    from (select task_id from tb_work order by queued_at desc limit %(hand)s) as w
+    join tb_task t on t.id = w.task_id
+    group by t.type
+)
+select
+    n.type,
+    (
+        select count(*)::int
+        from (
+            select from tb_task t
+            where t.type = n.type
+              and t.id >= (lpad(to_hex((extract(epoch from now()) * 1000)::bigint - 60000), 12, '0') || repeat('0', 20))::uuid
+            limit %(cap)s
+        ) as fresh
+    ) as accepted,
+    d.sample, d.waited, d.ran
+from named n
+left join hand h on h.type = n.type
+cross join lateral (
+    select
+        count(*)::int as sample,
+        percentile_cont(array[0.5, 0.95, 0.99]) within group (order by s.waited) as waited,
+        percentile_cont(array[0.5, 0.95, 0.99]) within group (order by s.ran) as ran
+    from (
+        select
+            greatest(extract(epoch from t.started_at - greatest(t.created_at, t.available_at)), 0)::float8 as waited,
+            extract(epoch from t.finished_at - t.started_at)::float8 as ran, t.finished_at, t.started_at
+        from tb_task t
+        where t.type = n.type and t.id <= coalesce(h.newest, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+        order by t.id desc
+        limit %(scan)s
+    ) as s
+    where s.finished_at is not null and s.started_at is not null
+) as d
+order by n.type
