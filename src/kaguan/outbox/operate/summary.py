@@ -14,12 +14,12 @@ from kaguan.database.sql import load
 from kaguan.outbox.operate.record import PACKAGE
 from kaguan.outbox.task_type import TaskType
 from kaguan.words.personal import masked, recognised
+from kaguan.words.reasons import Reason
 from kaguan.words.units import MIB
 
 LONGEST = 120  # 字
 MOST = 4 * MIB  # 字节（库里的大小）：一页的载荷合计看这么多
 SEPARATOR = " · "
-MORE = {"zh": "{first} 等 {count} 个", "en": "{first} and {more} more"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,9 @@ class Part:
 
     def text(self, language: str, *, personal: bool) -> str:
         first = self.first if personal else masked(self.first) if self.open else recognised(self.first)
-        return first if self.count == 1 else MORE[language].format(first=first, count=self.count, more=self.count - 1)
+        if self.count == 1:
+            return first
+        return Reason("outbox.and_more", {"first": first, "more": self.count - 1}).text(language)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,14 +29,14 @@ TOLD: list[tuple[TaskType[Any], Payload, str, str, str]] = [
     (
         EMAIL_SEND,
         EmailPayload(to=("li@example.com", "b@example.com", "c@example.com"), subject="李雷的订单", body="b"),
-        "li@example.com 等 3 个 · 李雷的订单",
+        "li@example.com 及另外 2 个 · 李雷的订单",
         "li@example.com and 2 more · 李雷的订单",
         "l…@example.com and 2 more · …",
     ),
     (
         sims.SIM_STATUS_SYNC,
         sims.SimStatusPayload(iccids=tuple(f"{CARD}{one}" for one in range(100, 118))),
-        f"{CARD}100 等 18 个",
+        f"{CARD}100 及另外 17 个",
         f"{CARD}100 and 17 more",
         "…0100 and 17 more",
     ),
@@ -59,7 +59,7 @@ TOLD: list[tuple[TaskType[Any], Payload, str, str, str]] = [
     (
         sims.EVENT_PUBLISH,
         sims.EventPayload(changes=(NEWS, NEWS)),
-        f"{CARD}123 等 2 个",
+        f"{CARD}123 及另外 1 个",
         f"{CARD}123 and 1 more",
         "…0123 and 1 more",
     ),
