@@ -22,6 +22,8 @@ from tests.bench.horizon import Horizon
 from tests.bench.isolating import CHANGES_ROW, Isolating
 from tests.bench.laboratory import Laboratory, open_laboratory
 from tests.bench.load import Load
+from tests.bench.mailing import ROW as MAIL_ROW
+from tests.bench.mailing import Mailing
 from tests.bench.plots import Plot
 from tests.bench.processing import Processing
 from tests.bench.relaying import Relaying
@@ -58,12 +60,13 @@ TITLES = {
     22: "稳态旁边清理过期的",
     23: "慢的同步旁边的信",
     CHANGES_ROW: "一次改的一批卡旁边的信",
+    MAIL_ROW: "一个 worker 每秒几封信 ÷ aiosmtplib 循环",
     GUEST_ROW: "客人的应用：受理 → 开始，÷ 同一个应用用 Oban",
 }
 # 到了时间就轮不到后面的：先跑这一版要看的
 ORDER = (
-    10, 11, 12, 13, 14, 16, 7, 15, 17, 18, 19, 20, 1, FASTAPI_ROW, 3, 4, 8, 5, 6, 21, 22, 23, CHANGES_ROW, USAGE_ROW,
-    GUEST_ROW,
+    10, 11, 12, 13, 14, 16, 7, 15, 17, 18, 19, 20, 1, FASTAPI_ROW, 3, 4, 8, 5, 6, 21, 22, 23, CHANGES_ROW, MAIL_ROW,
+    USAGE_ROW, GUEST_ROW,
 )  # fmt: skip
 
 
@@ -84,7 +87,7 @@ async def bench(scale: Scale, only: Collection[int]) -> tuple[list[Result | Miss
             16: processing.wait, 17: horizon.pinned, 18: sharing.fair, 19: sharing.flushed, 20: sharing.memory,
             21: relaying.drift, 22: Expiring(laboratory, load).beside,
             23: Isolating(laboratory).apart, CHANGES_ROW: Isolating(laboratory).changed,
-            GUEST_ROW: Guests(laboratory, load).beside,
+            MAIL_ROW: Mailing(laboratory).against_loop, GUEST_ROW: Guests(laboratory, load).beside,
         }  # fmt: skip
         for row in (row for row in ORDER if row in only):
             results += await measured(row, measures[row], scale.limit - (time.monotonic() - started))

@@ -31,6 +31,7 @@ class Scale:
         drift_seconds: 持续转交多少秒。
         bulk: 公平：别人先有多少个在等。
         guest_seconds: 客人的应用每秒一单的，每轮多少秒。
+        mails: 寄信每轮多少封。
         slow_tasks: 互不牵连：慢的同步几个；``slow_rate`` 是运营商每秒至多答几次。
     """
 
@@ -55,6 +56,7 @@ class Scale:
     memory_slice: float
     drift_seconds: float
     guest_seconds: float
+    mails: int
     slow_tasks: int
     slow_rate: int
 
@@ -89,6 +91,7 @@ SHORT = Scale(
     memory_slice=0.5,
     drift_seconds=2,
     guest_seconds=4,
+    mails=60,
     slow_tasks=10,
     slow_rate=50,
 )
@@ -114,6 +117,7 @@ DEFAULT = Scale(
     memory_slice=2,
     drift_seconds=15,
     guest_seconds=16,
+    mails=2_000,
     slow_tasks=40,
     slow_rate=50,
 )
@@ -139,6 +143,7 @@ LONG = Scale(
     memory_slice=60,
     drift_seconds=300,
     guest_seconds=60,
+    mails=6_000,
     slow_tasks=100,
     slow_rate=5,
 )

@@ -1,0 +1,30 @@
+"""收信就丢的中继：不落盘，两边都寄给它。``python -m tests.bench.mail_sink 端口``。"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from kaguan.flow.probes import LOOPBACK
+
+
+class Nowhere:
+    """方法名由 aiosmtpd 规定。"""
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 库的约定
+        del server, session, envelope
+        return "250 2.0.0 accepted"
+
+
+async def serve(port: int) -> None:
+    logging.getLogger("mail.log").setLevel(logging.ERROR)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(Nowhere(), hostname="localhost", loop=loop), LOOPBACK, port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1])))
