@@ -24,8 +24,7 @@ from kaguan.flow.probes import LOOPBACK
 from tests.bench.mailing import BODY, RECIPIENT, SUBJECT
 
 INTEND = (
-    "insert into tb_email_delivery (task_id, recipient, status, message_id, attempt)"
-    " values (%s, %s, 'intended', %s, 1)"
+    "insert into tb_email_delivery (task_id, recipient, status, message_id, attempt) values (%s, %s, 'intended', %s, 1)"
 )
 RECORD = (
     "update tb_email_delivery set status = 'accepted', smtp_code = %s, smtp_reply = %s, settled_at = clock_timestamp()"

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from redis.asyncio import Redis
 
-import kaguan.outbox.work.attempt as attempt_module
+import kaguan.outbox.work.intents as intents_module
 from kaguan.config import Process, Settings
 from kaguan.database.sql import load
 from kaguan.outbox.metrics import Metrics
@@ -82,7 +82,7 @@ def mutate(name: str) -> None:
     """弄坏本进程。令牌与意向在语句里，产品没有不要它们的开关：只能换掉取语句的函数。"""
     if name in MUTATIONS:
         vars(settlement)["load"] = MUTATIONS[name]
-        vars(attempt_module)["load"] = MUTATIONS[name]
+        vars(intents_module)["load"] = MUTATIONS[name]
 
 
 async def never_asked(_: Attempt) -> NotHappened:

@@ -36,7 +36,7 @@ HISTORY_MUTATIONS = (
         protocol=True,
     ),
     _ungated("写入", "fence"),
-    _ungated("记意向", "declare_intent", protocol=False),  # 与它同一事务的 fence 也看
+    _ungated("记意向", "declare_intent"),
     _ungated("结算成功", "settle_done"),
     _ungated("结算重试", "settle_retry"),
     _ungated("结算失败", "settle_failed"),
@@ -93,8 +93,8 @@ HISTORY_MUTATIONS = (
     ),
     Mutation(
         "外部调用之前不记",
-        "src/kaguan/outbox/work/attempt.py",
-        "await self.calls.note(connection, self.task_id, self.delivery)",
+        "src/kaguan/outbox/work/intents.py",
+        "await self.calls.note(connection, [token[:2] for token in tokens])",
         "pass",
         (HISTORY + "::test_without_redis_no_call_is_made_and_the_attempt_is_given_back_uncounted",),
         protocol=True,

@@ -170,11 +170,20 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "不记意向",
-        "src/kaguan/outbox/work/attempt.py",
-        'load(PACKAGE, "declare_intent")',
-        'load(PACKAGE, "fence")',
+        "src/kaguan/outbox/work/sql/declare_intent.sql",
+        "set intent_at = clock_timestamp()",
+        "set intent_at = null",
         (UNCERTAIN + "::test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice",),
         protocol=True,
+    ),
+    Mutation(
+        "令牌失效的也凑着写",
+        "src/kaguan/outbox/work/intents.py",
+        "intent.write if intent.token in held else None",
+        "intent.write",
+        (
+            "tests/integration/outbox/work/test_gathered.py::test_one_that_lost_its_task_declares_nothing_and_the_others_do",
+        ),
     ),
     Mutation(
         "任务锁不认投递号",

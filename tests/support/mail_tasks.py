@@ -63,7 +63,8 @@ async def insert_running(pool: Pool, payload: EmailPayload) -> UUID:
 
 
 def attempt_of(pool: Pool, task_id: UUID, payload: EmailPayload, number: int = 1) -> Attempt[EmailPayload]:
-    return Attempt(Fence(pool, Token(task_id, 1, task_id)), "email:send", number, 6, payload)
+    """第 ``number`` 次投递的尝试；不是头一次的，先得有人收走过（``taken_over``）。"""
+    return Attempt(Fence(pool, Token(task_id, number, task_id)), "email:send", number, 6, payload)
 
 
 async def run(mailer: Mailer, attempt: Attempt[EmailPayload]) -> Outcome:

@@ -93,8 +93,7 @@ class Pipeline:
         """就像 worker 那样记下外部调用。"""
         calls = Calls(self.redis, tasks or self.settings.tasks)
         async with self.pool.connection() as connection:
-            for task_id, delivery in tokens:
-                await calls.note(connection, task_id, delivery)
+            await calls.note(connection, tokens)
         return calls
 
     async def jobs(self, priority: Priority = Priority.DEFAULT) -> list[Job]:

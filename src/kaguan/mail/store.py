@@ -8,9 +8,11 @@ from typing import NamedTuple
 from uuid import UUID
 
 from kaguan.database.pool import Connection
-from kaguan.database.sql import load
+from kaguan.database.sql import columns, load
 from kaguan.mail.vocabulary import DeliveryStatus
 from kaguan.words.reasons import Reason
+
+IDENTITY = ("task_ids", "message_ids", "attempts", "dates")  # :class:`Letter` 的各栏
 
 
 class Letter(NamedTuple):
@@ -56,32 +58,36 @@ async def recipients(connection: Connection, task_id: UUID) -> Known:
     )
 
 
-async def intend(connection: Connection, letter: Letter, to: Sequence[str]) -> list[str]:
-    """记意向；返回确实该投的收件人。"""
-    parameters = {**_identity(letter), "recipients": list(to)}
-    cursor = await connection.execute(load("kaguan.mail", "intend"), parameters)
-    intended = {row[0] for row in await cursor.fetchall()}
-    return [recipient for recipient in to if recipient in intended]
+class Intended(NamedTuple):
+    """一封信就要投给谁。"""
+
+    letter: Letter
+    to: Sequence[str]
 
 
-async def record(connection: Connection, letter: Letter, outcomes: Sequence[Recorded]) -> None:
-    """记结局。"""
-    await connection.execute(
-        load("kaguan.mail", "record"),
-        {
-            **_identity(letter),
-            "recipients": [outcome.recipient for outcome in outcomes],
-            "statuses": [outcome.status.value for outcome in outcomes],
-            "codes": [outcome.code for outcome in outcomes],
-            "replies": [outcome.reply.packed() for outcome in outcomes],
-        },
-    )
+class Settled(NamedTuple):
+    """一封信的各个结局。"""
+
+    letter: Letter
+    outcomes: Sequence[Recorded]
 
 
-def _identity(letter: Letter) -> dict[str, object]:
-    return {
-        "task_id": letter.task_id,
-        "message_id": letter.message_id,
-        "attempt": letter.attempt,
-        "intended_at": letter.date,
-    }
+async def intend(connection: Connection, letters: Sequence[Intended]) -> list[list[str]]:
+    """记几封信的意向；各返回确实该投的收件人。"""
+    rows = [(*letter, recipient) for letter, to in letters for recipient in to]
+    cursor = await connection.execute(load("kaguan.mail", "intend"), columns((*IDENTITY, "recipients"), rows))
+    intended = set(await cursor.fetchall())
+    return [[recipient for recipient in to if (letter.task_id, recipient) in intended] for letter, to in letters]
+
+
+async def record(connection: Connection, letters: Sequence[Settled]) -> list[None]:
+    """记几封信的结局；没有结局的不写。"""
+    rows = [
+        (*letter, one.recipient, one.status.value, one.code, one.reply.packed())
+        for letter, outcomes in letters
+        for one in outcomes
+    ]
+    if rows:
+        names = (*IDENTITY, "recipients", "statuses", "codes", "replies")
+        await connection.execute(load("kaguan.mail", "record"), columns(names, rows))
+    return [None] * len(letters)

@@ -18,6 +18,7 @@ from kaguan.words.units import DAY
 _NAME = re.compile(r"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+")  # 与 tb_task 的约束相同
 NAME_LENGTH = 64
 MOST_ATTEMPTS = 101
+PORTIONS = 10  # 一次投递至多占名额的这么多分之一
 LONGEST_BACKOFF = 30 * DAY
 LONGEST_LIMIT = DAY
 
@@ -279,9 +280,14 @@ class TaskTypes(dict[str, TaskType[Any]]):
                 f"two types of one name / 任务类型重名：{sorted({name for name in names if names.count(name) > 1})}"
             )
 
-    @property
-    def shareable(self) -> frozenset[str]:
-        return frozenset(one.name for one in self.values() if one.shareable)
+    def carried(self, most: int) -> dict[str, int]:
+        """可以同乘的，一次投递至多几个：``most``；有名额的至多占它的几分之一，别的 worker 也有得做。"""
+        places = {one: [*one.resources.values(), *([one.limit] if one.limit else [])] for one in self.values()}
+        return {
+            one.name: max(1, min([most, *(number // PORTIONS for number in places[one])]))
+            for one in self.values()
+            if one.shareable
+        }
 
     @property
     def unguarded(self) -> frozenset[str]:

@@ -24,6 +24,7 @@ from kaguan.outbox.work.claiming import Claims
 from kaguan.outbox.work.consumer import Consumer
 from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.intake import EMPTY_AFTER, Slots
+from kaguan.outbox.work.intents import Intents
 from kaguan.outbox.work.leases import Leases, beating
 from kaguan.outbox.work.limits import Bounds
 from kaguan.outbox.work.newer import NewerPayloads
@@ -117,7 +118,7 @@ class Worker:
             ring=ring,
             newer=self._newer,
             vanishing=Vanishing(pool, tasks.retention_days),
-            calls=None if redis is None else Calls(redis, tasks),
+            intents=Intents(pool, None if redis is None else Calls(redis, tasks)),
         )
 
     def facts(self) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from uuid import UUID
 from kaguan.breakers.board import BreakerKind
 from kaguan.config import ConfigurationError
 from kaguan.config.model import UncertainPolicy
-from kaguan.database.pool import Connection
 from kaguan.mail import store
 from kaguan.mail.message import Envelope, UnsendableError, build
-from kaguan.mail.store import Letter, Recorded
+from kaguan.mail.store import Intended, Known, Letter, Recorded, Settled
 from kaguan.mail.task import EmailPayload
 from kaguan.mail.vocabulary import DeliveryStatus
 from kaguan.outbox.work.attempt import Attempt, Handler
+from kaguan.outbox.work.gathered import Gathered
 from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze, Uncertain, Write
 from kaguan.outbox.work.verification import Verified
 from kaguan.telemetry.metrics import observe
@@ -77,8 +77,7 @@ class EmailHandler:
         Raises:
             RelayHostOpenError: 中继主机的断路器断开着，没有去连。
         """
-        async with attempt.pool.connection() as connection:
-            known, first_tried, identifier, lost_for = await store.recipients(connection, attempt.task_id)
+        known, first_tried, identifier, lost_for = await self._known(attempt)
         last_lost = None if lost_for is None else asyncio.get_running_loop().time() - lost_for
         date = first_tried or datetime.now(UTC)
         try:
@@ -92,10 +91,7 @@ class EmailHandler:
             return Done(_result(envelope, known, {})), None
 
         async def declare() -> list[str]:
-            attempt.checkpoint()
-            async with attempt.transaction() as connection:
-                await attempt.declare_intent(connection)
-                return await store.intend(connection, letter, due)
+            return await attempt.intend(Gathered(store.intend, Intended(letter, due))) or []
 
         started = time.monotonic()
         try:
@@ -115,6 +111,13 @@ class EmailHandler:
             return _conclude(envelope, letter, known, receipts, unknown), None
         write = _recorder(letter, receipts, unknown) if in_session else None
         return _waiting(reason_of("mail.waiting", receipts, RecipientOutcome.DEFERRED), failed_pause(), write), outage
+
+    async def _known(self, attempt: Attempt[EmailPayload]) -> Known:
+        """已有的逐收件人记录；头一次投递，谁也没有寄过，不必去看。"""
+        if attempt.delivery == 1:
+            return Known({}, None, None, None)
+        async with attempt.pool.connection() as connection:
+            return await store.recipients(connection, attempt.task_id)
 
     async def _build(self, payload: EmailPayload, task_id: UUID, date: datetime, identifier: str | None) -> Envelope:
         """附件的编码要几百毫秒，放到线程里：续租靠的也是这个事件循环。"""
@@ -180,11 +183,7 @@ def _recorder(letter: Letter, receipts: Mapping[str, Receipt], unknown: Collecti
         or (receipt.outcome is not RecipientOutcome.UNKNOWN and recipient not in unknown)
     ]
 
-    async def write(connection: Connection) -> None:
-        if outcomes:
-            await store.record(connection, letter, outcomes)
-
-    return write
+    return Gathered(store.record, Settled(letter, outcomes))
 
 
 def _counts(receipts: Mapping[str, Receipt]) -> dict[str, int]:

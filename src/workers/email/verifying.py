@@ -79,7 +79,8 @@ class EmailVerify:
             date = known.first_tried or datetime.now(UTC)
             outcomes = [store.Recorded(one, DeliveryStatus.ACCEPTED, None, VERIFIED) for one in verified]
             async with attempt.transaction() as connection:
-                await store.record(connection, Letter(attempt.task_id, tried, attempt.attempt, date), outcomes)
+                known_as = Letter(attempt.task_id, tried, attempt.attempt, date)
+                await store.record(connection, [store.Settled(known_as, outcomes)])
         statuses = {**known.statuses, **dict.fromkeys(verified, DeliveryStatus.ACCEPTED)}
         if not all(statuses.get(one) in SETTLED for one in letter):
             return NotHappened()  # 点了名的收下了，余下的没有

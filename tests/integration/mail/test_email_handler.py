@@ -56,6 +56,7 @@ async def test_running_the_same_task_again_sends_nothing(pool: Pool) -> None:
     task_id = await insert_running(pool, payload)
     async with smtp_server() as server, open_mailer(config_for(server.url)) as mailer:
         await run(mailer, attempt_of(pool, task_id, payload))
+        await taken_over(pool, task_id)
         again = await run(mailer, attempt_of(pool, task_id, payload, 2))
     assert isinstance(again, Done)
     assert again.result["recipients"] == [{"recipient": "a@x.example", "status": "accepted", "code": None}]
@@ -103,6 +104,7 @@ async def test_greylisting_is_retried_and_then_accepted_byte_for_byte_the_same_i
         first = await run(mailer, attempt_of(pool, task_id, payload))
         assert isinstance(first, Retry)
         assert await deliveries(pool, task_id) == {"a@x.example": ("deferred", 451)}
+        await taken_over(pool, task_id)
         second = await run(mailer, attempt_of(pool, task_id, payload, 2))
     assert isinstance(second, Done)
     (refused,), (accepted,) = server.turned_away, server.mails
@@ -118,6 +120,7 @@ async def test_mixed_recipients_are_told_apart_and_only_the_deferred_one_is_trie
     async with smtp_server(script) as server, open_mailer(config_for(server.url)) as mailer:
         first = await run(mailer, attempt_of(pool, task_id, payload))
         assert isinstance(first, Retry)
+        await taken_over(pool, task_id)
         second = await run(mailer, attempt_of(pool, task_id, payload, 2))
     assert isinstance(second, Done)
     assert [mail.recipients for mail in server.mails] == [["ok@x.example"], ["later@x.example"]]
@@ -141,6 +144,7 @@ async def test_silence_after_the_final_dot_is_uncertain_and_a_resend_is_identica
             "a@x.example": ("intended", None),
             "gone@x.example": ("refused", 550),
         }
+        await taken_over(pool, task_id)
         again = attempt_of(pool, task_id, payload, 2)
         again.intended = True
         second = await run(mailer, again)
@@ -319,5 +323,6 @@ async def test_after_a_person_asks_again_refused_recipients_are_tried_again(pool
     script = Script(recipients={"a@x.example": ["550 unknown"]})
     async with smtp_server(script) as server, open_mailer(config_for(server.url)) as mailer:
         assert isinstance(await run(mailer, attempt_of(pool, task_id, payload)), Discard)
+        await taken_over(pool, task_id)
         assert isinstance(await run(mailer, attempt_of(pool, task_id, payload, 2)), Done)
     assert len(server.mails) == 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
-from kaguan.outbox.task_type import Effect, Payload, TaskType
+from kaguan.outbox.task_type import Effect, Payload, TaskType, TaskTypes
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.intake import Slots
 from kaguan.outbox.work.places import Gates, NoPlaceError, Seat
@@ -17,6 +18,7 @@ CRITICAL, DEFAULT, LOW = Priority
 ASK = TaskType("carrier:ask", Payload, Effect.REPEATABLE, resources={"carrier": 2})
 SEND = TaskType("mail:send", Payload, Effect.REPEATABLE, limit=1)
 PLAIN = TaskType("page:show", Payload, Effect.REPEATABLE)
+SHORTLY = 0.02  # 秒
 
 
 def seats(*queues: Priority, gates: Gates, slots: Slots, called: bool = False) -> list[Seat]:
@@ -116,6 +118,26 @@ async def test_outside_the_slot_is_free_for_others_and_taken_again_after() -> No
     for queue in Priority:
         async with AsyncExitStack() as stack:
             await asyncio.wait_for(stack.enter_async_context(slots.running(queue, "noop")), PATIENCE)
+
+
+async def test_what_it_waits_outside_is_not_what_its_slot_costs() -> None:
+    """步速说一个任务占槽位多久，一次投递装几个由它定：等外面的不算。"""
+    gates, slots = Gates([ASK], {}), Slots(3, (1, 1, 1))
+    (seat,) = seats(LOW, gates=gates, slots=slots)
+    async with slots.running(Priority.LOW, "staying"), seat.taken(), seat.outside("carrier"):
+        await asyncio.sleep(SHORTLY)  # 时间本身就是要看的
+    assert slots.seconds[ASK.name] < slots.seconds["staying"] / 2
+
+
+def test_a_delivery_carries_at_most_a_part_of_the_places_of_its_type() -> None:
+    """别的 worker 也有得做；没有名额管着的照配置。"""
+    bounded, free = (
+        replace(ASK, shareable=True, limit=80, resources={}),
+        replace(ASK, name="free:one", shareable=True, resources={}),
+    )
+    outside = replace(free, name="out:side", resources={"carrier": 20})
+    types = TaskTypes([bounded, free, outside, replace(ASK, name="long:one", shareable=False)])
+    assert types.carried(100) == {bounded.name: 8, free.name: 100, outside.name: 2}
 
 
 async def test_joining_a_queue_that_was_not_declared_is_refused() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import math
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -221,14 +221,16 @@ def _rested(began: float, thrift: float, least: float) -> float:
     return now + thrift * max(now - began, least)
 
 
-def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, float], limit: int) -> list[Delivery]:
-    """把到期的行装成投递，同队列、同类型的次序不变；``paces`` 是一次尝试的平均秒数，不知道的先单独走。"""
+def pack(due: Sequence[Due], most: Mapping[str, int], paces: Mapping[str, float]) -> list[Delivery]:
+    """把到期的行装成投递，同队列、同类型的次序不变。
+
+    ``most`` 是可以同乘的类型，一次至多几个；``paces`` 是一次尝试占槽位的平均秒数，不知道的先单独走。
+    """
     deliveries: list[Delivery] = []
     kind = attrgetter("priority", "type", "alone")
     for (priority, task_type, alone), group in groupby(sorted(due, key=kind), key=kind):
         rows = list(group)
-        quick = task_type in shareable and not alone
-        size = _size(task_type, paces, limit) if quick else 1
+        size = 1 if alone else _size(paces.get(task_type), most.get(task_type, 1))
         queue = PriorityRank(priority).queue
         for start in range(0, len(rows), size):
             share = rows[start : start + size]
@@ -238,8 +240,7 @@ def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, floa
     return deliveries
 
 
-def _size(task_type: str, paces: Mapping[str, float], limit: int) -> int:
-    seconds = paces.get(task_type)
+def _size(seconds: float | None, limit: int) -> int:
     return 1 if seconds is None else max(1, min(limit, int(SECONDS / max(seconds, 1e-6))))
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -25,9 +25,9 @@ PAGE = 1_000
 NOTE = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-local oldest = now - ARGV[2]
-local last = redis.call('ZREVRANGE', KEYS[1], ARGV[3], ARGV[3], 'WITHSCORES')
+for place = 3, #ARGV do redis.call('ZADD', KEYS[1], now, ARGV[place]) end
+local oldest = now - ARGV[1]
+local last = redis.call('ZREVRANGE', KEYS[1], ARGV[2], ARGV[2], 'WITHSCORES')
 if last[2] and tonumber(last[2]) > oldest then oldest = tonumber(last[2]) end
 if redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', oldest) > 0 then redis.call('SET', KEYS[2], oldest) end
 return now
@@ -42,17 +42,17 @@ class Calls:
     config: Tasks
     sealing: Sealing = field(default_factory=Sealing)
 
-    async def note(self, connection: Connection, task_id: UUID, delivery: int) -> None:
-        """就要去做了；盖印的钥匙手里没有、旧了，就经 ``connection`` 去读。
+    async def note(self, connection: Connection, deliveries: Sequence[tuple[UUID, int]]) -> None:
+        """这些（任务号，投递号）就要去做了；盖印的钥匙手里没有、旧了，就经 ``connection`` 去读。
 
         Raises:
             RedisError: 没有记成（或不知道）：别去做。
         """
         age = int(self.config.calls_kept_for * 1000)
         seal = await self.sealing.held(connection)
-        member = seal.put(keys.CALLS, keys.delivery_key(task_id, delivery))
-        asked = tuple(NOTED)
-        await evaluated(self.redis, NOTE, asked, member, str(age), str(self.config.calls_kept), ours=NOTED)
+        members = [seal.put(keys.CALLS, keys.delivery_key(*one)) for one in deliveries]
+        limits = (str(age), str(self.config.calls_kept))
+        await evaluated(self.redis, NOTE, tuple(NOTED), *limits, *members, ours=NOTED)
 
     async def trimmed(self) -> float | None:
         """删去过的里面最晚的是何时记的，纪元秒；没有删过则 None，说不清是无穷。

@@ -111,6 +111,7 @@ class Process(Stepper):
         task = asyncio.current_task()
         if task is None or task in self.flying:
             return await action()
+        self._tasks.add(task)  # 还没走到过一个点的，死了也要收掉
         self.flying.add(task)
         try:
             return await action()

@@ -91,6 +91,8 @@ class SteppedConnection(AsyncConnection[tuple[Any, ...]]):
             yield transaction
             await process.point("commit", "before")
         except BaseException as error:
+            if not process.alive:
+                await self.close()  # 死者不收拾：断开了，就没有要等的回滚
             await process.fly(functools.partial(inner.__aexit__, type(error), error, error.__traceback__))
             raise
         await process.fly(lambda: inner.__aexit__(None, None, None))

@@ -11,13 +11,13 @@ from typing import Generic, Protocol
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from redis.exceptions import RedisError
 
 from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
-from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.task_type import P_co, P_contra
 from kaguan.outbox.work.fence import Fence, FencedError, Token
+from kaguan.outbox.work.gathered import Answer, Gathered, Row
+from kaguan.outbox.work.intents import Intent, Intents, mark
 from kaguan.outbox.work.outcome import Outcome, Write
 from kaguan.outbox.work.places import Seat
 from kaguan.telemetry.propagation import current_traceparent
@@ -31,13 +31,6 @@ class CancelledByUserError(Exception):
 
     def __str__(self) -> str:
         return "a person asked to cancel the task / 有人要求取消这个任务"
-
-
-class UnnotedError(Exception):
-    """Redis 不在，没有记下就要去做的外部调用：不做，过一会儿再来。"""
-
-    def __str__(self) -> str:
-        return "Redis is away and the outside call was not noted: it is not made / Redis 不在，没有记下外部调用，不去做"
 
 
 @dataclass(slots=True)
@@ -58,7 +51,7 @@ class Attempt(Generic[P_co]):
         cancel_requested: is set when a person asked to cancel; :meth:`checkpoint` asks for it.
         progress: what :meth:`report` said last.
         fence: what every write passes; :meth:`transaction` is its door.
-        calls: what notes outside calls in Redis; ``None`` where there is none.
+        intents: where it records that an outside call follows; ``None``: on its own.
         seat: its place in the worker; ``None`` when it is done on the spot.
     """
 
@@ -74,7 +67,7 @@ class Attempt(Generic[P_co]):
     deadline: float = math.inf
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
-    calls: Calls | None = None
+    intents: Intents | None = None
     seat: Seat | None = None  # 没有坐席的（就地执行、单试处理器）不排队
     progress: dict[str, int | None] | None = None
     _progress_at: float = 0.0
@@ -178,13 +171,8 @@ class Attempt(Generic[P_co]):
             FencedError: the task is no longer this worker's.
             GateClosedError: PostgreSQL has just lost a tail; let it pass, the task comes again, uncounted.
         """
-        if self.calls is not None:
-            try:
-                await self.calls.note(connection, self.task_id, self.delivery)
-            except RedisError as away:
-                raise UnnotedError from away
-        cursor = await connection.execute(load(PACKAGE, "declare_intent"), self.token._asdict())
-        if cursor.rowcount == 0:
+        await self._intents.note(connection, [self.token])
+        if not await mark(connection, [self.token]):
             raise await self.fence.failed(connection)
         self.declared = True
 
@@ -210,12 +198,38 @@ class Attempt(Generic[P_co]):
             UnnotedError: Redis is away; let it pass, the task comes again, uncounted.
             GateClosedError: PostgreSQL has just lost a tail; as before.
         """
-        self.checkpoint()
-        async with self.transaction() as connection:
-            await self.declare_intent(connection)
-            if write is not None:
+        if write is None or isinstance(write, Gathered):
+            await self.intend(write)
+        else:
+            self.checkpoint()
+            async with self.transaction() as connection:
+                await self.declare_intent(connection)
                 await write(connection)
         yield
+
+    async def intend(self, write: Gathered[Row, Answer] | None = None) -> Answer | None:
+        """Record that the outside call follows, in one commit with whatever else is to be recorded at this moment.
+
+        Returns:
+            What ``write`` answered.
+
+        Raises:
+            FencedError: as of :meth:`once`; the others too.
+        """
+        self.checkpoint()
+        declared = await self._intents.declare(Intent(self.token, write))
+        if declared is None:
+            async with self.pool.connection() as connection:
+                raise await self.fence.failed(connection)
+        self.declared = True
+        answer: Answer | None = declared.answer
+        return answer
+
+    @property
+    def _intents(self) -> Intents:
+        if self.intents is None:
+            self.intents = Intents(self.pool)
+        return self.intents
 
     def call_nobody(self) -> None:
         """Say that this try of a ``ONCE`` task needs no outside call: :meth:`once` is left out on purpose."""

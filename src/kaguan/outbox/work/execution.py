@@ -22,19 +22,14 @@ from kaguan.outbox.errors import GateClosedError
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.naming import attempted
 from kaguan.outbox.order import ordering
-from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.recover.vanished import Vanishing
 from kaguan.outbox.spans import process_span, record_outcome
 from kaguan.outbox.task_type import NewerPayloadError, TaskType, UnfitPayloadError
 from kaguan.outbox.vocabulary import Priority, TaskStatus
-from kaguan.outbox.work.attempt import (
-    Attempt,
-    CancelledByUserError,
-    Handler,
-    UnnotedError,
-)
+from kaguan.outbox.work.attempt import Attempt, CancelledByUserError, Handler
 from kaguan.outbox.work.claiming import Claim, Claims
 from kaguan.outbox.work.fence import Fence, FencedError
+from kaguan.outbox.work.intents import Intents, UnnotedError
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.newer import NewerPayloads
 from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Snooze, Uncertain
@@ -101,7 +96,7 @@ class Execution:
         ring: Callable[[], None],
         newer: NewerPayloads,
         vanishing: Vanishing,
-        calls: Calls | None,
+        intents: Intents,
     ) -> None:
         self._pool = pool
         self._handlers = {one.name: (one, handler) for one, handler in handlers.items()}
@@ -118,7 +113,7 @@ class Execution:
         self._ring = ring
         self._newer = newer
         self._vanishing = vanishing
-        self._calls = calls
+        self._intents = intents
         self._suspect = False  # 手里有一个弄死过 worker 的嫌疑
 
     async def __call__(self, context: Mapping[str, object], *, deliveries: Sequence[tuple[str, int]] = ()) -> None:
@@ -182,7 +177,7 @@ class Execution:
             payload=payload,
             request_id=claim.request_id,
             intended=claim.intended,
-            calls=self._calls,
+            intents=self._intents,
         )
         labels = (claim.type, claim.queue)
         self._metrics.started.labels(*labels).inc()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from kaguan.outbox.task_type import Backoff, TaskTypes
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import COLUMNS, FencedError, Token
+from kaguan.outbox.work.gathered import Gathered, write_together
 from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Retry, Snooze, Uncertain
 from kaguan.telemetry.propagation import current_traceparent, failed_traceparent
 from kaguan.words.log import get_logger
@@ -55,12 +57,16 @@ class Unsettled:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """一次成功，待结算。``traceparent`` 是这次尝试自己的跟踪；头一次投递就在受理的那条上，为空。"""
+    """一次成功，待结算。``traceparent`` 是这次尝试自己的跟踪；头一次投递就在受理的那条上，为空。
+
+    ``effect`` 是与别的凑成一次的写入；自成一个事务的不在这里。
+    """
 
     token: Token
     result: dict[str, Any]
     progress: dict[str, int | None] | None
     traceparent: str | None
+    effect: Gathered[Any, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ class Settlement:
         surprised = False
         while True:
             try:
-                if isinstance(statement, Success) and outcome.effect is None:
+                if isinstance(statement, Success) and outcome.effect is statement.effect:
                     written = await self._group.submit(statement)
                 else:
                     written = await self._together(attempt, outcome, statement)
@@ -155,7 +161,8 @@ class Settlement:
         match outcome:
             case Done(result):
                 own = attempt.own_traceparent
-                return Success(attempt.token, result, attempt.progress, own)
+                effect = outcome.effect if isinstance(outcome.effect, Gathered) else None
+                return Success(attempt.token, result, attempt.progress, own, effect)
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
                 wait = max(self._backoff(attempt, outage=outcome.outage), delay or 0)
                 return self._again(attempt, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason), wait)
@@ -219,14 +226,18 @@ def unexpected(attempt: Attempt, reason: Reason) -> Outcome:
 
 
 async def settle_done(connection: Connection, successes: Sequence[Success]) -> list[Written | None]:
-    """成批结算成功，次序与输入相同；None = 令牌已失效，那一个什么也没写。"""
+    """成批结算成功，次序与输入相同；None = 令牌已失效，那一个什么也没写。与它们的写入同生共死。"""
     rows = [
         (*item.token, Jsonb(item.result), None if item.progress is None else Jsonb(item.progress), item.traceparent)
         for item in successes
     ]
     parameters = columns((*COLUMNS, "results", "progresses", "traceparents"), rows)
-    cursor = await connection.execute(load(PACKAGE, "settle_done"), parameters)
-    written = {row[:3]: Written(*row[3:]) for row in await cursor.fetchall()}
+    writes = any(item.effect for item in successes)
+    async with connection.transaction() if writes else nullcontext():
+        cursor = await connection.execute(load(PACKAGE, "settle_done"), parameters)
+        written = {row[:3]: Written(*row[3:]) for row in await cursor.fetchall()}
+        if writes:
+            await write_together(connection, [item.effect if item.token in written else None for item in successes])
     return [written.get(item.token) for item in successes]
 
 

@@ -95,6 +95,6 @@ async def test_calls_noted_at_once_in_a_foreign_key_are_all_noted(environ: dict[
         calls, tasks = Calls(pipeline.redis, pipeline.settings.tasks), [uuid4() for _ in range(20)]
         async with pool.connection() as connection:
             seal = await calls.sealing.held(connection)  # 手里有了，往后都不碰库
-            await asyncio.gather(*(calls.note(connection, task_id, 1) for task_id in tasks))
+            await asyncio.gather(*(calls.note(connection, [(task_id, 1)]) for task_id in tasks))
         (noted,) = [page async for page in calls.pages(seal)]
         assert sorted(task_id for task_id, _ in noted) == sorted(tasks)

@@ -329,7 +329,7 @@ BROKEN = (
     (
         called_before_once,
         f"{CALLED_TWICE}, silently: the type is ONCE and HOLD",
-        "`async with attempt.once():`: work.fence (before)",
+        "`async with attempt.once():` (await)",
     ),
     (after_it_said_done, "the effect is not once: PostgreSQL holds {'public.payment': ", ""),  # 两头并行，先后不定
     (
