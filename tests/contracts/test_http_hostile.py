@@ -98,6 +98,7 @@ VALID: dict[str, dict[str, Any]] = {
     "/api/v1/tasks/sim": {"iccids": ["8986001234567890123"], "force_sync": True},
     "/api/v1/tasks/batch": {"tasks": [{"type": "sim:status_sync", "iccids": ["8986001234567890123"]}]},
     PAYLOAD: {"reason": "r"},
+    "/api/v1/tasks/{task_id}/change": {"priority": "low", "schedule_at": "2030-01-01T00:00:00Z", "reason": "r"},
     RESOLVE: {"outcome": "happened", "note": "n"},
     "/api/v1/tasks/replay": {"status": "failed", "limit": 1, "rate": 1, "dry_run": True},
 }

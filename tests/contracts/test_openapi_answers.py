@@ -104,6 +104,7 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     for kind in ("sync", "sim", "batch", "replay", "email"):
         accepted = await caller.call("POST", f"{V1}/tasks/{kind}", {"Idempotency-Key": f"task-{kind}"}, times=2)
     task_id = accepted["task_id"]
+    await caller.call("POST", TASK + "/change", task_id=task_id)
     await caller.call("POST", TASK + "/cancel", task_id=task_id)
     await caller.call("GET", TASK + "/events", task_id=task_id)
     await caller.call("GET", TASK, task_id=task_id)

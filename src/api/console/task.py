@@ -11,24 +11,28 @@ from uuid import UUID
 from aiohttp import web
 
 from api.console.console_request import ConsoleRequest
-from api.console.serve import ActionResult, FormSubmission
+from api.console.serve import ActionResult, FormSubmission, number_of
 from api.console.traces import TRACES
 from api.endpoints.binding import UUID_TEXT
-from kaguan.audit.actions import TASK_CANCEL, TASK_PAYLOAD, TASK_RESOLVE, TASK_RETRY
+from kaguan.audit.actions import TASK_CANCEL, TASK_CHANGE, TASK_PAYLOAD, TASK_RESOLVE, TASK_RETRY
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import Connection
-from kaguan.outbox.operate import decisions
+from kaguan.outbox.operate import changing, decisions
 from kaguan.outbox.operate import record as store
+from kaguan.outbox.operate.changing import Changing
 from kaguan.outbox.operate.decisions import CANCELLABLE
+from kaguan.outbox.operate.lasting import LONGEST
 from kaguan.outbox.operate.pauses import paused_by
 from kaguan.outbox.operate.place import PLACE_CAP, place_of
 from kaguan.outbox.operate.record import EventRecord, TaskRecord
 from kaguan.outbox.operate.summary import summaries
+from kaguan.outbox.operate.sweeping import WAITING
 from kaguan.outbox.operate.timeline import timeline
-from kaguan.outbox.vocabulary import FINAL, NOTE_LENGTH, RETRYABLE, Resolution, TaskEventKind, TaskStatus
+from kaguan.outbox.vocabulary import FINAL, NOTE_LENGTH, RETRYABLE, Priority, Resolution, TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
 from kaguan.words.errors import Code, refused
 from kaguan.words.reasons import Reason
+from kaguan.words.units import MINUTE
 
 # 一次尝试怎样收的场
 ENDINGS = frozenset(
@@ -118,6 +122,20 @@ async def payload(submission: FormSubmission) -> ActionResult:
     return ActionResult(entry, "", submission.back, page=shown)
 
 
+async def change(submission: FormSubmission) -> ActionResult:
+    task_id, form = id_in(submission.path), submission.form
+    minutes, priority, reason = form.get("minutes", "").strip(), form.get("priority", ""), form.get("reason", "")
+    after = timedelta(minutes=number_of(form, "minutes", 0, 0, LONGEST // MINUTE))
+    due = datetime.now(UTC) + after if minutes else None
+    try:
+        wanted = Changing(reason, Priority(priority) if priority else None, due)
+    except ValueError:
+        raise refused(Code.INVALID_PARAMETERS, Reason("outbox.change"), "priority") from None
+    await changing.change(submission.connection, task_id, submission.actor, wanted, submission.after_commit)
+    told = {"priority": wanted.priority, "schedule_at": due and due.isoformat(), "reason": reason, "via": "console"}
+    return ActionResult(AuditEntry(TASK_CHANGE, str(task_id), told), "task_changed", submission.back, ring=True)
+
+
 def id_in(path: Mapping[str, str]) -> UUID:
     """地址里的任务号。
 
@@ -152,6 +170,8 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         "unsampled": None if traces else trace_id_of(task.traceparent),
         "now": datetime.now(UTC),
         "cancellable": task.status in CANCELLABLE or holding or (running and not task.cancel_requested_at),
+        "waiting": task.status in WAITING,
+        "priorities": list(Priority),
         "retryable": task.status in RETRYABLE,
         "uncertain": task.status == TaskStatus.UNCERTAIN,
         "note_length": NOTE_LENGTH,

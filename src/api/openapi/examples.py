@@ -299,6 +299,8 @@ CANCELLED = {"task_id": TASK_ID, "status": "cancelled"}
 RETRIED = {"task_id": TASK_ID, "status": "pending"}
 RESOLVE_IN = {"outcome": "happened", "note": "中继日志 10:42 queued as 4XkQ2"}
 RESOLVED = {"task_id": TASK_ID, "status": "succeeded"}
+CHANGE_TASK_IN = {"priority": "critical", "schedule_at": AT, "reason": "客户在等"}
+CHANGED_TASK = {"task_id": TASK_ID, "status": "pending"}
 PAYLOAD_IN = {"reason": "工单 4711：客户说没有收到"}
 PAYLOAD: dict[str, Any] = {
     "task_id": TASK_ID,

@@ -13,6 +13,7 @@ from api.resources.audit import audited
 from api.resources.task_models import PATH, TAG
 from api.resources.task_queries import (
     CancelRequest,
+    ChangeTaskRequest,
     DiscardRequest,
     PayloadRequest,
     ReplayRequest,
@@ -31,10 +32,19 @@ from api.resources.task_views import (
     TaskView,
     task_view,
 )
-from kaguan.audit.actions import TASK_CANCEL, TASK_DISCARD, TASK_PAYLOAD, TASK_REPLAY, TASK_RESOLVE, TASK_RETRY
+from kaguan.audit.actions import (
+    TASK_CANCEL,
+    TASK_CHANGE,
+    TASK_DISCARD,
+    TASK_PAYLOAD,
+    TASK_REPLAY,
+    TASK_RESOLVE,
+    TASK_RETRY,
+)
 from kaguan.database.pool import Connection
-from kaguan.outbox.operate import decisions, replay, selection, sweeping
+from kaguan.outbox.operate import changing, decisions, replay, selection, sweeping
 from kaguan.outbox.operate import record as store
+from kaguan.outbox.operate.changing import Changing
 from kaguan.outbox.operate.listing import task_page
 from kaguan.outbox.operate.pauses import paused_by
 from kaguan.outbox.operate.place import place_of
@@ -176,6 +186,29 @@ async def look_at_payload(call: Call[PayloadRequest, None]) -> Answer:
 
 @endpoint(
     "POST",
+    PATH + "/{task_id:uuid}/change",
+    scope=WRITE,
+    summary="改一个还没开始的任务",
+    tag=TAG,
+    body=ChangeTaskRequest,
+    data=StatusView,
+    body_example=examples.CHANGE_TASK_IN,
+    example=examples.CHANGED_TASK,
+    errors=(Code.NOT_FOUND, Code.CONFLICT),
+)
+async def change_task(call: Call[ChangeTaskRequest, None]) -> Answer:
+    """改它的优先级、到期的时刻。已交出的重新交出，队列里的那一份不作数；有序键上的次序不变。在跑的、结束了的改不了。"""
+    task_id, body = call.uuid("task_id"), call.body
+    wanted = Changing(body.reason, body.priority, body.schedule_at)
+    status = await changing.change(await call.unit.raw(), task_id, call.principal.name, wanted, call.unit.after_commit)
+    due = body.schedule_at and body.schedule_at.isoformat()
+    await audited(call, TASK_CHANGE, str(task_id), priority=body.priority, schedule_at=due, reason=body.reason)
+    call.unit.after_commit(call.services.ring)
+    return Answer({"task_id": task_id, "status": status})
+
+
+@endpoint(
+    "POST",
     f"{PATH}/replay",
     scope=WRITE,
     summary="按条件重放",
@@ -262,6 +295,7 @@ ROUTES: tuple[Endpoint, ...] = (
     cancel_task,
     retry_task,
     resolve_task,
+    change_task,
     look_at_payload,
     replay_tasks,
     _sweeping(CancelRequest, TASK_CANCEL, "按条件取消"),

@@ -69,6 +69,20 @@ class TaskQuery(TaskPaging):
         )
 
 
+class ChangeTaskRequest(RequestModel):
+    """改一个还没开始的任务；``priority`` 与 ``schedule_at`` 至少给一个。"""
+
+    priority: Choice[Priority] | None = None
+    schedule_at: Moment | None = Field(None, description="在这之前不执行，RFC 3339；已过去的就是马上")
+    reason: Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH, pattern=r"\S")]
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.priority is None and self.schedule_at is None:
+            raise reason("priority、schedule_at 至少给一个", "give priority, schedule_at, or both")
+        return self
+
+
 class ResolveRequest(RequestModel):
     """查明了结局不明的任务究竟怎样。"""
 

@@ -6,13 +6,14 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
+from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
 import typer
 
-from kaguan.audit.actions import TASK_PAYLOAD
+from kaguan.audit.actions import TASK_CHANGE, TASK_PAYLOAD
 from kaguan.audit.command_line import actor, audited
 from kaguan.cli.failure import CommandError
 from kaguan.cli.filters import Filters
@@ -20,11 +21,12 @@ from kaguan.cli.printing import echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.cli.wording import joined, say
 from kaguan.database.pool import Connection, transaction
-from kaguan.outbox.operate import decisions, record, sweeping
+from kaguan.outbox.operate import changing, decisions, record, sweeping
+from kaguan.outbox.operate.changing import Changing
 from kaguan.outbox.operate.record import TaskRecord
 from kaguan.outbox.operate.summary import Summary, summaries
 from kaguan.outbox.operate.sweeping import ALLOWED, Chosen, Deed, Preview, Sweep, Swept
-from kaguan.outbox.vocabulary import TaskStatus
+from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.product import searching
 from kaguan.product.exit_codes import ExitCode
 from kaguan.product.task_types import TASK_TYPES
@@ -44,6 +46,27 @@ def decide(action: Literal["retry", "cancel", "resolve"], task_id: UUID, *said: 
             status = await act(connection, task_id, actor(), *said, after_commit)
             noted = {"note": said[-1]} if said else {}
             await audited(connection, f"task.{action}", str(task_id), status=status, **noted)
+        return status
+
+    return with_database(work, atomic=False)
+
+
+def change(task_id: UUID, reason: str, priority: Priority | None, due: datetime | None) -> TaskStatus:
+    """改一个还没开始的。
+
+    Raises:
+        BadParameter: 没说改成什么，或为什么。
+    """
+    try:
+        wanted = Changing(reason, priority, due)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+    async def work(connection: Connection) -> TaskStatus:
+        async with transaction(connection) as after_commit:
+            status = await changing.change(connection, task_id, actor(), wanted, after_commit)
+            told = {"priority": priority, "schedule_at": due and due.isoformat(), "reason": reason}
+            await audited(connection, TASK_CHANGE, str(task_id), **told)
         return status
 
     return with_database(work, atomic=False)

@@ -21,14 +21,19 @@ from kaguan.words.durations import seconds_of
 
 
 def _moment(text: str) -> datetime:
-    """``2h``（之前），或一个时刻；不带偏移的在配置的时区里。
+    """``2h``（之前），或一个时刻；不带偏移的在配置的时区里。"""
+    return moment(text, ago=True)
+
+
+def moment(text: str, *, ago: bool = False) -> datetime:
+    """``2h``（之后，或之前），或一个时刻；不带偏移的在配置的时区里。
 
     Raises:
         BadParameter: 都不是。
     """
     seconds = seconds_of(text)
     if seconds is not None:
-        return datetime.now(UTC) - timedelta(seconds=seconds)
+        return datetime.now(UTC) + timedelta(seconds=-seconds if ago else seconds)
     try:
         return zones.read(text, load_settings().zone)
     except (ValueError, OverflowError):

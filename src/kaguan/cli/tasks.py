@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 import typer
 
 from kaguan.cli.asked import MOST
-from kaguan.cli.filters import Filters, filtered
+from kaguan.cli.filters import Filters, filtered, moment
 from kaguan.cli.operating import PATIENCE, Timeout, Wait, replay, report, wait_for, watch_tasks
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table
 from kaguan.cli.session import with_database
@@ -25,7 +26,7 @@ from kaguan.outbox.operate.place import Place, place_of
 from kaguan.outbox.operate.summary import Summary, summaries
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.recover import vanished
-from kaguan.outbox.vocabulary import NOTE_LENGTH, Resolution, moment_of
+from kaguan.outbox.vocabulary import NOTE_LENGTH, Priority, Resolution, moment_of
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.words.errors import not_found
 from kaguan.words.reasons import told
@@ -210,6 +211,26 @@ def resolve(
     if not 1 <= len(note.strip()) <= NOTE_LENGTH:
         raise typer.BadParameter(say("note_length", limit=NOTE_LENGTH), param_hint="--note")
     _act("resolve", task_id, outcome, note, as_json=as_json)
+
+
+@app.command()
+def change(
+    task_id: TaskId,
+    reason: Annotated[str, typer.Option(help="pause_reason")],
+    priority: Annotated[Priority | None, typer.Option(help="queue")] = None,
+    due: Annotated[datetime | None, typer.Option("--at", parser=moment, metavar="moment", help="due_at")] = None,
+    *,
+    now: Annotated[bool, typer.Option("--now", help="due_now")] = False,
+    as_json: AsJson = False,
+) -> None:
+    if now and due is not None:
+        raise typer.BadParameter(say("at_or_now"), param_hint="--at")
+    deciding, _ = _late()
+    status = deciding.change(task_id, reason, priority, datetime.now(UTC) if now else due)
+    if as_json:
+        print_json({"task_id": task_id, "status": status})
+    else:
+        echo(say("now", task=task_id, status=status))
 
 
 def _act(

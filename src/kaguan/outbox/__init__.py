@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TaskStatusError,
     )
     from kaguan.outbox.front import Outbox, Task
+    from kaguan.outbox.operate.changing import Changing, change
     from kaguan.outbox.operate.decisions import cancel, resolve, retry
     from kaguan.outbox.operate.limits import Limit, Limiting, lift, limit, limits
     from kaguan.outbox.operate.pauses import Pause, Pausing, pause, pauses, resume
@@ -67,6 +68,7 @@ _PLACES = {
     ),
     "kaguan.outbox.accept.joining": ("Joined", "JoinedSync", "Transaction"),
     "kaguan.outbox.front": ("Outbox", "Task"),
+    "kaguan.outbox.operate.changing": ("Changing", "change"),
     "kaguan.outbox.operate.decisions": ("cancel", "resolve", "retry"),
     "kaguan.outbox.operate.limits": ("Limit", "Limiting", "lift", "limit", "limits"),
     "kaguan.outbox.operate.pauses": ("Pause", "Pausing", "pause", "pauses", "resume"),
@@ -96,6 +98,7 @@ __all__ = [
     "Attempt",
     "Backoff",
     "CancelledByUserError",
+    "Changing",
     "Connection",
     "DatabaseSettings",
     "DatabaseUnavailableError",
@@ -144,6 +147,7 @@ __all__ = [
     "Watched",
     "WorkerSettings",
     "cancel",
+    "change",
     "find",
     "install_sql",
     "lift",

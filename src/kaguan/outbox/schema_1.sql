@@ -116,7 +116,7 @@ create table tb_task_event (
     constraint ck_tb_task_event_kind check (
         kind in ('attempt_failed', 'redriven', 'fenced', 'uncertain', 'cancel_requested', 'cancelled',
         'retried', 'interrupted', 'parked', 'resend', 'to_verify', 'verified',
-        'resolved')
+        'resolved', 'changed')
     )
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 create index ix_tb_task_event_task_id_id on tb_task_event (task_id, id);

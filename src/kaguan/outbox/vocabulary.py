@@ -146,6 +146,7 @@ class TaskEventKind(StrEnum):
     TO_VERIFY = "to_verify"
     VERIFIED = "verified"
     RESOLVED = "resolved"
+    CHANGED = "changed"
 
 
 def id_floor(moment: datetime) -> UUID:

@@ -312,6 +312,30 @@ async def test_a_pause_says_what_until_when_and_why_and_is_resumed(api: Api) -> 
     assert told == [("pause.create", "carrier moves"), ("pause.resume", None)]
 
 
+async def test_a_waiting_task_is_changed_and_one_that_ended_is_not(api: Api) -> None:
+    task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
+    path = f"/tasks/{task_id}/change"
+    refused: list[tuple[dict[str, Any], list[str]]] = [
+        ({"priority": "low"}, ["reason"]),
+        ({"reason": "r"}, ["body"]),
+        ({"reason": " ", "priority": "low"}, ["reason"]),
+        ({"reason": "r", "priority": "urgent"}, ["priority"]),
+        ({"reason": "r", "schedule_at": "tomorrow"}, ["schedule_at"]),
+    ]
+    for wrong, faulty in refused:
+        assert (await api.post(path, wrong)).faulty == faulty, wrong
+    rings = len(api.rings)
+    due = "2100-01-01T00:00:00Z"
+    answer = await api.post(path, {"priority": "critical", "schedule_at": due, "reason": "customer waits"})
+    assert (answer.status, answer.data, len(api.rings)) == (200, {"task_id": task_id, "status": "pending"}, rings + 1)
+    assert (await api.get(f"/tasks/{task_id}")).data["queue"] == "critical"
+    assert (await api.get(f"/tasks/{task_id}")).data["timeline"][-1]["note"] == "customer waits"
+    await api.post(f"/tasks/{task_id}/cancel", None)
+    assert (await api.post(path, {"priority": "low", "reason": "r"})).code == 1005
+    told = await api.rows("select action, detail->>'reason' from tb_audit order by id limit 1")
+    assert told == [("task.change", "customer waits")]
+
+
 async def test_a_limit_says_how_many_until_when_and_why_and_is_cleared(api: Api) -> None:
     type_path, carrier_path = "/limits/types/event:publish", "/limits/carriers/onelink"
     wanted = {"at_once": 2, "reason": "carrier moves", "seconds": 60}

@@ -497,6 +497,21 @@ def test_limits_are_set_listed_and_cleared(run: Invocation, database: psycopg.Co
     assert [entry[0] for entry in audit(database)] == ["limit.set"] * 2 + ["limit.clear"]
 
 
+def test_a_waiting_task_is_changed(run: Invocation, database: psycopg.Connection) -> None:
+    task = '[{"type": "email:send", "payload": {"v": 1}, "max_attempts": 1}]'
+    [(task_id,)] = database.execute("select task_id from outbox_accept(%s)", (task,)).fetchall()
+    change = ("task", "change", str(task_id), "--reason", "customer waits")
+    for wrong in ((), ("--at", "soon"), ("--at", "2h", "--now"), ("--priority", "urgent")):
+        assert run(*change, *wrong)[0] == 2, wrong
+    assert run(*change, "--priority", "critical", "--at", "2h", "--json")[0] == 0
+    assert "pending" in run(*change, "--now")[1]
+    [row] = database.execute("select priority, available_at <= clock_timestamp() from tb_outbox").fetchall()
+    assert row == (0, True)
+    assert run("task", "cancel", str(task_id))[0] == 0
+    assert run(*change, "--now")[0] == 1
+    assert [entry[0] for entry in audit(database)] == ["task.change", "task.change", "task.cancel"]
+
+
 def test_a_migration_leaves_a_line_in_the_audit_where_there_is_one(
     run: Invocation, database: psycopg.Connection
 ) -> None:

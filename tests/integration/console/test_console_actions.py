@@ -218,6 +218,28 @@ async def test_a_type_is_paused_and_resumed_with_reason_and_the_task_says_why_it
         assert told == [*refused, ("pause.create", "ok"), *resumed]
 
 
+async def test_a_waiting_task_is_changed_with_a_reason_that_its_page_tells(api: Api) -> None:
+    task_id = await mail(api)
+    path = f"/console/tasks/{task_id}"
+    wanted = {"priority": "critical", "minutes": "30", "reason": "customer waits"}
+    async with signed_in(api) as visitor:
+        assert 'data-testid="change"' in (await visitor.get(path)).text
+        for wrong in (
+            {"priority": "urgent"},
+            {"minutes": "-1"},
+            {"minutes": "99999999"},
+            {"reason": " "},
+            {"priority": "", "minutes": ""},
+        ):
+            assert (await visitor.act(f"{path}/change", **{**wanted, **wrong})).status == 400, wrong
+        assert (await visitor.act(f"{path}/change", **wanted, back=path)).status == 303
+        assert "customer waits" in (await visitor.get(path)).text
+        assert await api.rows("select priority, available_at > now() from tb_outbox") == [(0, True)]
+        await visitor.act(f"{path}/cancel")
+        assert 'data-testid="change"' not in (await visitor.get(path)).text
+        assert (await visitor.act(f"{path}/change", **wanted)).status == 409
+
+
 async def test_a_limit_is_set_and_cleared_where_the_pauses_are(api: Api) -> None:
     wanted = {"what": "type/email:send", "at_once": "2", "minutes": "30", "reason": "relay host moves"}
     carrier = {"what": "carrier/onelink", "per_second": "5", "minutes": "30", "reason": "carrier moves"}

@@ -73,6 +73,7 @@ FORMS = {
     "/console/tasks/{task_id}/retry": (),
     "/console/tasks/{task_id}/payload": ("reason",),
     "/console/tasks/{task_id}/resolve": ("outcome", "note"),
+    "/console/tasks/{task_id}/change": ("priority", "minutes", "reason"),
     "/console/sims/{iccid}/refresh": (),
     "/console/sims/import/preview": ("file", "pasted", "carrier"),
     "/console/sims/import/run": ("selection",),

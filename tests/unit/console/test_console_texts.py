@@ -76,6 +76,7 @@ VOCABULARY = {
         "paused",
         "resumed",
         "limited",
+        "task_changed",
         "limit_lifted",
         "schedule_run",
         "swept",

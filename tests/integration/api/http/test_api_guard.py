@@ -84,6 +84,7 @@ async def said(api: Api, route: Endpoint, path: str) -> tuple[int, str]:
     bodies = {"/users": {"status": "banned"}, "/tasks": {"outcome": "happened", "note": "n"}}
     body = next((one for start, one in bodies.items() if path.startswith(start)), {"remark": "r"})
     body = {"reason": "r"} if path.endswith("/payload") else body
+    body = {"reason": "r", "priority": "default"} if path.endswith("/change") else body
     async with api.session.request(
         route.method,
         f"/api/v1{path}",

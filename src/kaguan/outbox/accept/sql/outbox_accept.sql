@@ -123,7 +123,11 @@ begin
         place::integer - 1, case when s.id = any (taken) then s.id else first.id end, coalesce(first.status, 'pending'),
         case
             when s.id = any (taken) then 'accepted'
-            when first.payload = s.payload and (first.type, first.queue) = (s.type, s.queue)
+            when first.payload = s.payload and first.type = s.type
+                -- 人改过优先级的，重交的还是当初那一个
+                and (first.queue = s.queue or exists (
+                    select from tb_task_event e where e.task_id = first.id and e.kind = 'changed'
+                ))
                 and first.schedule_at is not distinct from s.schedule_at
                 and first.ordering_key is not distinct from s.ordering_key then 'replayed'
             else 'conflict'
