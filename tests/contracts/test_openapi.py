@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, create_model
 
 from api.endpoints.endpoint import Endpoint
 from api.openapi.document import as_yaml, build
+from api.openapi.english import TOLD, catalogue
 from api.openapi.parts import Components
 from api.routes import ROUTES
 from kaguan.tokens.service import SCOPES
@@ -25,6 +26,7 @@ from tests.support.serving import Api
 
 COMMITTED = ROOT / "docs" / "openapi.yaml"
 SUBAPP = "/monitor"
+HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
 def test_the_document_is_valid_openapi() -> None:
@@ -144,3 +146,25 @@ async def test_pages_and_assets_come_from_us(api: Api) -> None:
             text = await response.text()
             assert path == "/openapi.json" or "http://" not in text
             assert "https://" not in text
+
+
+def told(part: Any, key: str = "") -> Iterator[str]:
+    """文档里说明的每一段。"""
+    if isinstance(part, dict):
+        for name, item in part.items():
+            yield from told(item, name)
+    elif isinstance(part, list):
+        for item in part:
+            yield from told(item, key)
+    elif key in TOLD and isinstance(part, str):
+        yield from part.split("\n\n")
+
+
+async def test_an_english_reader_gets_the_document_in_english(api: Api) -> None:
+    """一段也不少，用不着的一段也没有；别的都一样。"""
+    written = set(told(build(ROUTES)))
+    assert set(catalogue()) <= written
+    async with api.session.get("/openapi.json", headers={"Accept-Language": "en"}) as response:
+        english = await response.json(content_type=None)
+    assert [text for text in told(english) if HAN.search(text)] == []
+    assert english["paths"].keys() == build(ROUTES)["paths"].keys()

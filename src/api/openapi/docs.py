@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -15,6 +15,7 @@ from api.endpoints.call import Call
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.unit_of_work import Mode
 from api.openapi.document import build
+from api.openapi.english import in_english
 from kaguan.words.errors import Code, not_found
 
 TAG = "docs"
@@ -27,18 +28,19 @@ ASSETS = {
     "page.css": "text/css",
 }
 MAX_AGE = "public, max-age=300"
-DOCUMENT = web.AppKey("DOCUMENT", bytes)
+DOCUMENTS: web.AppKey[Mapping[str, bytes]] = web.AppKey("DOCUMENTS")
 ROUTE_TABLE: web.AppKey[Sequence[Endpoint]] = web.AppKey("ROUTE_TABLE")
 
 
 async def remember_document(app: web.Application) -> None:
     """文档在启动时生成一次：第一个来看的人不必等。"""
-    app[DOCUMENT] = _document((*app[ROUTE_TABLE],))
+    app[DOCUMENTS] = _documents((*app[ROUTE_TABLE],))
 
 
 @cache
-def _document(routes: tuple[Endpoint, ...]) -> bytes:
-    return orjson.dumps(build(routes))
+def _documents(routes: tuple[Endpoint, ...]) -> Mapping[str, bytes]:
+    document = build(routes)
+    return {"zh": orjson.dumps(document), "en": orjson.dumps(in_english(document))}
 
 
 @endpoint("GET", "/openapi.json", scope=None, summary="OpenAPI 3.1 文档", tag=TAG, mode=Mode.DIRECT,
@@ -46,7 +48,8 @@ def _document(routes: tuple[Endpoint, ...]) -> bytes:
           example={"openapi": "3.1.0"})  # fmt: skip
 async def openapi_document(call: Call[Any, Any]) -> web.StreamResponse:
     headers = {"Content-Type": "application/vnd.oai.openapi+json; charset=utf-8", "Cache-Control": MAX_AGE}
-    return web.Response(body=call.request.app[DOCUMENT], headers=headers)
+    headers["Vary"] = "Accept-Language"
+    return web.Response(body=call.request.app[DOCUMENTS][call.language], headers=headers)
 
 
 @endpoint("GET", "/docs", scope=None, summary="接口文档页面", tag=TAG, mode=Mode.DIRECT, produces="text/html",
