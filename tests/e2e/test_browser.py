@@ -259,12 +259,14 @@ async def test_the_saq_dashboard_opens_with_the_same_login(site: Site) -> None:
     async with site.open() as page:
         await page.goto("/")
         await page.get_by_test_id("nav-monitor").click()
-        links = page.locator("a[href^='/monitor/queues/']")
+        frame = page.frame_locator(".saq")  # 嵌在我们的里，导航还在
+        links = frame.locator("a[href^='/monitor/queues/']")
         await expect(links).to_have_text(["critical", "default", "low"])
         await shoot(page, "monitor")
         await links.first.click()
-        await expect(page).to_have_url(re.compile("/monitor/queues/critical"))
-        await expect(page.get_by_role("columnheader", name="Active").first).to_be_visible()
+        await expect(frame.get_by_role("columnheader", name="Active").first).to_be_visible()
+        await page.get_by_test_id("nav-overview").click()
+        await expect(page.get_by_test_id("page-overview")).to_be_visible()
 
 
 async def test_a_reader_sees_everything_and_is_offered_nothing_to_press(site: Site) -> None:
@@ -323,7 +325,7 @@ async def test_every_page_is_accessible_translated_and_fits(site: Site, variant:
             await shoot(page, f"{name}-{variant}")
             assert await barriers(page) == [], name
             assert await overflow(page) <= 0, name
-            if english and name != "docs":
+            if english:
                 assert await untranslated(page) == [], name
 
 

@@ -75,7 +75,7 @@ async def test_a_dead_letter_is_tried_again_and_a_waiting_task_cancelled_by_thei
             await expect(page.get_by_test_id("status").locator("[data-status=cancelled]")).to_be_visible()
             await page.get_by_test_id("nav-monitor").click()
             queues = [f"kaguan.shop.{name}" for name in ("critical", "default", "low")]
-            await expect(page.locator("a[href^='/monitor/queues/']")).to_have_text(queues)
+            await expect(page.frame_locator(".saq").locator("a[href^='/monitor/queues/']")).to_have_text(queues)
             await shoot(page, "window-monitor")
             await page.goto("/")
             await page.get_by_test_id("logout").click()

@@ -44,7 +44,7 @@ _INLINE_SCRIPT = f'const root_path = "{ROOT}";'
 _SCRIPT_HASH = base64.b64encode(hashlib.sha256(_INLINE_SCRIPT.encode()).digest()).decode()
 POLICY = (
     f"default-src 'self'; script-src 'self' 'sha256-{_SCRIPT_HASH}'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+    "img-src 'self' data:; base-uri 'none'; frame-ancestors 'self'"
 )
 
 
@@ -152,7 +152,11 @@ def _static_names() -> frozenset[str]:
 
 
 async def _page(_request: web.Request) -> web.StreamResponse:
-    headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
+    headers = {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": POLICY,
+        "X-Frame-Options": "SAMEORIGIN",
+    }
     # 浏览器没有图标可取就去要 /favicon.ico，白得一个 404
     icon = f'<link rel="icon" href="{asset_url("icon.svg")}" type="image/svg+xml">'
     return web.Response(text=render(root_path=ROOT).replace("</head>", f"{icon}</head>", 1), headers=headers)

@@ -16,11 +16,11 @@ from api.console import (
     dead_letters,
     holders,
     limits,
-    monitor,
     outbox,
     overview,
     pauses,
     preferences,
+    queues,
     stack,
     stats,
     task,
@@ -57,7 +57,7 @@ DEAD = Link("dead", dead_letters.PATH)
 OUTBOX = Link("outbox", outbox.PATH)
 DATABASE = Link("database", database.PATH)
 PAUSES = Link("pauses", pauses.PATH)
-MONITOR = Link("monitor", f"{monitor.ROOT}/", apart=True)
+MONITOR = Link("monitor", queues.PATH, apart=True)
 
 
 def mount(app: web.Application, site: Site, routes: Iterable[web.RouteDef]) -> None:
@@ -108,6 +108,7 @@ def pages() -> list[web.RouteDef]:
         web.get(dead_letters.PATH, page(dead_letters.dead_letters)),
         web.post(f"{dead_letters.PATH}/replay", action(TASK_REPLAY, dead_letters.run_replay)),
         web.get(vanished.PATH, page(vanished.vanished_tasks)),
+        web.get(queues.PATH, page(queues.queue_page)),
         web.get(database.PATH, page(database.database)),
         web.get(holders.PATH, page(holders.holding)),
         web.get(stats.PATH, page(stats.recent)),

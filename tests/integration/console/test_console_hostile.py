@@ -55,6 +55,7 @@ QUERIES = {
     "/console/schedules": (),
     "/console/outbox": (),
     "/console/database": (),
+    "/console/queues": (),
     "/console/holders": (),
     "/console/stats": (),
     "/console/pauses": ("scope", "name"),

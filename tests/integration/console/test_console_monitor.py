@@ -48,6 +48,23 @@ async def test_one_login_serves_console_and_monitor(api: Api) -> None:
         assert (await visitor.get("/monitor/", HTML)).status == 303
 
 
+async def test_our_page_frames_it_and_names_each_delivery_by_its_tasks(api: Api, settings: Settings) -> None:
+    """一个投递带着七个任务：列五个，说还有两个；别的站点嵌不了。"""
+    carried = [(uuid4(), 1) for _ in range(7)]
+    async with build_client(settings.redis) as redis:
+        job = Delivery(Priority.DEFAULT, "email:send", carried)
+        await enqueue_many(build_queues(redis), [job], 60, 0.0)
+        async with signed_in(api, ["ops:read"], "watcher") as watcher:
+            page = await watcher.get("/console/queues", {"Accept-Language": "en"})
+            listed = page.tested("parcels")
+            assert job.key in page.text
+            assert all(f"/console/tasks/{task}" in page.text for task, _ in carried[:5])
+            assert "and 2 more" in listed
+            framed = await watcher.get("/monitor/", HTML)
+    assert framed.headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert "frame-ancestors 'self'" in framed.headers["Content-Security-Policy"]
+
+
 async def test_who_may_only_look_cannot_retry_or_abort(api: Api, settings: Settings) -> None:
     async with queued_job(settings) as job, signed_in(api, ["ops:read"], "watcher") as watcher:
         assert (await watcher.get(job)).status == 200

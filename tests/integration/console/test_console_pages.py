@@ -33,6 +33,7 @@ PAGES = [
     "/console/schedules",
     "/console/outbox",
     "/console/database",
+    "/console/queues",
     "/console/holders",
     "/console/stats",
     "/console/sims",

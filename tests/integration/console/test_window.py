@@ -30,6 +30,7 @@ SHARED = (
     "/console/vanished",
     "/console/outbox",
     "/console/database",
+    "/console/queues",
     "/console/holders",
     "/console/stats",
     "/console/pauses",
