@@ -60,3 +60,12 @@ def test_help_and_version_import_nothing_heavy(asked: tuple[str, ...]) -> None:
     imported = {name.partition(".")[0] for name in run(*LISTING, *asked).stderr.split()}
     assert "typer" in imported
     assert not HEAVY & imported
+
+
+def test_a_list_of_tasks_imports_no_server_no_queue_and_no_orm() -> None:
+    """它的帮助装载了它的模块：要连的库、配置与命令行之外的都不在其中。"""
+    imported = run(*LISTING, "task", "list", "--help").stderr.split()
+    tops = {name.partition(".")[0] for name in imported}
+    assert "psycopg" in tops
+    assert not tops & {"redis", "saq", "sqlalchemy", "aiohttp", "jinja2", "rich", "structlog", "requests", "alembic"}
+    assert len(imported) < 700
