@@ -204,7 +204,8 @@ async def test_no_hostile_value_in_any_change_is_a_server_error(api: Api) -> Non
                 raw = with_hostile(valid, place, text)
                 async with api.session.put(f"/api/v1{path}", data=raw, headers=headers) as response:
                     assert response.status < 500, (path, place, text[:50], await response.text())
-        assert (await api.get(path)).status == 200
+        listed = "/limits" if path.startswith("/limits") else path
+        assert (await api.get(listed)).status == 200
 
 
 async def every_task_can_be_listed(api: Api) -> None:
