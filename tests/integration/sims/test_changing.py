@@ -32,7 +32,7 @@ async def running(api: Api, settings: Settings, pool: Pool) -> AsyncIterator[Wor
         yield found
 
 
-PASSING = {"missed_rate", "error_rate"}
+PASSING = {"missed_rate", "error_rate", "rate_limit_rate"}
 
 
 @every_carrier
