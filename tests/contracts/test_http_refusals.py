@@ -99,6 +99,17 @@ async def test_malformed_http_is_answered_in_the_envelope_and_logged(
     assert line["status"] == reply.status
 
 
+async def test_an_address_that_is_not_encoded_is_told_so_in_both_languages_with_the_code_explained(api: Api) -> None:
+    url = base_of(api.session)
+    assert url.host is not None
+    assert url.port is not None
+    reply = await exchange(url.host, url.port, "GET /api/v1/sims?q=张 HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert reply.status == 400
+    assert "百分号编码" in reply.envelope["msg"]
+    assert "percent-encode" in reply.envelope["msg"]
+    assert reply.headers["link"] == '</docs#code-1001>; rel="help"'
+
+
 async def test_method_not_allowed_names_what_is_allowed(api: Api) -> None:
     async with api.session.patch("/api/v1/users/1") as response:
         assert response.status == 405

@@ -16,6 +16,7 @@ from api.http.context import context_of
 from api.http.keys import SERVICES, Services
 from kaguan.sessions.service import SignedIn
 from kaguan.tokens.service import OPERATE, SIMS_READ
+from kaguan.words.filling import fill
 from kaguan.words.language import LANGUAGES
 
 THEMES = ("auto", "light", "dark")
@@ -107,6 +108,5 @@ class ConsoleRequest:
         """提示 cookie 里的 ``键|数|没做的数``；只认词汇表里的键与 ASCII 数字。"""
         key, *given = self.request.cookies.get(browser.NOTICE, "").split(NOTICE_SEPARATOR)
         text = translate.known(f"notice.{key}", "") if key else ""
-        for name, number in zip(("{count}", "{skipped}"), (*given, "0", "0"), strict=False):
-            text = text.replace(name, number if number.isascii() and number.isdigit() else "0")
-        return text
+        numbers = [number if number.isascii() and number.isdigit() else "0" for number in (*given, "0", "0")]
+        return fill(text, dict(zip(("count", "skipped"), numbers, strict=False)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from itertools import takewhile
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -12,13 +13,15 @@ from aiohttp import web
 
 from api.console.console_request import ConsoleRequest
 from api.console.serve import ActionResult, FormSubmission, number_of
-from api.console.tasks import moment_of, one_of
+from api.console.tasks import MAX_SEARCH, moment_of, one_of
+from api.console.tasks import PATH as TASKS
 from api.endpoints.binding import storable
 from kaguan.audit.actions import TASK_REPLAY
 from kaguan.audit.store import AuditEntry
 from kaguan.outbox.operate import backlog, replay, selection
 from kaguan.outbox.operate.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
 from kaguan.outbox.operate.summary import summaries
+from kaguan.outbox.operate.sweeping import Deed
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.verdict import queries
 from kaguan.verdict.queries import DeadGroup
@@ -53,6 +56,7 @@ async def dead_letters(console: ConsoleRequest) -> web.Response:
         statuses=STATUSES, types=types, limits=(REPLAY_LIMIT, REPLAY_RATE_LIMIT),
         defaults=(DEFAULT_LIMIT, DEFAULT_RATE),
         preview_link=partial(_preview_link, personal=console.may_act),
+        discard_link=_discard_link,
     )  # fmt: skip
 
 
@@ -74,6 +78,13 @@ def _preview_link(status: str, group: DeadGroup, *, personal: bool) -> str:
     asked = {"preview": "1", "status": status, "type": group.type}
     reason = {"one_reason": "1", "reason": group.reason} if personal else {}
     return f"{PATH}?{urlencode(asked | reason)}#replay"
+
+
+def _discard_link(group: DeadGroup) -> str:
+    """丢弃失败的一组：试运行。"""
+    said = "".join(takewhile(str.isprintable, group.reason[:MAX_SEARCH]))
+    asked = {"status": TaskStatus.FAILED, "type": group.type, "error": said, "deed": Deed.DISCARD}
+    return f"{TASKS}?{urlencode(asked)}"
 
 
 def _said(groups: Iterable[list[DeadGroup]], reason: str) -> Mapping[str, Any] | str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from aiohttp import web
 
 from api.console.browser import HOME
@@ -12,6 +14,8 @@ from api.http.envelope import RETRY_AFTER
 from api.http.translation import Translated
 from kaguan.words.errors import MEANINGS, Code
 
+LONGEST_SHOWN = 100  # 字；没有的地址照抄这么长
+
 
 def error_page(request: web.Request, translated: Translated) -> web.Response | None:
     """首页与控制台给人看；其余地址是 None，错误仍是信封。"""
@@ -19,12 +23,15 @@ def error_page(request: web.Request, translated: Translated) -> web.Response | N
         return None
     error = translated.error
     console = ConsoleRequest(request, None)
+    nowhere = error.code is Code.NOT_FOUND and not error.zh
     retry_after = error.retry_after if error.retry_after is not None else RETRY_AFTER.get(error.code)
     response = console.render(
         "error.html",
         int(MEANINGS[error.code].status),
         code=int(error.code),
         message=error.text(console.language),
+        nowhere=request.path[:LONGEST_SHOWN] if nowhere else "",
+        ours=translated.unexpected or MEANINGS[error.code].status >= HTTPStatus.INTERNAL_SERVER_ERROR,
         reasons=[item.render(console.language) for item in error.fields],
         away="database" if error.code is Code.DATABASE_UNAVAILABLE else "",
         request_id=context_of(request).request_id,

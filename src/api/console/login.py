@@ -18,6 +18,7 @@ from kaguan.audit import service as audit
 from kaguan.audit.actions import CONSOLE_LOGIN, CONSOLE_LOGOUT
 from kaguan.audit.service import because
 from kaguan.audit.store import AuditEntry
+from kaguan.config import Environment
 from kaguan.database.pool import at_once, transaction
 from kaguan.sessions import service as sessions
 from kaguan.tokens.service import LOOK, Principal
@@ -29,7 +30,14 @@ async def login_page(request: web.Request) -> web.StreamResponse:
     target = safe_next(request.query.get("next"))
     if await session_of(request, touch=True) is not None:
         return web.Response(status=SEE_OTHER, headers={"Location": target})
-    return ConsoleRequest(request, None).render("login.html", next=target, error="")
+    return _page(ConsoleRequest(request, None), target)
+
+
+def _page(console: ConsoleRequest, target: str, status: int = HTTPStatus.OK, error: str = "") -> web.Response:
+    """开发环境说出令牌在哪个文件里。"""
+    settings = console.services.settings
+    dev_token = settings.data_dir / "dev-token" if settings.env is Environment.DEV else None
+    return console.render("login.html", status, next=target, error=error, dev_token=dev_token)
 
 
 async def log_in(request: web.Request) -> web.StreamResponse:
@@ -66,7 +74,7 @@ async def _refuse(
     async with console.services.pool.connection() as connection:
         entry = AuditEntry(CONSOLE_LOGIN, None, detail, "refused")
         await audit.record(connection, entry, principal, console.request_id, at_once)
-    response = console.render("login.html", status, next=target, error=why.text(console.language))
+    response = _page(console, target, status, why.text(console.language))
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = CHALLENGE
     return response

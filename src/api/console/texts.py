@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from kaguan.words.filling import fill
 from kaguan.words.language import LANGUAGES
 
 
@@ -35,7 +36,7 @@ class Translator:
 
     def __call__(self, key: str, **values: object) -> str:
         text = self._texts[key]
-        return text.format(**values) if values else text
+        return fill(text, values) if values else text
 
     def known(self, key: str, fallback: str) -> str:
         """词汇表之外的值（新的事件种类等）原样显示，不让页面倒下。"""

@@ -50,7 +50,7 @@ def failure(request: BaseRequest, error: DomainError, headers: Mapping[str, str]
     return web.Response(
         body=encode(context, error.code, error.text(language), data or None),
         status=MEANINGS[error.code].status,
-        headers={**JSON_HEADERS, **extra, **(headers or {})},
+        headers={**JSON_HEADERS, **extra, "Link": f'</docs#code-{error.code:d}>; rel="help"', **(headers or {})},
     )
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from aiohttp import HttpVersion11, web
+from aiohttp.http_exceptions import InvalidURLError
 from aiohttp.web import StreamResponse
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
@@ -25,6 +26,9 @@ log = get_logger(__name__)
 
 MAX_CONTENT_TYPE = 255  # 字符；RFC 6838 §4.2 的类型至多 127 + 1 + 127，multipart 的边界至多 70（RFC 2046 §5.1.1）
 WRITE_TIMEOUT = 14.0  # 秒：写不出去（套接字与缓冲都满了）这么久就断开，慢慢读的占不住内存；说好的是十五秒之内
+# 读不到头，不知道读者的语言：两种都说
+MALFORMED = "HTTP 请求格式有误 · malformed HTTP request"
+UNENCODED = "地址里的空白与 ASCII 之外的字要百分号编码 · percent-encode what is not ASCII in the address"
 # JSON 接口不需要任何浏览器能力；带页面的路由自己给出更宽的 CSP
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -119,7 +123,8 @@ class EnvelopeRequestHandler(RequestHandler):
             error = DomainError(Code.INTERNAL)
         else:
             log.warning("畸形的 HTTP 请求", error=type(exc).__name__)  # 同上；访问日志里各有一行
-            error = DomainError(Code.INVALID_PARAMETERS, "HTTP 请求格式有误", "malformed HTTP request")
+            told = UNENCODED if isinstance(exc, InvalidURLError) else MALFORMED
+            error = DomainError(Code.INVALID_PARAMETERS, told, told)
         if request.writer.output_size > 0:
             raise ConnectionError("应答已发出一半，只能断开")
         response = failure(request, error)

@@ -24,6 +24,7 @@ DESCRIPTION = """卡管：物联网卡管理后端。写操作在一个 PostgreS
 - `Accept-Language: en` 得到英文说明；`X-Request-ID` 可以自带，也会返回。
 - 没有的路径 404（1004），路径收别的方法 405（`MethodNotAllowed`，`Allow` 列出它们）。
 - 除 `/health/live` 之外都限流（其余的健康检查另有一份额度），`RateLimit` 说余额；429 与 503 必带 `Retry-After`。
+- 出错的应答带 `Link: </docs#code-1001>; rel="help"`：那个错误码在这一页的哪里。
 - `POST` 可带 `Idempotency-Key`：首个成功的应答会被原样重放。
 """
 

@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from kaguan.words.filling import fill
 from kaguan.words.language import environment_language
 
 
@@ -26,7 +27,7 @@ def reader_language() -> str:
 def say(name: str, /, **values: object) -> str:
     """``line`` 里的一句，填上 ``values``。"""
     text: str = catalogue(reader_language())["line"][name]
-    return text.format(**values)
+    return fill(text, values)
 
 
 def joined(items: Iterable[str]) -> str:

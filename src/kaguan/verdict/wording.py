@@ -12,6 +12,7 @@ from typing import Any
 from kaguan.verdict import queries
 from kaguan.verdict.model import Concern, ConcernCode
 from kaguan.words.durations import duration
+from kaguan.words.filling import fill
 from kaguan.words.reasons import Reason
 
 DURATIONS = {"seconds", "blocking", "eta"}
@@ -41,7 +42,7 @@ class Wording:
         values = {name: self._value(name, value) for name, value in concern.parameters.items()}
         if SCOPE in values:
             values[SCOPE] = catalogue(self.language)[SCOPE][values[SCOPE]]
-        return catalogue(self.language)["concern"][_variant(concern)].format(**values)
+        return fill(catalogue(self.language)["concern"][_variant(concern)], values)
 
     def advice(self, concern: Concern) -> str:
         return catalogue(self.language)["advice"][_variant(concern)]

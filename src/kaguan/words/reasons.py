@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from kaguan.words.filling import fill
+
 Parameter: TypeAlias = "str | int | float | Reason | list[Any]"
 
 WORDS = "words"
@@ -161,4 +163,4 @@ def _told(value: Any, language: str, instead: Mapping[str, str]) -> Any:
     domain, _, name = value.code.partition(".")
     texts = catalogue(domain)[name]
     told = {key: instead.get(key) or _told(item, language, instead) for key, item in value.parameters.items()}
-    return texts[language].format(**told)
+    return fill(texts[language], told)

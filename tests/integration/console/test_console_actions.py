@@ -351,6 +351,10 @@ async def test_one_cause_of_a_type_is_replayed_alone(api: Api, reason: str | Non
         page = await visitor.get("/console/dead-letters")
         links = [html.unescape(link) for link in re.findall(r'href="([^"]+)" data-testid="try-failed"', page.text)]
         assert len(links) == 4
+        discarding = re.findall(r'href="([^"]+)" data-testid="discard-failed"', page.text)
+        offered = [(await visitor.get(html.unescape(link))).tested("would") for link in discarding]
+        assert len(offered) == 4
+        assert all("会丢弃" in text for text in offered)
         shown = [await visitor.get(link.partition("#")[0]) for link in links]
         assert all("会重放 1 个" in page.tested("preview-count") for page in shown)
         [page] = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kaguan.config import load_settings
+from kaguan.config import Environment, Settings, load_settings
 from kaguan.tokens import service as tokens
 from kaguan.tokens import store as token_store
 from tests.support.access_log import AccessLines
@@ -29,6 +29,13 @@ async def test_every_page_sends_a_stranger_to_the_login_and_back(api: Api) -> No
         arrived = await stranger.log_in(api.token, "/console/tasks?status=failed")
         assert (arrived.status, arrived.location) == (303, "/console/tasks?status=failed")
         assert (await stranger.get(arrived.location)).status == 200
+
+
+async def test_the_login_names_the_token_of_this_data_directory_and_none_in_production(settings: Settings) -> None:
+    for env, named in ((Environment.DEV, True), (Environment.STAGING, False)):
+        given = settings.model_copy(update={"env": env, "data_dir": Path("/srv/elsewhere")})
+        async with serving(given, name=env) as api, visiting(api) as stranger:
+            assert ("/srv/elsewhere/dev-token" in (await stranger.get("/console/login")).text) is named
 
 
 @pytest.mark.parametrize("path", ENVELOPE_PATHS)

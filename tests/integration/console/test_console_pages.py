@@ -335,7 +335,13 @@ async def test_what_is_not_there_is_a_page_that_says_so(api: Api) -> None:
             page = await visitor.get(path, {"Accept-Language": "en"})
             assert page.status == 404, path
             assert page.headers["Content-Type"].startswith("text/html")
-            assert "not" in page.tested("error").lower()
+            said = page.tested("error")
+            assert f"<title>{said} · " in page.text
+            if path in {"/console/nowhere", "/console/"}:
+                assert said == "There is no such page"
+                assert page.tested("nowhere") == path
+            else:
+                assert "not" in said.lower()
             assert page.headers["X-Request-ID"] in page.text
         async with visitor.session.delete("/console/tasks") as response:
             assert response.status == 405

@@ -45,6 +45,7 @@ function table(titles, rows, label) {
   const body = made.createTBody();
   for (const row of rows) {
     const line = body.insertRow();
+    if (/^\d{4}$/.test(row[0])) line.id = `code-${row[0]}`; // 错误码：应答的 Link 指着它
     for (const cell of row) line.insertCell().append(typeof cell === "string" ? inline(document.createElement("span"), cell) : cell);
   }
   box.append(made);
@@ -211,9 +212,11 @@ function operationView(spec, path, method, operation) {
 // 地址里的 #名字：打开那一条
 function arrive() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target?.tagName !== "DETAILS") return;
-  target.open = true;
-  target.scrollIntoView();
+  if (!target) return;
+  if (target.tagName === "DETAILS") target.open = true;
+  for (const before of document.querySelectorAll(".aimed")) before.classList.remove("aimed");
+  target.classList.add("aimed");
+  target.scrollIntoView({ block: "center" });
 }
 
 function search(entries) {
