@@ -8,9 +8,9 @@ from tests.bench.rows import issue_token
 from tests.bench.scale import SHORT
 from tests.bench.steady import run
 
-RATE, SECONDS = 100, 2
-# 至多：一个一个来、不成批时的数。变少了就跟着改小
-COMMANDS, STATEMENTS, COMMITS, UPDATES, WAL = 18, 6, 7, 3.1, 5_000
+RATE, SECONDS = 20, 4  # 稀得凑不成批：快的机器上也不会更多
+# 至多：今天的数（17.3、6.4、5.5、1.0、3 090）再加一成。变少了就跟着改小
+COMMANDS, STATEMENTS, COMMITS, UPDATES, WAL = 19, 7, 6.1, 1.1, 3_400
 
 
 async def test_a_task_costs_no_more_than_it_did() -> None:
@@ -18,7 +18,7 @@ async def test_a_task_costs_no_more_than_it_did() -> None:
         load = Load(laboratory, await issue_token(laboratory))
         figures = await run(laboratory, load, RATE, [SECONDS])
     (window,), tasks, whole = figures.windows, figures.all_tasks, figures.whole
-    assert window.tasks > RATE
+    assert window.tasks > RATE * SECONDS / 2
     assert 1 <= sum(window.commands.values()) <= COMMANDS, window.commands
     assert 1 <= window.statements <= STATEMENTS
     assert 0 < whole.commits / tasks <= COMMITS

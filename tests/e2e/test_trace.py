@@ -156,6 +156,9 @@ async def test_one_trace_shows_the_whole_way(stack: Stack) -> None:
     assert (sending.service, sending.kind, sending.parent_id) == ("kaguan-relay", Kind.CLIENT, "")
     assert sending.name.startswith("send")
     assert sending.trace_id != TRACE_ID
+    handed = await stack.receiver.wait_for(lambda span: span.trace_id == TRACE_ID and span.service == "kaguan-relay")
+    assert (handed.name, handed.kind, handed.parent_id) == ("send email:send", Kind.CLIENT, creation.span_id)
+    assert handed.links == (sending.id,)  # 等在发件箱里与等在队列里的，由它隔开
     assert (processing.service, processing.kind) == ("kaguan-worker", Kind.CONSUMER)
     assert (processing.trace_id, processing.parent_id) == (TRACE_ID, creation.span_id)
     assert processing.attributes["kaguan.task.outcome"] == "succeeded"

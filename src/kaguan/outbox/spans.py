@@ -30,12 +30,7 @@ DESTINATION_NAME = "messaging.destination.name"
 MESSAGE_ID = "messaging.message.id"
 BATCH_COUNT = "messaging.batch.message_count"
 BATCH_SIZE = "db.operation.batch.size"
-ACCEPT = "INSERT tb_task"
-ACCEPT_ATTRIBUTES: Mapping[str, AttributeValue] = {
-    DB_SYSTEM: "postgresql",
-    DB_OPERATION: "INSERT",
-    DB_COLLECTION: "tb_task",
-}
+RECORD = "tb_task"
 TASK_TYPE = "kaguan.task.type"
 TASK_ATTEMPT = "kaguan.task.attempt"
 TASK_OUTCOME = "kaguan.task.outcome"
@@ -56,21 +51,27 @@ def creation_context(type: str, task_id: UUID | str, queue: str) -> SpanContext:
     return identity
 
 
-def accept_span(creations: Sequence[SpanContext]) -> AbstractContextManager[object]:
-    """合并写入：一批受理的那条语句一个跨度，接在第一条被采样的消息之下，链接其余的；一条也没有采样就没有跨度。
+def batch_span(operation: str, contexts: Sequence[SpanContext]) -> AbstractContextManager[object]:
+    """合并写入：一批任务的那条语句一个跨度，接在第一条被采样的之下，链接其余的；一条也没有采样就没有跨度。
 
     它不设为当前跨度，否则语句自己还要再开一个。
 
     Args:
-        creations: 这一批每条消息的创建上下文；链接的多少由合并写入的上限管着。
+        operation: 受理是 INSERT，意向与结算是 UPDATE。
+        contexts: 这一批每条消息各自接在哪里；链接的多少由合并写入的上限管着。
     """
-    sampled = [creation for creation in creations if _is_sampled(creation)]
+    sampled = [context for context in contexts if _is_sampled(context)]
     if not sampled:
         return nullcontext()
     parent = trace.set_span_in_context(NonRecordingSpan(sampled[0]), Context())
-    links = [Link(creation) for creation in sampled[1:]]
-    attributes = {**ACCEPT_ATTRIBUTES, BATCH_SIZE: len(creations)}
-    return ActiveSpan(ACCEPT, SpanKind.CLIENT, attributes, parent, links, current=False)
+    links = [Link(context) for context in sampled[1:]]
+    attributes: dict[str, AttributeValue] = {
+        DB_SYSTEM: "postgresql",
+        DB_OPERATION: operation,
+        DB_COLLECTION: RECORD,
+        BATCH_SIZE: len(contexts),
+    }
+    return ActiveSpan(f"{operation} {RECORD}", SpanKind.CLIENT, attributes, parent, links, current=False)
 
 
 def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> AbstractContextManager[Span]:
@@ -94,6 +95,23 @@ def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> 
     sampled = filter(sampled_trace_of, islice(traceparents, SEND_LINKS))
     links = [link for link in map(link_from, sampled) if link is not None]
     return ActiveSpan(f"send {destination}".rstrip(), SpanKind.CLIENT, attributes, Context(), links)
+
+
+def handed_spans(batch: Span, began: int, messages: Iterable[tuple[str, UUID, str, str | None]]) -> None:
+    """交出了：头一次投递、被采样的每条消息在自己的跟踪里各有短短一段，链接到那一批。
+
+    它之前的空当是在发件箱里等的，之后到 ``process`` 的是在队列里等的。
+
+    Args:
+        batch: 那一批的跨度。
+        began: 这一批何时开始，纪元纳秒。
+        messages: （类型，任务号，队列，创建上下文）。
+    """
+    link = [Link(batch.get_span_context())]
+    for task_type, task_id, queue, traceparent in messages:
+        if sampled_trace_of(traceparent) is not None:
+            attributes = {**_messaging("send", task_type, queue), MESSAGE_ID: str(task_id)}
+            SPANS.start(f"send {task_type}", context_from(traceparent), SpanKind.CLIENT, attributes, link, began).end()
 
 
 def process_span(

@@ -26,9 +26,14 @@ def traceparent_of(context: SpanContext) -> str | None:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
+def current_context() -> SpanContext:
+    """当前跨度；不在任何跨度里则无效。"""
+    return trace.get_current_span().get_span_context()
+
+
 def current_traceparent() -> str | None:
     """当前跨度的 ``traceparent``；不在任何跨度里则为 ``None``。"""
-    return traceparent_of(trace.get_current_span().get_span_context())
+    return traceparent_of(current_context())
 
 
 def failed_traceparent() -> str | None:

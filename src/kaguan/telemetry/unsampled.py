@@ -45,9 +45,10 @@ class Spans:
         kind: SpanKind,
         attributes: Attributes = None,
         links: Sequence[Link] | None = None,
+        began: int | None = None,
     ) -> Span:
-        """开一个，不设为当前。"""
-        span = self._tracer.start_span(name, context, kind, attributes, links)
+        """开一个，不设为当前；``began`` 是早已开始的，纪元纳秒。"""
+        span = self._tracer.start_span(name, context, kind, attributes, links, began)
         if span.is_recording():
             return span
         provider = self._provider or trace.get_tracer_provider()

@@ -143,7 +143,7 @@ def test_creation_in_an_unsampled_trace_is_no_span_but_keeps_the_trace(exported:
 
 def test_a_fold_is_one_span_below_its_first_message_linked_to_the_others(exported: InMemorySpanExporter) -> None:
     contexts = [spans.creation_context("email:send", TASK, "low") for _ in range(3)]
-    with spans.accept_span([INVALID_SPAN_CONTEXT, UNSAMPLED, *contexts]):
+    with spans.batch_span("INSERT", [INVALID_SPAN_CONTEXT, UNSAMPLED, *contexts]):
         assert not trace.get_current_span().is_recording()
     creations = [span.get_span_context().span_id for span in exported.get_finished_spans()[:3]]  # type: ignore[union-attr]
     fold = only(exported, "INSERT tb_task")
@@ -153,7 +153,7 @@ def test_a_fold_is_one_span_below_its_first_message_linked_to_the_others(exporte
 
 
 def test_a_fold_of_unsampled_messages_is_no_span(exported: InMemorySpanExporter) -> None:
-    with spans.accept_span([INVALID_SPAN_CONTEXT, UNSAMPLED]):
+    with spans.batch_span("INSERT", [INVALID_SPAN_CONTEXT, UNSAMPLED]):
         pass
     assert exported.get_finished_spans() == ()
 

@@ -25,7 +25,7 @@ from kaguan.flow.time_slice import TimeSlice
 from kaguan.outbox.accept.contract import PACKAGE
 from kaguan.outbox.errors import RequestIdReusedError
 from kaguan.outbox.naming import named
-from kaguan.outbox.spans import accept_span, creation_context
+from kaguan.outbox.spans import batch_span, creation_context
 from kaguan.outbox.task_type import P, TaskType
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.telemetry.propagation import traceparent_of
@@ -254,7 +254,8 @@ class GroupAccept:
         self._group: GroupCommit[Staged, Accepted] = GroupCommit(
             pool, partial(insert, max_attempts=max_attempts, count=count), PATIENCE, GROUP_BYTES,
             size=lambda staged: len(staged.payload), within=within,
-            around=lambda batch: accept_span([staged.creation for staged in batch]), gathering=Gathering(GATHER),
+            around=lambda batch: batch_span("INSERT", [staged.creation for staged in batch]),
+            gathering=Gathering(GATHER),
         )  # fmt: skip
 
     async def accept(self, submission: Submission[Any]) -> Accepted:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +27,7 @@ from kaguan.outbox.deliver.deliveries import Delivery, Due, KaguanQueue, Line, e
 from kaguan.outbox.deliver.pausing import hold
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.naming import named
-from kaguan.outbox.spans import send_span
+from kaguan.outbox.spans import handed_spans, send_span
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.queues.believing import Moment, believed
@@ -210,7 +211,8 @@ class Forwarder:
             self._paces = _read_paces(redis, dict(zip(names, values, strict=True)))
             self._paces_at = now
         counts = {str(PriorityRank(rank).queue): n for rank, n in Counter(row.priority for row in due).items()}
-        with send_span([row.traceparent for row in due], counts):
+        began = time.time_ns()
+        with send_span([row.traceparent for row in due], counts) as batch:
             deliveries = pack(due, self._most, self._paces)
             results = await enqueue_many(self.queues, deliveries, self.task_timeout, due[0].now)
             handed = [one for one, queued in zip(deliveries, results, strict=True) if queued]
@@ -224,6 +226,13 @@ class Forwarder:
             if handed:
                 gone = {"task_ids": [task_id for one in handed for task_id, _ in one.tokens]}
                 await connection.execute(load(PACKAGE, "take_off"), gone)
+        taken = {token for one in handed for token in one.tokens}
+        messages = (
+            (row.type, row.task_id, str(PriorityRank(row.priority).queue), row.traceparent)
+            for row in due
+            if row.delivery == 1 and (row.task_id, row.delivery) in taken
+        )
+        handed_spans(batch, began, messages)
         ids = named([row.task_id for row in due], [row.traceparent for row in due])
         # 提交之前说：投递已在队列里，worker 随时开始执行，次序才不颠倒
         log.info("交给队列", count=sum(len(one.tokens) for one in handed), deliveries=len(handed), **counts, **ids)

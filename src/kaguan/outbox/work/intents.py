@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+from opentelemetry.trace import SpanContext
 from redis.exceptions import RedisError
 
 from kaguan.database.group_commit import Gathering, GroupCommit
 from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import columns, load
 from kaguan.outbox.recover.calls import Calls
+from kaguan.outbox.spans import batch_span
 from kaguan.outbox.work.fence import COLUMNS, Token
 from kaguan.outbox.work.gathered import Gathered, write_together
+from kaguan.telemetry.propagation import current_context
 
 PACKAGE = "kaguan.outbox.work"
 
@@ -28,10 +31,11 @@ class UnnotedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """``write`` 与意向同一个事务。"""
+    """``write`` 与意向同一个事务；``context`` 是它接在哪个跨度之下。"""
 
     token: Token
     write: Gathered[Any, Any] | None = None
+    context: SpanContext = field(default_factory=current_context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,12 @@ class Intents:
     _group: GroupCommit[Intent, Declared | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._group = GroupCommit(self.pool, self._declare, gathering=Gathering())
+        self._group = GroupCommit(
+            self.pool,
+            self._declare,
+            gathering=Gathering(),
+            around=lambda batch: batch_span("UPDATE", [intent.context for intent in batch]),
+        )
 
     async def declare(self, intent: Intent) -> Declared | None:
         """记下并提交；None = 令牌已失效（或历史没有核对完），什么也没写。

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from opentelemetry.trace import SpanContext
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -16,13 +17,14 @@ from kaguan.database.group_commit import TIMEOUT, Gathering, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS, Connection, Pool
 from kaguan.database.sql import columns, load
 from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter, full_jitter, outage_wait
+from kaguan.outbox.spans import batch_span
 from kaguan.outbox.task_type import Backoff, TaskTypes
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import COLUMNS, FencedError, Token
 from kaguan.outbox.work.gathered import Gathered, write_together
 from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Retry, Snooze, Uncertain
-from kaguan.telemetry.propagation import current_traceparent, failed_traceparent
+from kaguan.telemetry.propagation import current_context, current_traceparent, failed_traceparent
 from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason
 
@@ -59,7 +61,7 @@ class Unsettled:
 class Success:
     """一次成功，待结算。``traceparent`` 是这次尝试自己的跟踪；头一次投递就在受理的那条上，为空。
 
-    ``effect`` 是与别的凑成一次的写入；自成一个事务的不在这里。
+    ``effect`` 是与别的凑成一次的写入，自成一个事务的不在这里；``context`` 是它接在哪个跨度之下。
     """
 
     token: Token
@@ -67,6 +69,7 @@ class Success:
     progress: dict[str, int | None] | None
     traceparent: str | None
     effect: Gathered[Any, Any] | None = None
+    context: SpanContext = field(default_factory=current_context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,12 @@ class Settlement:
         self._redelivered = types.redelivered
         self._backoff_of = {one.name: one.backoff for one in types.values() if one.backoff is not None}
         self._otherwise = Backoff(config.backoff_base, config.backoff_cap)
-        self._group: GroupCommit[Success, Written | None] = GroupCommit(pool, settle_done, gathering=Gathering())
+        self._group: GroupCommit[Success, Written | None] = GroupCommit(
+            pool,
+            settle_done,
+            gathering=Gathering(),
+            around=lambda batch: batch_span("UPDATE", [item.context for item in batch]),
+        )
 
     async def settle(self, attempt: Attempt, outcome: Outcome) -> Settled | Fenced | Unsettled:
         """写下结局；PostgreSQL 暂时不在就坚持重试，写入（或库容不下的结果）出了意外就改记为意外。"""
