@@ -58,10 +58,11 @@ TRACE_SETTLES = timedelta(seconds=30)  # 结束这么久之后，跨度不会再
 
 @dataclass(frozen=True, slots=True)
 class AttemptLine:
-    """一次尝试的结局；``trace_id`` 是它自己的那条跟踪，没有被采样就没有。"""
+    """一次尝试：何时开始，怎样收场；``trace_id`` 是它自己的那条跟踪，没有被采样就没有。"""
 
     number: int
     kind: str
+    started_at: datetime | None
     at: datetime | None
     worker: str | None
     reason: Mapping[str, Any]
@@ -209,6 +210,7 @@ def attempts(task: TaskRecord, events: Sequence[EventRecord]) -> list[AttemptLin
         AttemptLine(
             event.attempt,
             event.kind,
+            event.started_at,
             event.at,
             event.worker,
             event.detail,
@@ -220,5 +222,5 @@ def attempts(task: TaskRecord, events: Sequence[EventRecord]) -> list[AttemptLin
     if task.status in {TaskStatus.RUNNING, TaskStatus.SUCCEEDED}:
         ended = task.finished_at if task.status == TaskStatus.SUCCEEDED else None
         trace_id = sampled_trace_of(task.last_attempt)
-        lines.append(AttemptLine(task.attempt, task.status, ended, task.worker, {}, trace_id))
+        lines.append(AttemptLine(task.attempt, task.status, task.started_at, ended, task.worker, {}, trace_id))
     return lines

@@ -90,6 +90,9 @@ STATS: dict[str, Any] = {
             "departing": 19.8,
         },
     ],
+    "turnover": [
+        {"type": EMAIL_SEND.name, "queue": "default", "arrived": 7_231, "departed": 7_195, "seconds": 3600.0},
+    ],
     "queues": [{"name": "default", "busy": 7, "slots": 12}],
     "workers": [{"name": WORKER, "busy": 9, "slots": 20}],
     "releases": [{"role": "worker", "version": "0.3.0", "processes": 2, "since": AT}],

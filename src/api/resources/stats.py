@@ -39,6 +39,16 @@ class TypeStatsView(View):
     departing: float
 
 
+class TurnoverView(View):
+    """一种任务在一个队列里，最近 ``seconds`` 秒受理了几个、几个有了结局；至多一小时，太多了就短些。"""
+
+    type: str
+    queue: str
+    arrived: int
+    departed: int
+    seconds: float
+
+
 class UseView(View):
     """一个队列、一个 worker 的槽位，此刻占着几个。"""
 
@@ -60,6 +70,7 @@ class StatsView(View):
     """Redis 不在，就没有槽位与版本。"""
 
     types: list[TypeStatsView]
+    turnover: list[TurnoverView]
     queues: list[UseView]
     workers: list[UseView]
     releases: list[ReleaseView]

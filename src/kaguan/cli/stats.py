@@ -19,6 +19,7 @@ from kaguan.words.durations import duration
 app = group("stats")
 
 TYPES = ("type", "waited", "ran", "sample", "arriving", "departing")
+TURNOVER = ("type", "queue", "arrived", "departed", "over")
 USE = ("name", "busy", "slots")
 RELEASES = ("role", "version", "processes", "since")
 
@@ -30,6 +31,8 @@ def show_stats(*, as_json: AsJson = False) -> None:
         print_json(found)
         return
     print_table("timing", TYPES, [_shown(one) for one in found.types])
+    echo("")
+    print_table("turnover", TURNOVER, [asdict(one) | {"over": duration(one.seconds)} for one in found.turnover])
     for name, columns, rows in (
         ("use_queue", USE, found.queues),
         ("use_worker", USE, found.workers),

@@ -18,11 +18,12 @@ from kaguan.presence.census import Census, Process
 from kaguan.verdict import queries
 from kaguan.verdict.judging import QUIET
 from kaguan.verdict.observation import PACKAGE, Flow, read_flow
-from kaguan.words.units import MINUTE
+from kaguan.words.units import HOUR, MINUTE
 
 SCAN = 1_000  # 每种至多看这么多个任务
 TYPES = 50
 HAND = 500  # 正在做的看这么多个，找得到从哪里往前看
+TURNOVER = 10_000  # 一小时里来的、走的各看最新的这么多个
 ACCEPTED = 10_000  # 一分钟里受理的数到这里为止
 
 
@@ -65,6 +66,17 @@ class TypeStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Turnover:
+    """一种任务在一个队列里，最近 ``seconds`` 秒受理了几个、几个有了结局；至多一小时，太多了就短些。"""
+
+    type: str
+    queue: str
+    arrived: int
+    departed: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Use:
     """一个队列、一个 worker 的槽位，此刻占着几个。"""
 
@@ -92,6 +104,7 @@ class Stats:
     """Redis 不在，就没有 ``queues`` 以下的。"""
 
     types: Sequence[TypeStats]
+    turnover: Sequence[Turnover]
     queues: Sequence[Use]
     workers: Sequence[Use]
     releases: Sequence[Release]
@@ -103,11 +116,15 @@ async def look(connection: Connection, census: Census | None) -> Stats:
     async with connection.cursor(row_factory=class_row(Timing)) as cursor:
         await cursor.execute(load(PACKAGE, "timings"), asked)
         timings = await cursor.fetchall()
+    async with connection.cursor(row_factory=class_row(Turnover)) as cursor:
+        await cursor.execute(load(PACKAGE, "turnover"), {"window": HOUR, "cap": TURNOVER})
+        turnover = await cursor.fetchall()
     flow, held = await read_flow(connection), await queries.running(connection)
     alive = [] if census is None else [one for one in census.processes if one.quiet <= QUIET]
     workers = [one for one in alive if one.role == "worker"]
     return Stats(
         types=[_type(one, [line for line in flow if line.type == one.type]) for one in timings],
+        turnover=turnover,
         queues=[
             Use(queue, sum(one.held for one in held if one.queue == queue), sum(w.slots.get(queue, 0) for w in workers))
             for queue in Priority

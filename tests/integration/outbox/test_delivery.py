@@ -22,7 +22,8 @@ from kaguan.config import Settings, load_settings
 from kaguan.database.pool import Connection, Pool
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept import acceptance as service
-from kaguan.outbox.operate import decisions
+from kaguan.outbox.operate import decisions, record
+from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.task_type import Effect, Payload, TaskType, Unknown
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority, TaskStatus
@@ -362,6 +363,22 @@ async def test_transient_failures_are_retried_five_times_then_failed_with_every_
     labels = {"type": "email:send", "queue": "default"}
     assert counted("kaguan_tasks_retried_total", labels) == 5
     assert counted("kaguan_tasks_settled_total", {**labels, "outcome": "failed"}) == 1  # TaskFailureRatio 数的
+
+
+async def test_every_attempt_is_seen_to_start_whatever_it_came_to(pipeline: Pipeline) -> None:
+    """做成之后任务上只有最后一次的开始，先前的在各自的收场里。"""
+    (task_id,) = await pipeline.submit()
+    handler = Recorder([Retry("暂时"), Snooze("时间快到"), Done({})])
+    begun: list[datetime | None] = []
+    for _ in range(3):
+        await deliver(pipeline, handler, task_id)
+        begun.append((await pipeline.task(task_id)).started_at)
+        await pipeline.sql("update tb_outbox set available_at = now()")
+    task = await pipeline.task(task_id)
+    async with pipeline.pool.connection() as connection:
+        told = timeline(task, await record.events(connection, task_id))
+    assert [stage["at"] for stage in told if stage["stage"] == "started"] == begun
+    assert task.status == "succeeded"
 
 
 async def test_a_continuation_gives_the_slot_back_and_uses_no_attempt(pipeline: Pipeline) -> None:

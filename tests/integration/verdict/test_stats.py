@@ -37,6 +37,25 @@ from generate_series(1, %s) as n
 """
 
 
+# 五十九分钟里每 %s 秒受理两个，做完一个
+STEADY = """
+insert into tb_task (id, type, queue, principal, payload, max_attempts, status, created_at, finished_at)
+select
+    (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '7' || lpad(to_hex(k), 19, '0'))::uuid,
+    'data:sync', 'low', 'p', '{}', 6, case when k = 1 then 'succeeded' else 'pending' end, at,
+    case when k = 1 then at end
+from generate_series(now() - interval '59 minutes', now(), make_interval(secs => %s)) as at, generate_series(1, 2) as k
+"""
+# 很久以前受理的，半小时里做完了这么多个
+GONE = """
+insert into tb_task (id, type, queue, principal, payload, max_attempts, status, created_at, finished_at)
+select
+    (lpad(to_hex(1700000000000 + n), 12, '0') || '70008000000000000000')::uuid, 'email:send', 'default', 'p', '{}', 6,
+    'succeeded', now() - interval '1 day', now() - n * interval '30 minutes' / %s
+from generate_series(1, %s) as n
+"""
+
+
 async def measured(pipeline: Pipeline) -> None:
     await pipeline.sql(DONE)
     [task_id] = await pipeline.submit()
@@ -66,6 +85,9 @@ async def test_times_use_and_versions_are_told_by_api_and_console(settings: Sett
     assert page.status == 200, page.text
     assert "1 min 39 s" in page.tested("types")
     assert "17 %" in page.tested("use-workers")
+    [turnover] = found["turnover"]
+    assert turnover == {"type": "email:send", "queue": "default", "arrived": 1, "departed": 100, "seconds": 3600.0}
+    assert "100" in page.tested("turnover")
 
 
 async def test_behind_a_backlog_the_finished_are_found_before_what_is_in_hand(settings: Settings, pool: Pool) -> None:
@@ -80,6 +102,21 @@ async def test_behind_a_backlog_the_finished_are_found_before_what_is_in_hand(se
     assert mail.ran == Spread(2.0, 2.0, 2.0)
     assert [*found.queues, *found.workers] == []
     assert list(found.releases) == []
+
+
+async def test_what_came_is_told_beside_what_went_over_one_and_the_same_time(settings: Settings, pool: Pool) -> None:
+    """少的算满一小时；走的太多，就连来的也只算到走的看得到的地方。"""
+    async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.sql(STEADY, 10.0)
+        async with pool.connection() as connection:
+            [few] = (await stats.look(connection, None)).turnover
+            await pipeline.sql(GONE, stats.TURNOVER, stats.TURNOVER)
+            came, went = (await stats.look(connection, None)).turnover
+    assert (few.type, few.queue, few.arrived, few.departed, few.seconds) == ("data:sync", "low", 710, 355, 3600)
+    assert came.seconds == went.seconds < 1800
+    assert (came.type, came.arrived) == ("data:sync", 2 * came.departed)
+    assert came.arrived < few.arrived
+    assert (went.type, went.arrived) == ("email:send", 0)
 
 
 def test_a_version_is_marked_from_the_first_of_its_processes() -> None:

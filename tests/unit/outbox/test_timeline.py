@@ -23,8 +23,8 @@ def failed(finished: float) -> TaskRecord:
     )  # fmt: skip
 
 
-def event(kind: str, at: float) -> EventRecord:
-    return EventRecord(after(at), kind, 1, 1, "w1", None, {}, None)
+def event(kind: str, at: float, started: float | None = None) -> EventRecord:
+    return EventRecord(after(at), kind, 1, 1, "w1", None, {}, None, None if started is None else after(started))
 
 
 def test_the_attempt_fails_before_the_task_does_though_written_microseconds_later() -> None:
@@ -39,3 +39,10 @@ def test_what_comes_later_stays_later() -> None:
     )
     assert [stage["stage"] for stage in stages][3:] == ["attempt_failed", "failed", "fenced", "attempt_failed"]
     assert [stage["at"] for stage in stages][3:] == [after(3.000_004), after(3), after(3.5), after(60)]
+
+
+def test_each_attempt_that_ended_is_seen_to_start_and_none_twice() -> None:
+    """任务上只有最后一次的开始；先前的各次由它们的收场说。"""
+    stages = timeline(failed(9), [event("attempt_failed", 1.5, started=1.2), event("attempt_failed", 9, started=2)])
+    starts = [stage["at"] for stage in stages if stage["stage"] == "started"]
+    assert starts == [after(1.2), after(2)]

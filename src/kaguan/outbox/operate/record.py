@@ -66,7 +66,7 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """tb_task_event 的一行。"""
+    """tb_task_event 的一行；``started_at`` 是它说的那次尝试何时开始。"""
 
     at: datetime
     kind: str
@@ -76,6 +76,7 @@ class EventRecord:
     actor: str | None
     detail: dict[str, Any]
     traceparent: str | None
+    started_at: datetime | None = None
 
 
 async def find(connection: Connection, task_id: UUID) -> TaskRecord | None:

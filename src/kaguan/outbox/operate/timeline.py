@@ -17,12 +17,18 @@ SETTLEMENT = timedelta(seconds=1)  # 同一条语句里的两个时刻不会差�
 
 def timeline(task: TaskRecord, events: Sequence[EventRecord], language: str = "zh") -> list[dict[str, Any]]:
     """每一项 ``{stage, at, …}``，按时间升序；原因用 ``language`` 说。"""
+    begun = [event for event in events if event.started_at is not None]
     normal: list[tuple[str, datetime | None]] = [
         ("accepted", task.created_at),
         ("queued", task.queued_at),
-        ("started", task.started_at),
+        # 只记着最后一次；收了场的各次由事件说
+        ("started", None if task.started_at in {event.started_at for event in begun} else task.started_at),
     ]
-    stages: list[dict[str, Any]] = [{"stage": stage, "at": at} for stage, at in normal if at is not None]
+    stages: list[dict[str, Any]] = [
+        {"stage": "started", "at": event.started_at, "attempt": event.attempt, "delivery": event.delivery}
+        for event in begun
+    ]
+    stages += [{"stage": stage, "at": at} for stage, at in normal if at is not None]
     if task.status == TaskStatus.RUNNING:
         stages[-1] |= _traced(task.last_attempt)
     stages += [

@@ -14,7 +14,7 @@ events as materialized (
     limit %(event_cap)s
 ),
 setbacks as materialized (
-    select t.type, t.queue, e.detail, e.at
+    select t.type, t.queue, e.detail - 'started_at' as detail, e.at
     from events e
     join tb_task t on t.id = e.task_id
     where e.kind = 'attempt_failed' and e.at > now() - make_interval(secs => %(window)s)

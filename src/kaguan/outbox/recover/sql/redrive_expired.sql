@@ -81,7 +81,7 @@ moved as (
           or not exists (select from tb_outbox o where o.task_id = e.id)
       )
     returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at,
-        e.verdict, e.released, e.intended, e.worker, t.lost_leases
+        e.verdict, e.released, e.intended, e.worker, e.started_at, t.lost_leases
 ),
 taken as (
     delete from tb_work
@@ -112,7 +112,9 @@ noted as (
             end
         end,
         attempt, delivery, worker,
-        jsonb_build_object('cause', case when released then 'worker_stopped' else 'lease_expired' end)
+        jsonb_build_object(
+            'cause', case when released then 'worker_stopped' else 'lease_expired' end, 'started_at', started_at
+        )
     from moved
 )
 -- 一个也没有收，也有一行：这一眼是何时

@@ -40,7 +40,7 @@ settled as (
         intent_at = case when %(unknown)s then t.intent_at end
     from held
     where t.id = held.id
-    returning t.id, t.status, t.created_at, held.waiting
+    returning t.id, t.status, t.created_at, t.started_at, held.waiting
 ),
 staged as (
     insert into tb_outbox (
@@ -59,7 +59,7 @@ noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, worker, detail, traceparent)
     select id, kind, %(attempt)s, %(delivery)s, %(worker)s, detail, %(traceparent)s
     from (
-        select id, %(kind)s as kind, %(error)s::jsonb as detail from settled where not waiting
+        select id, %(kind)s as kind, %(error)s::jsonb || jsonb_build_object('started_at', started_at) as detail from settled where not waiting
         union all
         select id, status, '{}' from settled where status in ('cancelled', 'uncertain')
     ) as changed

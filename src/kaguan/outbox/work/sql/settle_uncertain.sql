@@ -17,11 +17,12 @@ settled as (
         queued_at = held.queued_at, started_at = held.started_at
     from held
     where t.id = held.id
-    returning t.id, t.status, t.attempt, t.delivery, t.created_at
+    returning t.id, t.status, t.attempt, t.delivery, t.created_at, t.started_at
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, worker, detail, traceparent)
-    select id, 'uncertain', attempt, delivery, %(worker)s, %(error)s, %(traceparent)s
+    select id, 'uncertain', attempt, delivery, %(worker)s, %(error)s::jsonb || jsonb_build_object('started_at', started_at),
+        %(traceparent)s
     from settled
 )
 select status, extract(epoch from clock_timestamp() - created_at)::float8 as age from settled
