@@ -18,6 +18,7 @@ from api.resources import (
     stats,
     tasks,
     users,
+    workers,
 )
 
 ROUTES: tuple[Endpoint, ...] = (
@@ -31,6 +32,7 @@ ROUTES: tuple[Endpoint, ...] = (
     *pauses.ROUTES,
     *holders.ROUTES,
     *limits.ROUTES,
+    *workers.ROUTES,
     *stats.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,

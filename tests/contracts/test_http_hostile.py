@@ -15,6 +15,7 @@ from api.routes import ROUTES
 from kaguan.sims.iccid import with_check_digit
 from kaguan.words.errors import Code
 from kaguan.words.units import MIB
+from tests.support.in_hand import HOLD
 from tests.support.serving import Api
 
 CEILING = 16 * MIB
@@ -100,6 +101,7 @@ VALID: dict[str, dict[str, Any]] = {
     PAYLOAD: {"reason": "r"},
     "/api/v1/tasks/{task_id}/change": {"priority": "low", "schedule_at": "2030-01-01T00:00:00Z", "reason": "r"},
     RESOLVE: {"outcome": "happened", "note": "n"},
+    "/api/v1/workers/{name}/drain": {"reason": "r"},
     "/api/v1/tasks/replay": {"status": "failed", "limit": 1, "rate": 1, "dry_run": True},
 }
 ICCID = with_check_digit(f"898600{1:013d}")
@@ -183,7 +185,11 @@ async def test_no_hostile_value_in_any_field_is_a_server_error(api: Api, path: s
 
 
 async def place_of(api: Api, path: str) -> str:
-    """说得出结局的，得有一个不明的任务。"""
+    """说得出结局的，得有一个不明的任务；收工的，得在。"""
+    if "{name}" in path:
+        accepted = await api.post("/tasks/email", {**VALID["/api/v1/tasks/email"], "request_id": "in-hand"})
+        await api.rows(HOLD, "w", "1 hour", [accepted.data["task_id"]])
+        return path.replace("{name}", "w")
     if "{task_id}" not in path:
         return path
     task_id = (await api.post("/tasks/email", {**VALID["/api/v1/tasks/email"], "request_id": "unknown"})).data[

@@ -114,6 +114,8 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     [(running,)] = await caller.api.rows("select id from tb_task where status = 'pending' order by id limit 1")
     await caller.api.rows(HOLD, "w", "1 minute", [running])
     await caller.call("GET", TASK + "/stack", task_id=running)
+    await caller.call("POST", f"{V1}/workers/{{name}}/drain", name="w")
+    await caller.call("GET", f"{V1}/workers")
     await caller.api.rows("delete from tb_work where task_id = %s", running)
     failing = "update tb_task set status = 'failed', finished_at = now() where type = 'data:sync' returning id"
     [(failed,)] = await caller.api.rows(failing)

@@ -56,6 +56,7 @@ async def test_a_typed_client_made_from_the_document_talks_to_a_real_server(api:
         "sims",
         "tasks",
         "users",
+        "workers",
     ]
     checker = ("-m", "mypy", "--config-file", TYPES, "--python-executable", BIN / "python")
     await run(sys.executable, *checker, "--cache-dir", tmp_path / "cache", SESSION, MYPYPATH=str(made))

@@ -32,6 +32,7 @@ HOMES = {
     "sims": {"tb_sim", "tb_sim_profile", "tb_sim_change"},
     "pauses": {"tb_pause"},
     "limits": {"tb_limit"},
+    "workers": {"tb_drain"},
     "tasks": {"tb_ordering", *MAIL},
 }
 

@@ -12,6 +12,7 @@ from kaguan.audit import store
 from kaguan.audit.actions import (
     CONSOLE_LOGIN,
     CONSOLE_LOGOUT,
+    DRAIN,
     LIFT,
     LIMIT,
     ON_ENTITIES,
@@ -53,6 +54,7 @@ ACTIONS = (
     RESUME,
     LIMIT,
     LIFT,
+    DRAIN,
     TOKEN_CREATE,
     TOKEN_REVOKE,
     "migrate",

@@ -26,6 +26,7 @@ from api.console import (
     task,
     tasks,
     vanished,
+    workers,
 )
 from api.console.browser import HOME
 from api.console.serve import action, fragment, page
@@ -35,6 +36,7 @@ from api.console.traces import TRACES, Traces
 from api.console.verdicts import VERDICTS
 from api.http.keys import SERVICES
 from kaguan.audit.actions import (
+    DRAIN,
     LIFT,
     LIMIT,
     OUTBOX_REDRIVE,
@@ -119,6 +121,7 @@ def pages() -> list[web.RouteDef]:
         web.post(f"{pauses.PATH}/{{pause_id}}/resume", action(RESUME, pauses.end)),
         web.post(limits.PATH, action(LIMIT, limits.bound)),
         web.post(f"{limits.PATH}/clear", action(LIFT, limits.lift)),
+        web.post(f"{workers.PATH}/drain", action(DRAIN, workers.drain)),
     ]
 
 

@@ -14,7 +14,7 @@ from api.console.concerns import lines_of
 from api.console.console_request import ConsoleRequest
 from api.console.snapshots import BACKFILL_CAP, BUCKET_CAP, BUCKETS, SNAPSHOTS, STEP, Snapshot
 from api.console.tasks import MAX_SEARCH
-from kaguan.outbox.vocabulary import Priority, TaskEventKind
+from kaguan.outbox.vocabulary import NOTE_LENGTH, Priority, TaskEventKind
 from kaguan.outbox.work.leases import BEATS_PER_LEASE
 from kaguan.presence.census import Process
 from kaguan.verdict import queries
@@ -48,6 +48,8 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         "queues": list(Priority),
         "cap": queries.COUNT_CAP,
         "workers": worker_lines(ledger, snapshot.broker, console.services.settings.worker.lease),
+        "drains": {one.worker: one for one in snapshot.drains},
+        "note_length": NOTE_LENGTH,
         "processes": process_lines(snapshot.broker),
         "waiting": sum(line.waiting for line in ledger.backlog.values()),
         "oldest": max((line.oldest_due_seconds or 0.0 for line in ledger.backlog.values()), default=0.0),

@@ -11,6 +11,7 @@ from aiohttp import web
 from api.console.verdicts import VerdictCache
 from api.http.keys import Services
 from kaguan.database.pool import Connection
+from kaguan.outbox.operate.drains import Drain, drains
 from kaguan.telemetry.pools import PoolFigures, database_figures
 from kaguan.verdict import queries
 from kaguan.verdict.model import Verdict
@@ -37,6 +38,7 @@ class Snapshot:
     faults: list[Fault]
     trend: list[TrendBucket]
     pool: PoolFigures
+    drains: list[Drain]
 
 
 class SnapshotCache:
@@ -74,6 +76,7 @@ class SnapshotCache:
                 faults=await queries.faults(connection, FAULTS_SHOWN),
                 trend=list(self._trend),
                 pool=database_figures(self._pool),
+                drains=await drains(connection),
             )
 
     async def _extend_trend(self, connection: Connection, now: datetime) -> None:

@@ -47,6 +47,27 @@ HOLDERS: dict[str, Any] = {
     "waiting_keys": [{"key": "card 7", "caller": "importer", "task_id": TASK_ID, "behind": 12}],
 }
 
+DRAIN_IN = {"reason": "内存一直在涨"}
+DRAIN: dict[str, Any] = {"worker": WORKER, "reason": "内存一直在涨", "actor": "ops", "created_at": AT}
+WORKERS: dict[str, Any] = {
+    "items": [
+        {
+            "name": WORKER,
+            "held": 20,
+            "oldest_started_at": AT,
+            "slots": 20,
+            "version": "0.3.0",
+            "host": "host-1",
+            "pid": 4711,
+            "started_at": AT,
+            "quiet_seconds": 1.2,
+            "drain": DRAIN,
+        },
+    ],
+    "page_size": 100,
+    "next_cursor": None,
+}
+
 STACK: dict[str, Any] = {
     "task_id": TASK_ID,
     "type": SIM_STATUS_SYNC.name,

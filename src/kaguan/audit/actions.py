@@ -12,6 +12,7 @@ TASK_CHANGE, TASK_RESOLVE, TASK_DISCARD = "task.change", "task.resolve", "task.d
 TASK_PAYLOAD = "task.payload"  # 看了载荷
 PAUSE, RESUME = "pause.create", "pause.resume"
 LIMIT, LIFT = "limit.set", "limit.clear"
+DRAIN = "worker.drain"
 OUTBOX_REDRIVE = "outbox.redrive"
 SCHEDULE_ENABLE, SCHEDULE_DISABLE = "schedule.enable", "schedule.disable"
 SCHEDULE_RUN = "schedule.run"

@@ -16,7 +16,7 @@ from kaguan.words.printable import LINES, printable
 
 SCHEMA = "KAGUAN_DATABASE__SCHEMA_NAME"
 
-FOR_OTHERS = ("task", "outbox", "pause", "resume", "limit", "doctor", "console")
+FOR_OTHERS = ("task", "outbox", "pause", "resume", "limit", "worker", "doctor", "console")
 
 app = typer.Typer(
     name="kaguan",

@@ -6,15 +6,14 @@ import asyncio
 from dataclasses import asdict
 from typing import Any
 
+from kaguan.cli.census import seen_from_here
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import open_connection
 from kaguan.cli.tree import group
 from kaguan.cli.wording import say
 from kaguan.config import Settings, load_settings
-from kaguan.queues.client import open_redis
 from kaguan.verdict import holders
 from kaguan.verdict.holders import Holders
-from kaguan.verdict.observation import census_in_time
 from kaguan.words.durations import duration
 
 app = group("holders")
@@ -48,10 +47,7 @@ def show_holders(*, as_json: AsJson = False) -> None:
 
 
 async def _look(settings: Settings) -> Holders:
-    census = None
-    if settings.redis.url.get_secret_value():
-        async with open_redis(settings.redis, namespace=settings.database.namespace) as redis:
-            census = await census_in_time(redis)
+    census = await seen_from_here(settings)
     async with open_connection(settings) as connection:
         return await holders.look(connection, census)
 

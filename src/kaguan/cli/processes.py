@@ -42,11 +42,6 @@ def relay() -> None:
 
 
 @app.command()
-def worker() -> None:
-    _become("worker")
-
-
-@app.command()
 def openapi() -> None:
     become("api.describe")
 

@@ -19,7 +19,7 @@ MODULES = {
     "up": "processes",
     "api": "processes",
     "relay": "processes",
-    "worker": "processes",
+    "worker": "workers",
     "console": "window",
     "openapi": "processes",
     "migrate": "migrations",

@@ -69,7 +69,10 @@ class ChildProcess(ABC):
         """意外退出之后歇一阵再起，接连的一次比一次久；其间来停的返回 False。"""
         self._failures = 1 if time.monotonic() - self._started > STABLE_AFTER else self._failures + 1
         delay = equal_jitter(self._failures, BACKOFF_BASE, BACKOFF_CAP)
-        log.error("%s 意外退出，稍后重启", self.name, reason=_reason(code), restart_in=round(delay, 3))
+        if code:
+            log.error("%s 意外退出，稍后重启", self.name, reason=_reason(code), restart_in=round(delay, 3))
+        else:
+            log.info("%s 自己收了工，另起一个", self.name, restart_in=round(delay, 3))
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay)
         return not self._stopping.is_set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import psycopg
 
 from kaguan.words.errors import Code, DomainError, FieldError
@@ -50,6 +52,18 @@ class LimitNotFoundError(DomainError):
 
     def __init__(self) -> None:
         why = Reason("outbox.no_limit")
+        super().__init__(Code.NOT_FOUND, why.text("zh"), why.text("en"), why=why)
+
+    def __str__(self) -> str:
+        return _words(self)
+
+
+class WorkerNotFoundError(DomainError):
+    """没有这个 worker，或它已经走了；说出在的有哪些。"""
+
+    def __init__(self, name: str, there: Sequence[str], *, hears: bool) -> None:
+        code = "outbox.no_worker" if hears else "outbox.no_worker_heard"
+        why = Reason(code, {"name": name, "known": ", ".join(there) or "–"})
         super().__init__(Code.NOT_FOUND, why.text("zh"), why.text("en"), why=why)
 
     def __str__(self) -> str:

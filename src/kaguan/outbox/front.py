@@ -34,6 +34,7 @@ from kaguan.outbox.schema import PRODUCT, install, installation
 from kaguan.outbox.task_type import Effect, Model, Options, P, TaskType, TaskTypes, Unknown
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt, Handler
+from kaguan.outbox.work.draining import one_after_another
 from kaguan.outbox.work.outcome import Outcome
 from kaguan.outbox.work.verification import Verified, Verify
 
@@ -280,8 +281,8 @@ class Outbox:
     async def running(self, *, relay: bool = True, worker: bool = True) -> AsyncIterator[Outbox]:
         """Open the connections and run relay and worker beside what is done inside; stop both in order on leaving.
 
-        On leaving a worker takes nothing new, lets what runs finish and hands back the rest, uncounted. Raises what
-        :meth:`opened` and :meth:`worker` raise.
+        On leaving a worker takes nothing new, lets what runs finish and hands back the rest, uncounted; one that is
+        drained does so too, and another takes its place here. Raises what :meth:`opened` and :meth:`worker` raise.
         """
         if worker:
             self._all_handled()
@@ -291,7 +292,7 @@ class Outbox:
             if relay:
                 group.create_task(self.relay().run(stop))
             if worker:
-                group.create_task(self.worker().run(stop))
+                group.create_task(one_after_another(lambda own: self.worker().run(own), stop))
             try:
                 yield self
             finally:

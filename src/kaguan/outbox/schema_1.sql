@@ -206,6 +206,16 @@ create table tb_limit (
     constraint ck_tb_limit_reason check (length(reason) between 1 and 500)
 );
 
+create table tb_drain (
+    worker text not null,
+    reason text not null,
+    actor text not null,
+    created_at timestamptz default clock_timestamp() not null,
+    constraint pk_tb_drain primary key (worker),
+    constraint ck_tb_drain_worker check (length(worker) between 1 and 128),
+    constraint ck_tb_drain_reason check (length(reason) between 1 and 500)
+);
+
 create table tb_installation (
     id smallint not null,
     name text not null,

@@ -308,6 +308,21 @@ class Limit(Base):
     until: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
+class Drain(Base):
+    """要收工的 worker，一个一行：它看见了就不再取件，走的时候带走这一行（docs/adr/0039）。"""
+
+    __tablename__ = "tb_drain"
+    __table_args__ = (
+        CheckConstraint("length(worker) between 1 and 128", name="worker"),
+        CheckConstraint("length(reason) between 1 and 500", name="reason"),
+    )
+
+    worker: Mapped[str] = mapped_column(Text, primary_key=True)  # 每次启动都不同：重启了的不是它
+    reason: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
+
+
 class Work(Base):
     """手里的活：交出了的、认领了的任务各一行，从交出到结算。
 

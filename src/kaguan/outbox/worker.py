@@ -22,6 +22,7 @@ from kaguan.outbox.task_type import TaskType, TaskTypes, Unknown
 from kaguan.outbox.work.attempt import Handler
 from kaguan.outbox.work.claiming import Claims
 from kaguan.outbox.work.consumer import Consumer
+from kaguan.outbox.work.draining import Draining
 from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.intake import EMPTY_AFTER, Slots
 from kaguan.outbox.work.intents import Intents
@@ -95,6 +96,7 @@ class Worker:
         types = TaskTypes(handlers)
         _check(handlers)
         self._config = config
+        self._pool = pool
         self._redis = redis
         self._bell = None if redis is None else Doorbell(redis)
         self._newer = newer or NewerPayloads()
@@ -141,13 +143,18 @@ class Worker:
         return Consumer(self._redis, self.execution, self._config, self._gates.capacity)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """取件、执行、续租，直到 ``stop`` 或被取消；做不完的交还，不计尝试。"""
-        consumer = self.consumer()
+        """取件、执行、续租，直到 ``stop`` 或被取消；有人要它收工，它自己设 ``stop``。做不完的交还，不计尝试。"""
+        consumer, draining = self.consumer(), Draining(self._pool, self.leases.worker)
         try:
-            async with self.at_work(), in_background(self.calling_in.run(stop), "calling-in"):
+            async with (
+                self.at_work(),
+                in_background(self.calling_in.run(stop), "calling-in"),
+                in_background(draining.run(stop), "draining"),
+            ):
                 await consumer.run(stop)
         finally:  # 心跳先停：还在跳，就把已交还的又续上
             returned = await self.leases.release_all()
+            await draining.leave()
             log.info("已停止取件", returned=returned)
 
     @asynccontextmanager

@@ -14,6 +14,7 @@ import uvloop
 
 from kaguan.config import ConfigurationError, Process, Settings, load_settings, tolerated
 from kaguan.database.pool import DatabaseUnavailableError
+from kaguan.flow.background import in_background
 from kaguan.logging.setup import configure_logging
 from kaguan.outbox.schema import NotInstalledError
 from kaguan.product.exit_codes import ExitCode
@@ -93,7 +94,6 @@ async def _supervised(
             return
         log.info("收到停止信号", process=process, signal=signal_name)
         stop.set()
-        loop.call_later(deadline, _give_up, deadline)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask, number.name)
@@ -103,8 +103,14 @@ async def _supervised(
     for weakness in tolerated(settings, os.environ, process):
         log.warning("配置放宽了安全规则", key=weakness.key, exemption=weakness.exemption, reason=weakness.problem)
     await refuse_unfit(settings, process)
-    await main(settings, stop)
+    async with in_background(_watched(stop, deadline), "watchdog"):
+        await main(settings, stop)
     log.info("进程停止", process=process)
+
+
+async def _watched(stop: asyncio.Event, deadline: float) -> None:
+    await stop.wait()
+    asyncio.get_running_loop().call_later(deadline, _give_up, deadline)
 
 
 def _give_up(deadline: float) -> None:

@@ -7,6 +7,7 @@ from kaguan.mail.model import EmailDelivery
 from kaguan.orders.model import Order
 from kaguan.outbox.tables import (
     Broker,
+    Drain,
     Installation,
     Limit,
     Ordering,
@@ -32,6 +33,7 @@ __all__ = [
     "ApiToken",
     "Audit",
     "Broker",
+    "Drain",
     "EmailDelivery",
     "IdempotencyKey",
     "Installation",

@@ -27,6 +27,7 @@ from kaguan.outbox.operate.replay import REPLAY_RATE_LIMIT
 from kaguan.outbox.operate.watching import Watched
 from kaguan.outbox.vocabulary import id_floor
 from tests.support.eventually import PATIENCE
+from tests.support.in_hand import HOLD
 from tests.support.invocation import Invocation
 
 FAIL = """
@@ -495,6 +496,24 @@ def test_limits_are_set_listed_and_cleared(run: Invocation, database: psycopg.Co
     assert "email:send" in run("limit", "clear", "type", "email:send")[1]
     assert run("limit", "clear", "type", "email:send")[0] == 1
     assert [entry[0] for entry in audit(database)] == ["limit.set"] * 2 + ["limit.clear"]
+
+
+def test_workers_are_listed_and_one_is_drained(
+    run: Invocation, database: psycopg.Connection, failed: list[str]
+) -> None:
+    assert "worker" in run("worker", "list")[1]
+    database.execute(HOLD, ("w-1", "1 hour", failed[:1]))
+    [row] = json.loads(run("worker", "list", "--json")[1])
+    assert (row["name"], row["held"], row["drain"]) == ("w-1", 1, None)
+    code, _, err = run("worker", "drain", "w-2", "--reason", "leaks memory")
+    assert (code, "w-1" in err) == (1, True)
+    assert run("worker", "drain", "w-1", "--reason", " ")[0] != 0
+    assert run("worker", "drain", "w-1")[0] == 2
+    for _ in range(2):
+        code, out, _ = run("worker", "drain", "w-1", "--reason", "leaks memory")
+        assert (code, "leaks memory" in out) == (0, True)
+    assert "leaks memory" in run("worker", "list")[1]
+    assert audit(database) == [("worker.drain", "w-1", "cli")] * 2
 
 
 def test_a_waiting_task_is_changed(run: Invocation, database: psycopg.Connection) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from kaguan.config import load_settings
 from tests.support.console import Page, Visitor, signed_in
-from tests.support.in_hand import HAND
+from tests.support.eventually import eventually
+from tests.support.in_hand import HAND, HOLD
 from tests.support.serving import Api, serving
 
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
@@ -109,11 +110,12 @@ async def test_who_may_only_look_sees_no_buttons_and_is_refused_on_the_record(ap
             f"/console/pauses/{uuid4()}/resume",
             "/console/limits",
             "/console/limits/clear",
+            "/console/workers/drain",
             "/console/schedules/nightly/disable",
         ):
             assert (await watcher.act(path)).status == 403
         assert {entry[2] for entry in await watcher.audit()} == {"refused"}
-        assert len(await watcher.audit()) == 9
+        assert len(await watcher.audit()) == 10
     assert (await status_of(api, dead), await status_of(api, waiting)) == ("failed", "pending")
 
 
@@ -266,6 +268,30 @@ async def test_a_limit_is_set_and_cleared_where_the_pauses_are(api: Api) -> None
         assert (await visitor.act("/console/limits/clear", what=wanted["what"])).status == 404
         told = [entry[1:3] for entry in await visitor.audit() if entry[2] == "ok"]
         assert told == [("limit.set", "ok")] * 2 + [("limit.clear", "ok")] * 2
+
+
+async def test_a_worker_is_drained_on_its_line_of_the_overview(api: Api) -> None:
+    await api.rows(HOLD, "w-1", "1 hour", [await mail(api)])
+    form = {"worker": "w-1", "reason": "leaks memory"}
+    async with signed_in(api, ["ops:read"], "watcher") as watcher:
+        assert 'data-testid="drain"' not in (await watcher.get("/")).text
+    async with signed_in(api) as visitor:
+
+        async def offered() -> bool:
+            return 'data-testid="drain"' in (await visitor.get("/")).text
+
+        async def told() -> bool:
+            page = await visitor.get("/")
+            return "operator，leaks memory" in page.text and 'data-testid="drain"' not in page.text
+
+        await eventually(offered)
+        assert (await visitor.act("/console/workers/drain", **{**form, "reason": " "})).status == 400
+        page = await visitor.act("/console/workers/drain", **{**form, "worker": "w-2"})
+        assert (page.status, "w-1" in page.text) == (404, True)
+        page = await visitor.act("/console/workers/drain", **form)
+        assert (page.status, page.location) == (303, "/#workers")
+        await eventually(told)
+        assert [entry[1:] for entry in await visitor.audit() if entry[2] == "ok"] == [("worker.drain", "ok", "w-1")]
 
 
 async def test_what_the_rules_refuse_is_shown_and_recorded_as_refused(api: Api) -> None:

@@ -89,6 +89,7 @@ FORMS = {
     "/console/pauses/{pause_id}/resume": (),
     "/console/limits": ("what", "at_once", "per_second", "minutes", "reason"),
     "/console/limits/clear": ("what",),
+    "/console/workers/drain": ("worker", "reason"),
 }
 COMMON = ("csrf_token", "back")
 HOSTILE = {

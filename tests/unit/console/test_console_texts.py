@@ -78,6 +78,7 @@ VOCABULARY = {
         "limited",
         "task_changed",
         "limit_lifted",
+        "draining",
         "schedule_run",
         "swept",
         "swept_some",

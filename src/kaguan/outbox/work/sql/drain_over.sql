@@ -1,0 +1,2 @@
+-- 收完工了
+delete from tb_drain where worker = %(worker)s
