@@ -19,9 +19,25 @@ depends_on = None
 
 SCHEMA = """
 create table tb_concern (
-    name text not null,
-    entry jsonb not null,
-    constraint pk_tb_concern primary key (name)
+    id bigint generated always as identity,
+    code text not null,
+    subject text not null,
+    parameters jsonb not null,
+    since timestamptz not null,
+    first_seen timestamptz default clock_timestamp() not null,
+    warn_at timestamptz,
+    bad_at timestamptz,
+    ended_at timestamptz,
+    constraint pk_tb_concern primary key (id),
+    constraint ck_tb_concern_seen check (num_nonnulls(warn_at, bad_at) > 0)
+);
+create unique index uq_tb_concern_open on tb_concern (code, subject) where ended_at is null;
+
+create table tb_watch (
+    id bigint not null,
+    looked_at timestamptz not null,
+    constraint pk_tb_watch primary key (id),
+    constraint ck_tb_watch_id check (id = 1)
 );
 
 create table tb_user (
@@ -349,9 +365,10 @@ execute function sim_receipt_follows()""",
 )
 TABLES = (
     "tb_task", "tb_outbox", "tb_work", "tb_task_event", "tb_ordering", "tb_vanished", "tb_broker", "tb_seal",
-    "tb_schedule", "tb_pause", "tb_limit", "tb_drain", "tb_installation", "tb_concern", "tb_user", "tb_order",
-    "tb_sim", "tb_sim_profile", "tb_sim_task", "tb_sim_event", "tb_sim_change", "tb_sim_receipt", "tb_sim_usage",
-    "tb_sync_checkpoint", "tb_email_delivery", "tb_api_token", "tb_session", "tb_idempotency_key", "tb_audit",
+    "tb_schedule", "tb_pause", "tb_limit", "tb_drain", "tb_installation", "tb_concern", "tb_watch", "tb_user",
+    "tb_order", "tb_sim", "tb_sim_profile", "tb_sim_task", "tb_sim_event", "tb_sim_change", "tb_sim_receipt",
+    "tb_sim_usage", "tb_sync_checkpoint", "tb_email_delivery", "tb_api_token", "tb_session", "tb_idempotency_key",
+    "tb_audit",
 )  # fmt: skip
 
 

@@ -20,9 +20,11 @@ from kaguan.config import Process, Settings
 from kaguan.database.engine import engine_on
 from kaguan.flow.background import in_background
 from kaguan.logging.access import access_lines
+from kaguan.outbox.loop import run
 from kaguan.product.outbox import ProductOutbox
 from kaguan.product.process import run_process, spare_the_collector
 from kaguan.product.task_types import check_settings, task_types
+from kaguan.verdict.watching import PACE, Watch
 from kaguan.words.log import get_logger
 from kaguan.words.units import KIB
 
@@ -61,12 +63,15 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
             )
         )
         access = stack.enter_context(access_lines(settings.logging, "api"))
-        run = runner(app, AccessSink(access, http_metrics, bodies=settings.logging.bodies == "full"))
-        await run.setup()
-        stack.push_async_callback(run.cleanup)
-        await web.TCPSite(run, settings.api.host, settings.api.port, reuse_port=is_child).start()
+        serving = runner(app, AccessSink(access, http_metrics, bodies=settings.logging.bodies == "full"))
+        await serving.setup()
+        stack.push_async_callback(serving.cleanup)
+        await web.TCPSite(serving, settings.api.host, settings.api.port, reuse_port=is_child).start()
         if is_child:
             await stack.enter_async_context(in_background(watch_parent(stop), "parent"))
+        watch = Watch(here.pool, here.redis, settings)
+        watching = run("watch", watch.run_once, interval=PACE, backoff_max=settings.relay.backoff_max, stop=stop)
+        await stack.enter_async_context(in_background(watching, "watch"))
         here.card("api").facts = app[GUARD].facts
         spare_the_collector()
         _return_big_buffers()

@@ -18,6 +18,7 @@ from api.resources import (
     stats,
     tasks,
     users,
+    verdict,
     workers,
 )
 
@@ -34,6 +35,7 @@ ROUTES: tuple[Endpoint, ...] = (
     *limits.ROUTES,
     *workers.ROUTES,
     *stats.ROUTES,
+    *verdict.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,
     *docs.ROUTES,

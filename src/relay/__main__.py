@@ -20,6 +20,8 @@ from kaguan.product.outbox import ProductOutbox
 from kaguan.product.process import run_process, spare_the_collector
 from kaguan.product.task_types import check_settings, task_types
 from kaguan.sims import change_store
+from kaguan.verdict import history
+from kaguan.verdict.watching import PACE, Watch
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -37,9 +39,11 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes) -> No
                 "idempotency_keys": idempotency.expire,
                 "audits": partial(audit.expire, days=settings.tasks.audit_retention_days),
                 "sim_changes": partial(change_store.expire, days=settings.carriers.receipt_days),
+                "concerns": partial(history.expire, days=settings.tasks.retention_days),
             },
             others={
                 "recall": Loop(Recall(pool, here.redis, BreakerKind.SMTP, settings.smtp.per_second).run_once, 1.0),
+                "watch": Loop(Watch(pool, here.redis, settings).run_once, PACE),
                 "waiting": Loop(partial(WaitingMetrics(registry).publish, pool), INTERVAL),
                 "server": Loop(partial(ServerMetrics(registry).publish, pool, settings.database.namespace), INTERVAL),
                 "standbys": Loop(partial(StandbyMetrics(registry).publish, pool), INTERVAL),

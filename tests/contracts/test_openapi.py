@@ -94,6 +94,7 @@ def test_every_list_is_paged_in_one_way_and_says_so() -> None:
         "pauses",
         "limits",
         "workers",
+        "history",
     ]
 
 

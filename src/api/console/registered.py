@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from api.console import audit as audit_page
-from api.console import card_changes, card_imports, cards, login, schedules
+from api.console import card_changes, card_imports, cards, login, schedules, verdict_history
 from api.console.attempts import ATTEMPTS, LoginAttempts, RefusalNotes
 from api.console.browser import LOGIN, LOGOUT, MAX_FORM
 from api.console.mount import CONSOLE, DATABASE, DEAD, MONITOR, OUTBOX, OVERVIEW, PAUSES, TASKS, mount, pages
@@ -76,6 +76,7 @@ def routes() -> list[web.RouteDef]:
         web.post(f"{schedules.PATH}/{{name}}/run", action(SCHEDULE_RUN, schedules.run)),
         web.post(f"{schedules.PATH}/{{name}}/enable", action(SCHEDULE_ENABLE, schedules.enable)),
         web.post(f"{schedules.PATH}/{{name}}/disable", action(SCHEDULE_DISABLE, schedules.disable)),
+        web.get(verdict_history.PATH, page(verdict_history.verdict_history)),
         web.get(audit_page.PATH, page(audit_page.audit)),
     ]
 

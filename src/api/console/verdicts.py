@@ -82,8 +82,8 @@ def shown(verdict: Verdict, language: str, *, detailed: bool) -> dict[str, Any]:
                 "since": concern.since,
                 "subject": masked(concern.subject),
                 "because": masked(concern.because) or None,
-                "parameters": {name: _impersonal(value) for name, value in wording.parameters(concern).items()},
-                "text": _impersonal(wording.text(concern)),
+                "parameters": {name: impersonal(value) for name, value in wording.parameters(concern).items()},
+                "text": impersonal(wording.text(concern)),
                 "advice": wording.advice(concern),
             }
         if line not in concerns:
@@ -91,7 +91,7 @@ def shown(verdict: Verdict, language: str, *, detailed: bool) -> dict[str, Any]:
     return {"level": verdict.level, "at": verdict.at, "concerns": concerns}
 
 
-def _impersonal(value: Any) -> Any:
+def impersonal(value: Any) -> Any:
     """只看的人也看得到：键、原因里的邮箱地址与长号码遮住。"""
     return masked(value) if isinstance(value, str) else value
 

@@ -20,9 +20,8 @@ OF_SORT = "RFC 3339；按 `updated_at` 排的是改动的时间，别的是受�
 
 T = TypeVar("T")
 V = TypeVar("V", bound=View)
-Cursor = Annotated[
-    str, Field(min_length=1, max_length=CURSOR_LENGTH_MAX, description="上一页的 `next_cursor`；不解释，原样交回")
-]
+OF_CURSOR = "上一页的 `next_cursor`；不解释，原样交回"
+Cursor = Annotated[str, Field(min_length=1, max_length=CURSOR_LENGTH_MAX, description=OF_CURSOR)]
 
 
 class Paging(QueryModel):

@@ -118,3 +118,23 @@ STATS: dict[str, Any] = {
     "workers": [{"name": WORKER, "busy": 9, "slots": 20}],
     "releases": [{"role": "worker", "version": "0.3.0", "processes": 2, "since": AT}],
 }
+
+HISTORY: dict[str, Any] = {
+    "items": [
+        {
+            "id": 7,
+            "code": "backlog",
+            "subject": "default",
+            "level": "bad",
+            "text": "队列 default 里最老的等了 2 min 5 s",
+            "parameters": {"queue": "default", "seconds": 125, "count": 812, "rate": 6.5, "eta": 125},
+            "since": AT,
+            "first_seen": AT,
+            "last_seen": AT,
+            "ended_at": AT,
+            "seconds": 0.0,
+        },
+    ],
+    "page_size": 20,
+    "next_cursor": None,
+}

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field, field_validator, model_validator
 
-from api.endpoints.listing import DEFAULT_PAGE_SIZE
+from api.endpoints.listing import DEFAULT_PAGE_SIZE, OF_CURSOR
 from api.endpoints.reasons import reason
 from api.endpoints.shapes import Choice, Moment, PageSize, QueryModel, RequestModel
 from kaguan.outbox.operate.listing import TaskFilter
@@ -32,7 +32,7 @@ class TaskPaging(QueryModel):
     """游标是任务号的列表。"""
 
     page_size: PageSize = DEFAULT_PAGE_SIZE
-    cursor: UUID | None = Field(None, description="上一页的 `next_cursor`；不解释，原样交回")
+    cursor: UUID | None = Field(None, description=OF_CURSOR)
 
 
 class TaskQuery(TaskPaging):

@@ -20,12 +20,12 @@ from kaguan.words import zones
 from kaguan.words.durations import seconds_of
 
 
-def _moment(text: str) -> datetime:
+def ago(text: str) -> datetime:
     """``2h``（之前），或一个时刻；不带偏移的在配置的时区里。"""
-    return moment(text, ago=True)
+    return moment(text, before=True)
 
 
-def moment(text: str, *, ago: bool = False) -> datetime:
+def moment(text: str, *, before: bool = False) -> datetime:
     """``2h``（之后，或之前），或一个时刻；不带偏移的在配置的时区里。
 
     Raises:
@@ -33,7 +33,7 @@ def moment(text: str, *, ago: bool = False) -> datetime:
     """
     seconds = seconds_of(text)
     if seconds is not None:
-        return datetime.now(UTC) + timedelta(seconds=-seconds if ago else seconds)
+        return datetime.now(UTC) + timedelta(seconds=-seconds if before else seconds)
     try:
         return zones.read(text, load_settings().zone)
     except (ValueError, OverflowError):
@@ -54,8 +54,8 @@ class Filters:
     request_id: Annotated[str | None, typer.Option(help="request_id")] = None
     ordering_key: Annotated[str | None, typer.Option(help="ordering_key")] = None
     scheduled: Annotated[bool | None, typer.Option(help="scheduled")] = None
-    since: Annotated[datetime | None, typer.Option(parser=_moment, metavar="moment", help="since_or_ago")] = None
-    until: Annotated[datetime | None, typer.Option(parser=_moment, metavar="moment", help="until_or_ago")] = None
+    since: Annotated[datetime | None, typer.Option(parser=ago, metavar="moment", help="since_or_ago")] = None
+    until: Annotated[datetime | None, typer.Option(parser=ago, metavar="moment", help="until_or_ago")] = None
     limit: int = 0
 
     @property

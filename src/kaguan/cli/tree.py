@@ -33,6 +33,7 @@ MODULES = {
     "holders": "holders",
     "limit": "limits",
     "stats": "stats",
+    "verdict": "verdict",
     "doctor": "doctor",
     "config": "configuration",
     "completion": "completion",

@@ -25,7 +25,7 @@ from kaguan.sims.change_model import SimChange, SimReceipt
 from kaguan.sims.model import Sim, SimEvent, SimProfile, SimTask, SimUsage, SyncCheckpoint
 from kaguan.tokens.model import ApiToken
 from kaguan.users.model import User
-from kaguan.verdict.table import RememberedConcern
+from kaguan.verdict.table import RememberedConcern, Watching
 
 metadata = Base.metadata
 
@@ -58,6 +58,7 @@ __all__ = [
     "TaskEvent",
     "User",
     "Vanished",
+    "Watching",
     "Work",
     "metadata",
 ]  # fmt: skip

@@ -1,102 +1,113 @@
 """记：刚说过的事，再过一会儿没了才算没了。记在 PostgreSQL 里，谁来看都是同一份记忆，清空 Redis 忘不掉它。
 
+写的只有替大家看着的那一个（:mod:`kaguan.verdict.watching`）；来问的只读，问得再勤也不添一笔。
 擦着界限来回的数（等了 29、31 秒）不该让横幅一闪一闪：一件事不再看见之后仍说 :data:`HOLD` 秒，轻重也一样。
-记不成无妨：只是少了这点迟滞，与看不出从何时起的那几件的起点。
+没了的那一行就此结束，留作历史（:mod:`kaguan.verdict.history`）。
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-import psycopg
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
-from psycopg_pool import PoolTimeout
 
 from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.verdict.causes import explained
 from kaguan.verdict.model import Concern, ConcernCode, Level, by_weight
-from kaguan.words.log import get_logger
-
-log = get_logger(__name__)
 
 PACKAGE = "kaguan.verdict"
 HOLD = 10.0  # 秒
-AGAIN = 3.0  # 秒：一直看得见的，隔这么久才再记一笔
-TIMEOUT = 0.5  # 秒
 BLOCKING = "blocking"  # 参数：至少挡了几秒
 KNOWN = frozenset(ConcernCode)  # 滚动升级时，更新的版本会记下本版本说不出的
 
 
-async def remember(
-    connect: Callable[[], AbstractAsyncContextManager[Connection]], now: datetime, concerns: Iterable[Concern]
-) -> list[Concern]:
-    """记下这次看见的，连同刚才还在的一起返回；记不成就原样返回。只是说一声的不记：没了就是没了。"""
-    seen = list(concerns)
-    current = [one for one in seen if one.level is not Level.OK]
-    try:
-        async with asyncio.timeout(TIMEOUT), connect() as connection:
-            kept = await _remember(connection, now, current)
-            return kept + [one for one in seen if one.level is Level.OK]
-    except (psycopg.Error, PoolTimeout, TimeoutError) as error:
-        log.debug("判断的记忆不在", error=type(error).__name__)
-        return seen
+@dataclass(slots=True)
+class Remembered:
+    """一件还没有结束的：从何时起，各种轻重最后看见的时刻，说它要用的。"""
 
+    code: str
+    subject: str
+    since: datetime
+    parameters: Mapping[str, Any]
+    warn_at: datetime | None = None
+    bad_at: datetime | None = None
 
-async def _remember(connection: Connection, now: datetime, current: list[Concern]) -> list[Concern]:
-    """只动自己看见的与太旧的：别人刚记下的不抹掉。风平浪静时一笔也不写。"""
-    cursor = await connection.execute(load(PACKAGE, "remembered"))
-    stored: dict[str, dict[str, Any]] = dict(await cursor.fetchall())
-    entries = {name: dict(entry) for name, entry in stored.items() if entry["code"] in KNOWN}
-    kept = recall(entries, now, current)
-    moment = now.timestamp()
-    fresh = {
-        one.identity: entries[one.identity]
-        for one in current
-        if moment - stored.get(one.identity, {}).get(one.level, float("-inf")) >= AGAIN
-    }
-    gone = [name for name, entry in stored.items() if entry["code"] in KNOWN and name not in entries]
-    if fresh or gone:
-        told = {"names": list(fresh), "entries": [Jsonb(entry) for entry in fresh.values()], "gone": gone}
-        await connection.execute(load(PACKAGE, "remember"), told)
-    return kept
+    @property
+    def identity(self) -> str:
+        return f"{self.code}:{self.subject}"
 
-
-def recall(entries: dict[str, dict[str, Any]], now: datetime, current: Iterable[Concern]) -> list[Concern]:
-    """把 ``current`` 记进 ``entries``（就地），忘掉太旧的；返回该说的，从重到轻。
-
-    每一项：``bad``、``warn`` 各自最后看见的时刻（Unix 秒），``since``，与说它要用的。
-    """
-    moment = now.timestamp()
-    for concern in current:
-        entry = entries.setdefault(concern.identity, {"since": moment})
+    def saw(self, concern: Concern, now: datetime) -> None:
         if concern.since is not None:
-            entry["since"] = min(entry["since"], concern.since.timestamp())
-        entry |= {
-            str(concern.level): moment,
-            "code": concern.code,
-            "subject": concern.subject,
-            "parameters": dict(concern.parameters),
+            self.since = min(self.since, concern.since)
+        self.parameters = concern.parameters
+        if concern.level is Level.BAD:
+            self.bad_at = now
+        else:
+            self.warn_at = now
+
+    def level(self, now: datetime) -> Level | None:
+        """最近 :data:`HOLD` 之内看见过的最重的；换了主的钟慢，记着的在将来，也算太旧。"""
+        for level, at in ((Level.BAD, self.bad_at), (Level.WARN, self.warn_at)):
+            if at is not None and abs((now - at).total_seconds()) <= HOLD:
+                return level
+        return None
+
+
+async def recalled(connection: Connection, now: datetime, seen: Iterable[Concern]) -> list[Concern]:
+    """这次看见的，连同刚才还在的，从重到轻；一笔也不写。"""
+    return recall(await _remembered(connection), now, seen)
+
+
+async def remember(connection: Connection, now: datetime, seen: Iterable[Concern]) -> list[Concern]:
+    """记下这次看见的，结束不再看见的；返回的与 :func:`recalled` 一样。风平浪静时一笔也不写。"""
+    entries = await _remembered(connection)
+    before = set(entries)
+    told = recall(entries, now, seen)
+    current = [one for one in told if one.level is not Level.OK]
+    gone = [name.partition(":") for name in before - {one.identity for one in current}]
+    rows = [one for one in entries.values() if now in {one.warn_at, one.bad_at}]
+    if rows or gone:
+        parameters = {
+            "codes": [one.code for one in rows],
+            "subjects": [one.subject for one in rows],
+            "since": [one.since for one in rows],
+            "parameters": [Jsonb(dict(one.parameters)) for one in rows],
+            "warn_at": [one.warn_at for one in rows],
+            "bad_at": [one.bad_at for one in rows],
+            "gone_codes": [code for code, _, _ in gone],
+            "gone_subjects": [subject for _, _, subject in gone],
         }
-    for name in [name for name, entry in entries.items() if _level(entry, moment) is None]:
+        await connection.execute(load(PACKAGE, "remember"), parameters)
+    return told
+
+
+async def _remembered(connection: Connection) -> dict[str, Remembered]:
+    async with connection.cursor(row_factory=class_row(Remembered)) as cursor:
+        await cursor.execute(load(PACKAGE, "remembered"))
+        return {one.identity: one for one in await cursor.fetchall() if one.code in KNOWN}
+
+
+def recall(entries: dict[str, Remembered], now: datetime, seen: Iterable[Concern]) -> list[Concern]:
+    """把看见的记进 ``entries``（就地），忘掉太旧的；返回该说的，从重到轻。只是说一声的不记：没了就是没了。"""
+    seen = list(seen)
+    for concern in seen:
+        if concern.level is not Level.OK:
+            fresh = Remembered(concern.code, concern.subject, now, concern.parameters)
+            entries.setdefault(concern.identity, fresh).saw(concern, now)
+    for name in [name for name, entry in entries.items() if entry.level(now) is None]:
         del entries[name]
-    return explained(sorted((_concern(entry, moment) for entry in entries.values()), key=by_weight))
+    kept = explained(sorted((_concern(entry, now) for entry in entries.values()), key=by_weight))
+    return kept + [one for one in seen if one.level is Level.OK]
 
 
-def _level(entry: Mapping[str, Any], moment: float) -> Level | None:
-    """最近 :data:`HOLD` 秒里看见过的最重的；换了主的钟慢，记着的在将来，也算太旧。"""
-    fresh = [level for level in (Level.BAD, Level.WARN) if abs(moment - entry.get(level, float("-inf"))) <= HOLD]
-    return fresh[0] if fresh else None
-
-
-def _concern(entry: Mapping[str, Any], moment: float) -> Concern:
-    level = _level(entry, moment) or Level.WARN
-    since = datetime.fromtimestamp(entry["since"], UTC)
-    parameters = dict(entry["parameters"])
+def _concern(entry: Remembered, now: datetime) -> Concern:
+    parameters = dict(entry.parameters)
     if BLOCKING in parameters:  # 我们的语句等一秒就放弃、再来：一眼看不到全长，从头一次看见算起
-        parameters[BLOCKING] = max(parameters[BLOCKING], round(moment - entry["since"]))
-    return Concern(ConcernCode(entry["code"]), level, entry["subject"], parameters, since)
+        parameters[BLOCKING] = max(parameters[BLOCKING], round((now - entry.since).total_seconds()))
+    level = entry.level(now) or Level.WARN
+    return Concern(ConcernCode(entry.code), level, entry.subject, parameters, entry.since)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Text
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -12,9 +13,30 @@ from kaguan.database.metadata import Base
 
 
 class RememberedConcern(Base):
-    """一件刚说过的事：各种轻重最后看见的时刻、从何时起、说它要用的。"""
+    """一件事的始末：从何时起，各种轻重最后看见的时刻，说它要用的；没有结束的也是判断的记忆。"""
 
     __tablename__ = "tb_concern"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(warn_at, bad_at) > 0", name="seen"),
+        Index("uq_tb_concern_open", "code", "subject", unique=True, postgresql_where=text("ended_at is null")),
+    )
 
-    name: Mapped[str] = mapped_column(Text, primary_key=True)
-    entry: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    code: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Text)
+    parameters: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    since: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    first_seen: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
+    warn_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    bad_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class Watching(Base):
+    """上一眼是何时看的：只有一行。"""
+
+    __tablename__ = "tb_watch"
+    __table_args__ = (CheckConstraint("id = 1", name="id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    looked_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -54,6 +54,10 @@ async def api(environ: dict[str, str]) -> AsyncIterator[Api]:
             await running.post("/pauses", {"scope": "key", "name": f"k{n}", "reason": "r", "seconds": 60})
         for name in NAMES[:4]:
             await running.call("PUT", f"/limits/types/{name}", {"at_once": 1, "reason": "r", "seconds": 60})
+        await running.rows(
+            "insert into tb_concern (code, subject, since, parameters, warn_at) "
+            """select 'deaf', n::text, now(), '{"count": 1}', now() from generate_series(1, 5) as n"""
+        )
         await running.call("PUT", "/limits/carriers/onelink", {"at_once": 1, "reason": "r", "seconds": 60})
         yield running
 
@@ -83,6 +87,7 @@ async def test_one_way_of_paging_walks_every_list(api: Api) -> None:
         ("/schedules", "name"),
         ("/pauses", "name"),
         ("/limits", "name"),
+        ("/verdict/history", "id"),
     ):
         items = await walk(api, path)
         assert len(items) == len({item[key] for item in items}) == 5, path

@@ -58,6 +58,7 @@ QUERIES = {
     "/console/queues": (),
     "/console/holders": (),
     "/console/stats": (),
+    "/console/verdict": ("code", "since", "until", "before"),
     "/console/pauses": ("scope", "name"),
     "/console/audit": ("actor", "action", "before"),
     "/console/assets/{name}": ("v",),

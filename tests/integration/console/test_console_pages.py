@@ -36,6 +36,7 @@ PAGES = [
     "/console/queues",
     "/console/holders",
     "/console/stats",
+    "/console/verdict",
     "/console/sims",
     "/console/audit",
 ]

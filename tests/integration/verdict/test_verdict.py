@@ -6,12 +6,9 @@ import asyncio
 import json
 import re
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from kaguan.cli.session import open_connection
 from kaguan.config import Settings, load_settings
-from kaguan.database.pool import Connection, Pool
+from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.dev.postgres import PostgresServer
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
@@ -31,9 +28,9 @@ from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.presence.beat import Presence
 from kaguan.queues.keys import delivery_key
 from kaguan.verdict import service
-from kaguan.verdict.memory import remember
-from kaguan.verdict.model import Concern, ConcernCode, Level, Verdict
+from kaguan.verdict.model import Concern, Level, Verdict
 from kaguan.verdict.observation import Ledger, Observation, observe
+from kaguan.verdict.watching import Watch
 from kaguan.verdict.wording import Wording
 from kaguan.words.reasons import Reason
 from tests.e2e.stack import KAGUAN, clean_environment
@@ -51,6 +48,10 @@ FREEZE = "update tb_work set queued_at = queued_at - interval '60 seconds'"
 async def look(pipeline: Pipeline) -> tuple[Observation, dict[str, Concern]]:
     seen, verdict = await service.take(pipeline.pool.connection, pipeline.redis, pipeline.settings)
     return seen, {concern.code: concern for concern in verdict.concerns}
+
+
+async def watched(pipeline: Pipeline) -> None:
+    await Watch(pipeline.pool, pipeline.redis, pipeline.settings, pace=0).run_once()
 
 
 async def ledger(pipeline: Pipeline) -> Ledger:
@@ -269,60 +270,27 @@ async def test_what_vanished_is_told_for_a_day(settings: Settings, pool: Pool) -
         assert (concern.parameters["count"], concern.since) == (2, now - timedelta(hours=23))
 
 
-async def test_what_one_reader_has_just_seen_another_still_says(settings: Settings, pool: Pool) -> None:
+async def test_what_the_watch_has_just_seen_every_reader_still_says(settings: Settings, pool: Pool) -> None:
     async with open_pipeline(settings, pool) as pipeline:
         await pipeline.submit()
         await pipeline.sql("update tb_task set status = 'uncertain'")
-        assert "uncertain" in (await look(pipeline))[1]
+        await watched(pipeline)
         await pipeline.sql("update tb_task set status = 'failed', finished_at = now()")
         assert "uncertain" in (await look(pipeline))[1]
         await pipeline.sql("delete from tb_concern")
         assert "uncertain" not in (await look(pipeline))[1]
 
 
-async def test_a_reader_does_not_wipe_what_another_noted_meanwhile(pool: Pool) -> None:
-    now = datetime.now(UTC)
-    theirs = Concern(ConcernCode.BACKLOG, Level.WARN, "default")
-    read = asyncio.Event()
-    written = asyncio.Event()
-
-    @asynccontextmanager
-    async def slow() -> AsyncIterator[Connection]:
-        async with pool.connection() as connection:
-            yield cast("Connection", Slow(connection, read, written))
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(remember(slow, now, [Concern(ConcernCode.UNCERTAIN, Level.WARN)]))
-        await asyncio.wait_for(read.wait(), PATIENCE)
-        await remember(pool.connection, now, [theirs])
-        written.set()
-    kept = await remember(pool.connection, now + timedelta(seconds=1), [])
-    assert {concern.code for concern in kept} == {"uncertain", "backlog"}
-
-
-@dataclass(frozen=True, slots=True)
-class Slow:
-    """读过之后，等别人写完再写。"""
-
-    connection: Connection
-    read: asyncio.Event
-    written: asyncio.Event
-
-    async def execute(self, *arguments: Any) -> Any:
-        if self.read.is_set():
-            await self.written.wait()
-        found = await self.connection.execute(*arguments)
-        self.read.set()
-        return found
-
-
 async def test_a_memory_survives_redis_and_calm_writes_nothing(settings: Settings, pool: Pool) -> None:
-    """清空 Redis 忘不掉从何时起；风平浪静时一行也没有。"""
+    """清空 Redis 忘不掉从何时起；风平浪静时一行也没有，来问的也不添一行。"""
     async with open_pipeline(settings, pool) as pipeline:
         await alive(pipeline, "relay", "worker")
-        assert (await look(pipeline))[1] == {}
+        await watched(pipeline)
         assert await pipeline.sql("select * from tb_concern") == []
         await pipeline.redis.flushdb()
+        assert "no_relay" in (await look(pipeline))[1]
+        assert await pipeline.sql("select * from tb_concern") == []
+        await watched(pipeline)
         first = (await look(pipeline))[1]["no_relay"].since
         await pipeline.redis.flushdb()
         assert first is not None
@@ -355,12 +323,16 @@ async def test_parked_rows_are_told_since_the_first_was_set_aside(settings: Sett
         assert (concern.parameters["count"], concern.since) == (2, first)
 
 
-async def test_what_a_newer_version_noted_is_left_to_it(pool: Pool) -> None:
-    async with pool.connection() as connection:
-        await connection.execute("""insert into tb_concern values ('tide:', '{"code": "tide", "warn": 0}')""")
-        assert await remember(pool.connection, datetime.now(UTC), []) == []
-        cursor = await connection.execute("select name from tb_concern")
-        assert await cursor.fetchall() == [("tide:",)]
+async def test_what_a_newer_version_noted_is_left_to_it(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        await alive(pipeline, "relay", "worker")
+        await pipeline.sql(
+            "insert into tb_concern (code, subject, since, parameters, warn_at) "
+            "values ('tide', '', now(), '{}', now() - interval '1 hour')"
+        )
+        await watched(pipeline)
+        assert (await look(pipeline))[1] == {}
+        assert await pipeline.sql("select ended_at from tb_concern") == [(None,)]
 
 
 async def test_a_lock_on_the_record_is_named_with_its_session_and_the_console_still_opens(

@@ -12,7 +12,7 @@ from kaguan.breakers.board import BreakerKind, OpenBreaker
 from kaguan.outbox.operate.backlog import QueueBacklog
 from kaguan.presence.census import succeed
 from kaguan.verdict.judging import judge
-from kaguan.verdict.memory import HOLD, recall
+from kaguan.verdict.memory import HOLD, Remembered, recall
 from kaguan.verdict.model import Concern, ConcernCode, Level, Verdict
 from kaguan.verdict.observation import Broker, Ledger, Lock, Outside, sized
 from kaguan.verdict.queries import COUNT_CAP
@@ -382,7 +382,7 @@ def test_a_successor_takes_over_the_dead_not_the_frozen_neighbour() -> None:
 
 
 def test_what_was_said_a_moment_ago_is_said_until_it_has_been_gone_a_while() -> None:
-    entries: dict[str, dict[str, Any]] = {}
+    entries: dict[str, Remembered] = {}
     bad, warn = (Concern(ConcernCode.BACKLOG, level, "default", {"seconds": 1}) for level in (Level.BAD, Level.WARN))
 
     def said(seconds: float, *current: Concern) -> list[Level]:
@@ -404,7 +404,7 @@ def test_what_was_said_a_moment_ago_is_said_until_it_has_been_gone_a_while() -> 
 
 def test_a_lock_that_stays_has_blocked_us_since_it_was_first_seen() -> None:
     """我们的语句等一秒就放弃、再来：每一眼只看得到最近的一秒，说的仍是从头一次看见起。"""
-    entries: dict[str, dict[str, Any]] = {}
+    entries: dict[str, Remembered] = {}
     [concern] = judge(seen(ledger(), broker(), lock(seconds=None, blocking=1.0)), window=WINDOW)
     recall(entries, NOW, [concern])
     [kept] = recall(entries, NOW + timedelta(seconds=7), [concern])

@@ -1,8 +1,17 @@
--- 记下看见的，抹掉太旧的
-with forgotten as (
-    delete from tb_concern where name = any(%(gone)s::text[])
+-- 记下看见的，结束不再看见的：最后看见的那一刻就是它没了的时候
+with gone as (
+    update tb_concern as c
+    set ended_at = least(greatest(c.warn_at, c.bad_at), clock_timestamp())
+    from unnest(%(gone_codes)s::text[], %(gone_subjects)s::text[]) as told (code, subject)
+    where c.ended_at is null and c.code = told.code and c.subject = told.subject
 )
-insert into tb_concern as c (name, entry)
-select name, entry from unnest(%(names)s::text[], %(entries)s::jsonb[]) as told (name, entry)
-order by name
-on conflict (name) do update set entry = excluded.entry
+insert into tb_concern as c (code, subject, since, parameters, warn_at, bad_at)
+select code, subject, since, parameters, warn_at, bad_at
+from unnest(
+    %(codes)s::text[], %(subjects)s::text[], %(since)s::timestamptz[], %(parameters)s::jsonb[],
+    %(warn_at)s::timestamptz[], %(bad_at)s::timestamptz[]
+) as told (code, subject, since, parameters, warn_at, bad_at)
+order by code, subject
+on conflict (code, subject) where ended_at is null
+do update set since = excluded.since, parameters = excluded.parameters,
+    warn_at = excluded.warn_at, bad_at = excluded.bad_at

@@ -1,2 +1,2 @@
--- 刚说过的；至多几十行
-select name, entry from tb_concern
+-- 还没有结束的；至多几十行
+select code, subject, since, parameters, warn_at, bad_at from tb_concern where ended_at is null

@@ -51,7 +51,8 @@ READS = [
     "/sims?plan=plan1", "/sims?group=group7&lifecycle_state=active", "/sims?customer=customer9&carrier=onelink",
     "/sims?tag=all", "/sims?tag=one of 2000-7", "/sims?tag=all&carrier=onelink&plan=plan3",
     f"/sims?tag=all&cursor={CURSOR}", f"/sims?tag=all&{SECOND_DAY}",
-    "/holders", "/stats", "/users?username=USER77", "/users?email=user77@example.com", "/users?sort=id&status=banned",
+    "/holders", "/stats", "/verdict/history?since=2026-01-01T00:00:00Z", "/users?username=USER77",
+    "/users?email=user77@example.com", "/users?sort=id&status=banned",
     f"/users?sort=id&cursor={OLDER}", f"/users?sort=updated_at&cursor={TIMED}", "/users?since=2026-01-01T00:00:00Z",
     "/orders?order_id=ORD77", "/orders?sort=id&user_id=123&status=paid", "/orders?until=2026-01-01T00:00:00Z",
     "/orders?sort=-updated_at&since=2026-01-01T00:00:00Z", "/sims?msisdn=1064712345678", "/sims?imsi=460040123456789",
@@ -116,7 +117,7 @@ CONSOLE = [
     "/console/sims", "/console/sims?q=1064700001999,00078", "/console/sims?tag=all&carrier=onelink",
     "/console/sims?customer=customer9&state=active", f"/console/sims?cursor={CURSOR}", f"/console/sims/{ICCID}",
     f"/console/live/sims/{ICCID}",
-    "/console/outbox", "/console/database", "/console/holders", "/console/stats", "/console/audit",
+    "/console/outbox", "/console/database", "/console/holders", "/console/stats", "/console/verdict", "/console/audit",
     "/console/audit?actor=x&action=task.cancel", f"/console/tasks/{FIRST}",
 ]  # fmt: skip
 

@@ -1,0 +1,56 @@
+"""看着：没有人来问的时候也看，记下从何时起、何时没了。API 与 relay 各有这么一个循环，每一眼只轮到其中一个。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from redis.asyncio import Redis
+
+from kaguan.config import Settings
+from kaguan.database.pool import Pool, is_away, transaction
+from kaguan.database.sql import load
+from kaguan.verdict import service
+from kaguan.verdict.memory import PACKAGE, remember
+from kaguan.verdict.model import ConcernCode
+
+PACE = 3.0  # 秒
+
+
+@dataclass(slots=True)
+class Watch:
+    """``pace``：隔几秒看一眼，全部进程合起来算。"""
+
+    pool: Pool
+    redis: Redis
+    settings: Settings
+    pace: float = PACE
+    _away: datetime | None = field(default=None, init=False)  # 从何时起数据库不答
+
+    async def run_once(self) -> int:
+        """轮到自己就看一眼、记下；返回补进发件箱的个数。
+
+        Raises:
+            psycopg.Error: 数据库不答；从何时起记着，答了再补记。
+        """
+        try:
+            is_mine = await self._is_mine()
+        except Exception as error:
+            if is_away(error):
+                self._away = self._away or datetime.now(UTC)
+            raise
+        missed, self._away = self._away, None
+        if not is_mine:
+            return 0
+        seen, concerns = await service.look(self.pool.connection, self.redis, self.settings)
+        async with self.pool.connection() as connection, transaction(connection):
+            if missed is not None:
+                told = {"code": ConcernCode.DATABASE, "since": missed}
+                await connection.execute(load(PACKAGE, "missed"), told)
+            await remember(connection, seen.at, concerns)
+        return 0
+
+    async def _is_mine(self) -> bool:
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(load(PACKAGE, "watch"), {"pace": self.pace})
+            return await cursor.fetchone() is not None
