@@ -45,6 +45,15 @@ async def test_a_killed_child_is_restarted_and_the_log_says_so(tmp_path: Path) -
     assert 0.25 <= died["restart_in"] <= 0.5
 
 
+async def test_a_child_that_ended_in_order_is_started_anew_and_no_fault_is_told(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        async with supervised(tmp_path, program(tmp_path, "drained")):
+            os.kill(pid_of(tmp_path, "drained"), signal.SIGTERM)
+            await eventually(lambda: any(entry["event"] == "drained 已重启" for entry in logs))
+    [told] = [entry for entry in logs if entry["event"] == "drained 自己收了工，另起一个"]
+    assert told["log_level"] == "info"
+
+
 def restarted(logs: list[dict[str, Any]], times: int) -> bool:
     return [entry["event"] for entry in logs].count("fragile 已重启") == times
 
