@@ -174,6 +174,10 @@ CAMPAIGNS: Final = {
         "the card desk on a million cards and thirty million rows of usage: what each request costs the database",
         "15 min", "docs/evidence/DESK.md", f"python -m tests.bench.desk --output docs/evidence/DESK.md {TAKES}",
     ),
+    "pages": Campaign(
+        "every page and every read of the API on ten million finished tasks, a million waiting, 100 000 dead letters",
+        "25 min", "docs/evidence/PAGES.md", f"python -m tests.bench.pages --output docs/evidence/PAGES.md {TAKES}",
+    ),
     "wheel": Campaign(
         "the wheel in a really empty environment, everything installed anew from the locked requirements", "", "",
         "KAGUAN_WHEEL_ENVIRONMENT=empty python -m pytest --timeout 900 tests/e2e/test_wheel.py",

@@ -109,6 +109,7 @@ class ReplayView(View):
     dry_run: bool
     total: int | None = Field(None, description="试运行：会重放几个，至多 ``limit`` 个")
     limited: bool | None = Field(None, description="试运行：符合条件的不止 ``total`` 个，被 ``limit`` 截住")
+    complete: bool | None = Field(None, description="试运行：找完了没有；没有就先做这些，再看一遍")
     matching: int | None = Field(
         None, description=f"试运行：符合条件的个数，数到 {REPLAY_LIMIT + 1} 为止；重放的是其中最老的 ``total`` 个"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from datetime import datetime
 from functools import partial
@@ -64,7 +65,7 @@ def replay(asked: Asked, *, as_json: bool) -> replaying.Replayed | None:
 async def _run(wanted: replaying.Replay, selected: Selection | None, connection: Connection) -> replaying.Replayed:
     """一批一提交、一笔审计：再多也不长占锁。没看过的，此刻选定。"""
     if selected is None:
-        selected = (await replaying.preview(connection, wanted, MOST)).selection
+        selected = (await replaying.preview(connection, wanted, MOST, math.inf)).selection
     total = replaying.Replayed([], None, 0)
     for part in replaying.parts(selected) if selected.shown else [selected]:
         async with transaction(connection) as after_commit:
@@ -76,7 +77,7 @@ async def _run(wanted: replaying.Replay, selected: Selection | None, connection:
 
 
 def _preview(wanted: replaying.Replay, *, as_json: bool) -> Selection:
-    found = with_database(lambda connection: replaying.preview(connection, wanted, MOST))
+    found = with_database(lambda connection: replaying.preview(connection, wanted, MOST, math.inf))
     if as_json:
         print_json(answer(found, reader_language()))
         return found.selection

@@ -23,8 +23,8 @@ from kaguan.verdict.judging import QUIET
 from kaguan.verdict.observation import PACKAGE, Flow, pace, read_flow
 
 IN_HAND = 1_000  # 个：在手里的看到这里为止
-CAP = 5_000  # 行：在等的，各样数到这里为止，再多就估
-BLOCKS = 500  # 估的时候读这么多块
+CAP = 1_000  # 行：在等的，各样数到这里为止，再多就估
+BLOCKS = 200  # 估的时候读这么多块
 HANDED, NAMED = 10_000, 200  # 已交出的数到这里为止，只认这么多个是谁的
 HEADS = 200  # 只看最老的这么多个队头
 GROUPS = 200  # 行：各样合起来至多这么多组

@@ -20,11 +20,11 @@ from kaguan.verdict.judging import QUIET
 from kaguan.verdict.observation import PACKAGE, Flow, read_flow
 from kaguan.words.units import HOUR, MINUTE
 
-SCAN = 1_000  # 每种至多看这么多个任务
+SCAN, LOOKED = 1_000, 5_000  # 每种至多看这么多个任务；合起来看这么多，每种至少一百个
 TYPES = 50
-HAND = 500  # 正在做的看这么多个，找得到从哪里往前看
-TURNOVER = 10_000  # 一小时里来的、走的各看最新的这么多个
-ACCEPTED = 10_000  # 一分钟里受理的数到这里为止
+HAND = 100  # 正在做的看这么多个，找得到从哪里往前看
+TURNOVER = 4_000  # 一小时里来的、走的各看最新的这么多个
+ACCEPTED = 300  # 一分钟里受理的看最新的这么多个
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Timing:
     """库里看到的；百分位依次是 50、95、99，一个也没有就是 None。"""
 
     type: str
-    accepted: int
+    arriving: float
     sample: int
     waited: list[float] | None
     ran: list[float] | None
@@ -112,7 +112,7 @@ class Stats:
 
 async def look(connection: Connection, census: Census | None) -> Stats:
     """看一眼；``connection`` 自动提交。"""
-    asked = {"scan": SCAN, "types": TYPES, "hand": HAND, "cap": ACCEPTED}
+    asked = {"scan": SCAN, "looked": LOOKED, "types": TYPES, "hand": HAND, "cap": ACCEPTED}
     async with connection.cursor(row_factory=class_row(Timing)) as cursor:
         await cursor.execute(load(PACKAGE, "timings"), asked)
         timings = await cursor.fetchall()
@@ -155,7 +155,7 @@ def _type(timing: Timing, flow: Sequence[Flow]) -> TypeStats:
         sample=timing.sample,
         waited=_spread(timing.waited),
         ran=_spread(timing.ran),
-        arriving=round(timing.accepted / MINUTE, 2),
+        arriving=round(timing.arriving, 2),
         departing=round(sum(line.minute for line in done) / looked, 2),
     )
 

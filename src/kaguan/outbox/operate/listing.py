@@ -16,7 +16,8 @@ from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.words.units import KIB
 
 DEAD = (TaskStatus.FAILED, TaskStatus.UNCERTAIN)  # 另有按类型的索引
-PAGE_SCAN = 20_000  # 没有索引的条件至多在这么多行里找
+PAGE_SCAN = 5_000  # 没有索引的条件至多在这么多行里找
+LOOKING = 1.0  # 秒：试运行一段一段地找，至多找这么久，没找完的说出来
 CONTENT_SCAN = 2_000  # 要看载荷的：它可以很大
 LARGEST = 64 * KIB  # 字节（库里的大小）：更大的载荷不在里面找一段字
 

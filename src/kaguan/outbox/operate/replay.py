@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from psycopg.rows import class_row
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from kaguan.database.pool import AfterCommit, Connection, at_once
 from kaguan.database.sql import load
+from kaguan.outbox.operate.listing import LOOKING
 from kaguan.outbox.recover import gate
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, RETRYABLE, Priority, TaskStatus, id_floor
 from kaguan.words.log import get_logger
@@ -23,6 +26,7 @@ PACKAGE = "kaguan.outbox.operate"
 log = get_logger(__name__)
 
 PREVIEW_LIMIT = 20
+STEP = 1_000  # 没有索引的条件，一段看这么多个
 REPLAY_LIMIT = 1_000  # 一次至多重放几个
 REPLAY_RATE_LIMIT = 500  # 每秒至多重放几个
 REASON_LIMIT = 200  # 字；死信按原因的前这么多字归并
@@ -94,11 +98,12 @@ class Selection:
 class Preview:
     """试运行：符合条件的有 ``matching`` 个，会重放其中最老的 ``total`` 个。
 
-    ``matched`` 是前几个；``limited`` 即被 ``limit`` 截住。
+    ``matched`` 是前几个；``limited`` 即被 ``limit`` 截住，``complete`` 为假即没有找完：后面也许还有。
     """
 
     total: int
     limited: bool
+    complete: bool
     matching: int
     matched: list[dict[str, Any]]
     selection: Selection = field(repr=False)
@@ -113,13 +118,16 @@ class Replayed:
     skipped: int
 
 
-async def preview(connection: Connection, replay: Replay, most: int = REPLAY_LIMIT) -> Preview:
-    """会选中谁，符合条件的数到 ``most + 1`` 为止；什么也不改。"""
-    rows = await _candidates(connection, replay, most)
+async def preview(
+    connection: Connection, replay: Replay, most: int = REPLAY_LIMIT, looking: float = LOOKING
+) -> Preview:
+    """会选中谁，符合条件的数到 ``most + 1`` 为止，至多找 ``looking`` 秒；什么也不改。"""
+    rows, complete = await _candidates(connection, replay, most, looking)
     chosen = rows[: replay.limit]
     return Preview(
         total=len(chosen),
         limited=len(rows) > replay.limit,
+        complete=complete,
         matching=len(rows),
         matched=[
             {"task_id": row.id, "type": row.type, "last_error": row.last_error, "finished_at": row.finished_at}
@@ -131,7 +139,7 @@ async def preview(connection: Connection, replay: Replay, most: int = REPLAY_LIM
 
 async def run(connection: Connection, replay: Replay, actor: str, after_commit: AfterCommit = at_once) -> Replayed:
     """重放此刻符合条件的。"""
-    rows = await _candidates(connection, replay, replay.limit)
+    rows, _ = await _candidates(connection, replay, replay.limit, math.inf)
     return await run_selection(connection, _selection(replay, rows[: replay.limit]), actor, after_commit=after_commit)
 
 
@@ -189,12 +197,32 @@ def parts(selection: Selection) -> Iterator[Selection]:
         yield Selection(selection.replay, selection.shown[at : at + REPLAY_LIMIT])
 
 
-async def _candidates(connection: Connection, replay: Replay, most: int) -> list[Candidate]:
-    """条件会选中谁，只看不动。"""
-    async with connection.cursor(row_factory=class_row(Candidate)) as cursor:
-        # 不用预备语句：部分索引要看得见 status 的值
-        await cursor.execute(load(PACKAGE, "replay_preview"), {**replay.parameters(), "limit": most + 1}, prepare=False)
-        return await cursor.fetchall()
+async def _candidates(
+    connection: Connection, replay: Replay, most: int, looking: float
+) -> tuple[list[Candidate], bool]:
+    """条件会选中谁，只看不动：一段一段地找，找够 ``most + 1`` 个、到头或到时候为止；找完了没有。"""
+    clock = asyncio.get_running_loop().time
+    until, after, rows = clock() + looking, FIRST_ID, list[Candidate]()
+    filtered = replay.queue is not None or replay.error is not None or replay.reason is not None
+    while True:
+        started = clock()
+        room = most + 1 - len(rows)
+        scan = STEP if filtered else room
+        given = {**replay.parameters(), "after": after, "scan": scan, "limit": room}
+        async with connection.cursor(row_factory=dict_row) as cursor:
+            # 不用预备语句：部分索引要看得见 status 的值
+            await cursor.execute(load(PACKAGE, "replay_preview"), given, prepare=False)
+            found = await cursor.fetchall()
+        seen, after = found[0].pop("seen"), found[0].pop("reached")
+        rows += [
+            Candidate(row["id"], row["delivery"], row["type"], row["last_error"], row["finished_at"])
+            for row in found
+            if row["id"] is not None
+        ]
+        if seen < scan or len(rows) > most:
+            return rows, True
+        if 2 * clock() - started >= until:  # 下一段也许一样久：来不及了
+            return rows, False
 
 
 def _selection(replay: Replay, rows: Sequence[Candidate]) -> Selection:

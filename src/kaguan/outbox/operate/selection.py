@@ -103,6 +103,7 @@ def answer(preview: Preview, language: str) -> dict[str, Any]:
         "dry_run": True,
         "total": preview.total,
         "limited": preview.limited,
+        "complete": preview.complete,
         "matching": preview.matching,
         "matched": matched,
         "preview": token,

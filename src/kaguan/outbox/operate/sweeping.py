@@ -17,7 +17,7 @@ from kaguan.database.pool import AfterCommit, Connection, at_once
 from kaguan.database.sql import load
 from kaguan.outbox.operate import replay, selection
 from kaguan.outbox.operate.decisions import CANCELLABLE, end, refuse_outside_transaction
-from kaguan.outbox.operate.listing import TaskFilter, task_page
+from kaguan.outbox.operate.listing import LOOKING, TaskFilter, task_page
 from kaguan.outbox.operate.record import TaskRecord
 from kaguan.outbox.operate.replay import Replay
 from kaguan.outbox.order import ordering
@@ -32,7 +32,6 @@ log = get_logger(__name__)
 MOST = 5_000  # 一个事务里至多几个
 SHOWN = 20
 PAGE = 1_000
-LOOKING = 2.0  # 秒：没有索引的条件至多找这么久，没找完的说出来
 
 
 class Deed(StrEnum):
@@ -135,13 +134,15 @@ async def preview(connection: Connection, sweep: Sweep, looking: float = LOOKING
     until = clock() + looking
     rows: list[TaskRecord] = []
     where, complete = sweep.where, False
-    while len(rows) <= sweep.limit and clock() < until:
+    spent = 0.0  # 上一段用了多久：下一段也许一样久，来不及的就不找了
+    while len(rows) <= sweep.limit and clock() + spent < until:
+        started = clock()
         page = await task_page(connection, where, min(PAGE, sweep.limit + 1 - len(rows)))
         rows += page.rows
         if page.older is None:
             complete = True
             break
-        where = replace(where, before=page.older)
+        where, spent = replace(where, before=page.older), clock() - started
     limited = len(rows) > sweep.limit
     taken = rows[: sweep.limit]
     return Preview(

@@ -1,4 +1,5 @@
 -- 一个没结束的、或失败了还拦着键的任务在它的键上：轮到谁、前面几个、后面是谁（各数到 cap、列到 shown）；没有键的没有行。
+-- 交出了的不在排着的里面：看手里的活，不看视图，走得了（键，次序）的索引
 -- 人工重来的不再占原来的位置：它有发件箱行，却不是队头
 with me as materialized (
     select
@@ -18,10 +19,11 @@ select
     (
         select count(*)::int
         from (
-            select from vw_task t
+            select from tb_task t
             where t.principal = me.principal and t.ordering_key = me.ordering_key
               and t.status in ('pending', 'retrying') and t.ordering_seq < me.ordering_seq
-              and t.id is distinct from me.head
+              and t.id is distinct from me.head and not exists (select from tb_work w where w.task_id = t.id)
+            order by t.ordering_seq
             limit %(cap)s
         ) as before
     ) as ahead,
@@ -29,10 +31,10 @@ select
         select coalesce(array_agg(id order by ordering_seq), '{}')
         from (
             select t.id, t.ordering_seq
-            from vw_task t
+            from tb_task t
             where t.principal = me.principal and t.ordering_key = me.ordering_key
               and t.status in ('pending', 'retrying') and t.ordering_seq > me.ordering_seq
-              and t.id is distinct from me.head
+              and t.id is distinct from me.head and not exists (select from tb_work w where w.task_id = t.id)
             order by t.ordering_seq
             limit %(shown)s
         ) as after

@@ -1,0 +1,41 @@
+"""每一页都量到了；短短一回跑得通，装得满，量得出。"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from api.console.registered import routes
+from api.routes import ROUTES
+from tests.bench.pages import FRESH, PAGES, PREVIEWS, READS
+from tests.support.eventually import PATIENCE
+from tests.support.repository import ROOT
+from tests.support.serving import BASE
+
+# 不查任务的：登录、自己是谁、静态文件、文档、存活探针、指标；导出全部由 P=desk 量
+APART = {
+    "/console/login", "/console/live/whoami", "/console/assets/{name}", "/console/sims/export", "/health/live",
+    "/health/ready", "/metrics", "/openapi.json", "/docs", "/assets/{name:str}",
+}  # fmt: skip
+HOLE = re.compile(r"\{[^}]*\}")
+
+
+def test_every_page_and_every_read_is_measured() -> None:
+    asked = {path.partition("?")[0] for path in (*PAGES, *FRESH, *READS)}
+    pages = {str(route.path) for route in routes() if route.method == "GET"}
+    reads = {route.path.removeprefix(BASE) for route in ROUTES if route.method == "GET"}
+    shapes = {path: re.compile(HOLE.sub("[^/]+", path)) for path in (pages | reads) - APART}
+    assert {path for path, shape in shapes.items() if not any(map(shape.fullmatch, asked))} == set()
+
+
+@pytest.mark.rigs
+def test_a_short_run_measures_every_one() -> None:
+    """小小的库也装满、量完；只看形状，不看快慢。"""
+    command = (sys.executable, "-m", "tests.bench.pages", "--finished", "20000")
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=6 * PATIENCE, check=False)
+    assert finished.returncode in {0, 1}, finished.stderr
+    _, *rows = [line for line in finished.stdout.splitlines() if line.startswith("| ")]
+    assert len(rows) == sum(map(len, (READS, PAGES, PREVIEWS, FRESH)))
