@@ -12,7 +12,8 @@ from kaguan.outbox.operate.backlog import QueueBacklog
 from kaguan.outbox.operate.pauses import Pause
 from kaguan.outbox.vocabulary import PauseScope, Priority
 from kaguan.presence.census import Census, Process, succeed
-from kaguan.verdict.observation import Blocked, Broker, Depth, Flow, Ledger, Lock, Observation, Queued, Vanishings
+from kaguan.verdict.locks import Lock
+from kaguan.verdict.observation import Blocked, Broker, Depth, Flow, Ledger, Observation, Queued, Vanishings
 from kaguan.verdict.queries import ConnectedProcess, Held, Totals
 
 NOW = datetime(2026, 3, 1, 8, 0, 0, tzinfo=UTC)

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from api.console.formatting import Formatter
-from kaguan.outbox.vocabulary import PauseScope, TaskStatus
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.operate.sweeping import Deed
+from kaguan.outbox.vocabulary import LimitScope, PauseScope, TaskStatus
 from kaguan.verdict.model import Concern, ConcernCode, Verdict
 from kaguan.verdict.wording import Wording
 
@@ -16,7 +18,7 @@ LINKS = {
     ConcernCode.DATABASE: "/health",
     ConcernCode.REDIS: "/health",
     ConcernCode.REDIS_REFUSES: "/health",
-    ConcernCode.LOCKED: "/console/database",
+    ConcernCode.LOCKED: "/console/database#locks",
     ConcernCode.HISTORY: "/health",
     ConcernCode.VANISHED: "/console/vanished",
     ConcernCode.NO_RELAY: "#processes",
@@ -87,8 +89,8 @@ PAUSABLE = {
 }
 REDRIVE = Lever("redrive", "/console/outbox")
 LEVERS = {
+    ConcernCode.LOCKED: Lever("end", "/console/database#locks"),
     ConcernCode.NOT_FORWARDING: REDRIVE,
-    ConcernCode.UNKNOWN_TYPE: REDRIVE,
     ConcernCode.PARKED: REDRIVE,
     ConcernCode.UNCERTAIN: Lever("settle", f"/console/tasks?status={TaskStatus.UNCERTAIN}"),
     ConcernCode.PAUSED: Lever("resume", "/console/pauses"),
@@ -149,15 +151,35 @@ def link_of(concern: Concern) -> str:
 
 
 def lever_of(concern: Concern) -> Lever | None:
-    """在控制台里动得了手的，一步就到；别的照运维手册，在外面动手。"""
-    if concern.code is ConcernCode.BREAKER and concern.subject.startswith(CARRIER):
-        return _pause(PauseScope.CARRIER, concern.subject.removeprefix(CARRIER))
-    if concern.code in PAUSABLE:
-        scope = PAUSABLE[concern.code]
-        return _pause(scope, str(concern.parameters[scope]))
-    if concern.code is ConcernCode.ORDERING:
-        return Lever("decide", f"/console/tasks/{concern.parameters['task']}")
-    return LEVERS.get(concern.code)
+    """在控制台里动得了手的，一步就到，光标停在要写的那一格；别的照运维手册，在外面动手。"""
+    parameters = concern.parameters
+    if (what := _pausable(concern)) is not None:
+        return Lever("pause", f"/console/pauses?{urlencode({'scope': what[0], 'name': what[1]})}#reason")
+    match concern.code:
+        case ConcernCode.LIMITED:
+            limited = f"{LimitScope.TYPE}/{str(parameters['whom']).rpartition('/')[2]}"
+            return Lever("limit", f"/console/pauses?{urlencode({'limit': limited})}#limit-at-once")
+        case ConcernCode.UNKNOWN_TYPE:
+            return Lever("cancel", _tasks(type=str(parameters["type"]), deed=Deed.CANCEL))
+        case ConcernCode.ORDERING:
+            return Lever("decide", f"/console/tasks/{parameters['task']}")
+        case code:
+            return LEVERS.get(code)
+
+
+def _pausable(concern: Concern) -> tuple[PauseScope, str] | None:
+    """停下什么最对症：多半是一个人交的，停他，不停一整队。"""
+    parameters = concern.parameters
+    match concern.code:
+        case ConcernCode.BREAKER if concern.subject.startswith(CARRIER):
+            return PauseScope.CARRIER, concern.subject.removeprefix(CARRIER)
+        case ConcernCode.BREAKER:
+            return PauseScope.TYPE, EMAIL_SEND.name
+        case ConcernCode.BACKLOG if parameters.get("caller"):
+            return PauseScope.CALLER, str(parameters["caller"])
+        case code if code in PAUSABLE:
+            return PAUSABLE[code], str(parameters[PAUSABLE[code]])
+    return None
 
 
 def runbook_of(concern: Concern) -> str:
@@ -165,10 +187,6 @@ def runbook_of(concern: Concern) -> str:
     if concern.code is ConcernCode.BREAKER and not concern.subject.startswith(CARRIER):
         return SMTP_RUNBOOK
     return RUNBOOKS[concern.code]
-
-
-def _pause(scope: PauseScope, name: str) -> Lever:
-    return Lever("pause", f"/console/pauses?{urlencode({'scope': scope, 'name': name})}")
 
 
 def _tasks(**query: str) -> str:

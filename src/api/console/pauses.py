@@ -42,6 +42,7 @@ async def pause_list(console: ConsoleRequest) -> web.Response:
         most_minutes=MOST_MINUTES,
         scope=scope if scope in set(PauseScope) else PauseScope.TYPE,
         name=query.get("name", "")[:LONGEST_NAME],
+        limit=query.get("limit", ""),
         name_length=LONGEST_NAME,
         note_length=NOTE_LENGTH,
         **bounded,

@@ -20,6 +20,7 @@ from kaguan.outbox.operate import sweeping
 from kaguan.outbox.operate.listing import TaskFilter, task_page
 from kaguan.outbox.operate.summary import summaries
 from kaguan.outbox.operate.sweeping import ALLOWED, Deed, Sweep
+from kaguan.outbox.task_type import is_type_name
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, Priority, TaskStatus, id_floor
 from kaguan.outbox.vocabulary import moment_of as moment_of_id
 from kaguan.product.matching import containing
@@ -57,7 +58,7 @@ async def task_list(console: ConsoleRequest) -> web.Response:
         "tasks.html",
         page=page, until=None if page.older is None else moment_of_id(page.older), told=told, now=datetime.now(UTC),
         given=given, wrong=wrong, older=older, newest=f"{PATH}?{urlencode(kept)}", paged="cursor" in query,
-        types=types, statuses=[*TaskStatus, SCHEDULED], queues=list(Priority),
+        types=sorted({*types, *filter(None, (where.type,))}), statuses=[*TaskStatus, SCHEDULED], queues=list(Priority),
         kept=kept, found=found, deed=None if sweep is None else sweep.deed, deeds=_deeds(where, kept),
         token=None if found is None else sweeping.encode(found.chosen),
     )  # fmt: skip
@@ -117,7 +118,7 @@ def _filter(
     where = TaskFilter(
         since=FIRST_ID if since is None else id_floor(since),
         before=before,
-        type=one_of(given, "type", types, wrong),
+        type=given["type"] if is_type_name(given["type"]) else one_of(given, "type", types, wrong),
         statuses=() if status is None else (TaskStatus(status),),
         queue=one_of(given, "queue", Priority, wrong),
         ordering_key=key or None,

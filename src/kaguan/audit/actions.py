@@ -13,6 +13,7 @@ TASK_PAYLOAD = "task.payload"  # 看了载荷
 PAUSE, RESUME = "pause.create", "pause.resume"
 LIMIT, LIFT = "limit.set", "limit.clear"
 DRAIN = "worker.drain"
+SESSION_END = "session.end"  # 结束了挡着我们的数据库会话
 OUTBOX_REDRIVE = "outbox.redrive"
 SCHEDULE_ENABLE, SCHEDULE_DISABLE = "schedule.enable", "schedule.disable"
 SCHEDULE_RUN = "schedule.run"

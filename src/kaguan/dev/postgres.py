@@ -178,4 +178,6 @@ class PostgresServer:
         with suppress(psycopg.errors.DuplicateObject):
             statement = sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(role, sql.Literal(verifier))
             await connection.execute(statement)
+        # 别人的会话锁着我们的表，在控制台里就结束得了它
+        await connection.execute(sql.SQL("GRANT pg_signal_backend TO {}").format(role))
         await connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))

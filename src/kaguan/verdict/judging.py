@@ -286,7 +286,7 @@ def _stalled(queue: Priority, seen: Observation, ledger: Ledger, census: Census)
 
 
 def _backlog(queue: Priority, ledger: Ledger, count: int, oldest: float) -> Iterator[Concern]:
-    """等得太久，或等着的太多；照刚才这十秒的速度多久做完。"""
+    """等得太久，或等着的太多；照刚才这十秒的速度多久做完，多半是谁交的。"""
     limits = WAIT_LIMITS[queue]
     if oldest <= limits.warn and count < CROWD:
         return
@@ -298,6 +298,9 @@ def _backlog(queue: Priority, ledger: Ledger, count: int, oldest: float) -> Iter
         "rate": round(rate, 1),
         "eta": round(count / rate) if rate else None,
     }
+    most = next((crowd for crowd in ledger.crowds if crowd.priority == queue.rank and crowd.is_most), None)
+    if most is not None:
+        parameters = {**parameters, "caller": most.caller}
     level = Level.BAD if oldest > limits.bad else Level.WARN
     yield Concern(ConcernCode.BACKLOG, level, queue, parameters, ledger.totals.now - timedelta(seconds=oldest))
 

@@ -34,6 +34,7 @@ from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.presence.census import Census, take_census
 from kaguan.queues.keys import namespace_of
 from kaguan.verdict import queries
+from kaguan.verdict.locks import Lock, locks
 from kaguan.verdict.queries import ConnectedProcess, Held, Totals
 from kaguan.words.log import get_logger
 from kaguan.words.units import DAY, MINUTE
@@ -43,6 +44,7 @@ log = get_logger(__name__)
 PACKAGE = "kaguan.verdict"
 DATABASE_TIMEOUT = 1.5  # 秒；更慢就当它不答
 REDIS_TIMEOUT = 0.5  # 秒
+CROWD = 200  # 行：看这么多，就知道多半是谁的
 QUEUED_CAP = 500  # 看最老的这么多个，年龄就准了
 FINISHED_CAP, EVENT_CAP = 1_000, 300
 WINDOW, MOMENT = 300.0, 10.0  # 秒：看多久之内的结局
@@ -51,7 +53,6 @@ HEADS = 200
 BLOCKED = 20
 BLOCKED_PATIENCE = 10.0  # 秒
 LINGER = 0.5  # 秒：看账看了这么久还没看完，就去看是谁挡着
-LOCK_PATIENCE = 0.2  # 秒：等锁不到这么久的不算；我们自己的等锁时限是一秒
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -123,22 +124,17 @@ class Outside:
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
-    """一个挡着我们的会话。
+class Crowd:
+    """一个队列里最先到期的 ``looked`` 行，``caller`` 交的最多，有 ``count`` 行。"""
 
-    Attributes:
-        role: 它登录的角色；``application`` 是它自报的名字。
-        seconds: 它的事务开了多久；别的角色的看不到，None。
-        blocking: 等得最久的语句等了几秒：至少挡了这么久。
-        blocked: 挡着我们的几条语句。
-    """
+    priority: int
+    caller: str
+    count: int
+    looked: int
 
-    pid: int
-    role: str
-    application: str
-    seconds: float | None
-    blocking: float
-    blocked: int
+    @property
+    def is_most(self) -> bool:
+        return 2 * self.count > self.looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +163,7 @@ class Ledger:
     wiped_at: datetime | None
     gate_is_open: bool = True
     paused: Sequence[Pause] = ()
+    crowds: Sequence[Crowd] = ()
 
     def running_in(self, queue: str) -> int:
         return sum(item.held for item in self.held if item.queue == queue)
@@ -202,9 +199,10 @@ async def observe(connect: Callable[[], AbstractAsyncContextManager[Connection]]
         _in_time(_read_broker(redis), REDIS_TIMEOUT), asyncio.wait({record}, timeout=LINGER)
     )
     # 它自己若正等着锁，此刻就看得见挡着它的是谁
-    locks = await _in_time(_read_locks(connect, namespace), DATABASE_TIMEOUT)
+    blocking = await _in_time(_read_locks(connect, namespace), DATABASE_TIMEOUT)
     ledger = await record
-    return Observation(datetime.now(UTC) if ledger is None else ledger.totals.now, ledger, broker, locks or ())
+    at = datetime.now(UTC) if ledger is None else ledger.totals.now
+    return Observation(at, ledger, broker, tuple(blocking or ()))
 
 
 async def census_in_time(redis: Redis) -> Census | None:
@@ -244,6 +242,7 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             wiped_at=await _wiped_at(connection),
             gate_is_open=await gate_is_open(connection),
             paused=await pauses(connection),
+            crowds=await _rows(connection, Crowd, "crowds", {"cap": CROWD}),
         )
 
 
@@ -258,13 +257,9 @@ async def read_flow(connection: Connection) -> list[Flow]:
     return await _rows(connection, Flow, "flow", asked)
 
 
-async def _read_locks(
-    connect: Callable[[], AbstractAsyncContextManager[Connection]], namespace: str
-) -> tuple[Lock, ...]:
-    """不碰我们的表：它们锁住了，也说得出是谁。"""
+async def _read_locks(connect: Callable[[], AbstractAsyncContextManager[Connection]], namespace: str) -> list[Lock]:
     async with connect() as connection:
-        asked = {"namespace": namespace, "patience": LOCK_PATIENCE, "cap": QUEUED_CAP}
-        return tuple(await _rows(connection, Lock, "locks", asked))
+        return await locks(connection, namespace)
 
 
 def sized(lines: Sequence[QueueBacklog], parked: int, rows: int) -> list[QueueBacklog]:

@@ -18,12 +18,13 @@ from kaguan.words.reasons import Reason
 DURATIONS = {"seconds", "blocking", "eta"}
 PLAIN = {"pid"}  # 号码，不是数量
 REASON = "reason"  # 装进文本的原因
+CALLER = "caller"  # 多半是谁交的
 SCOPE = "scope"  # 暂停管的是什么
 
 
 @cache
 def catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
-    """``concern``、``advice`` 与 ``scope`` 三节。"""
+    """``concern``、``advice``、``scope`` 与接在后面的 ``more`` 四节。"""
     return tomllib.loads((files("kaguan.verdict") / "locales" / f"{language}.toml").read_text("utf-8"))
 
 
@@ -42,7 +43,9 @@ class Wording:
         values = {name: self._value(name, value) for name, value in concern.parameters.items()}
         if SCOPE in values:
             values[SCOPE] = catalogue(self.language)[SCOPE][values[SCOPE]]
-        return fill(catalogue(self.language)["concern"][_variant(concern)], values)
+        words = catalogue(self.language)
+        more = words["more"][CALLER] if CALLER in values else ""
+        return fill(words["concern"][_variant(concern)] + more, values)
 
     def advice(self, concern: Concern) -> str:
         return catalogue(self.language)["advice"][_variant(concern)]

@@ -47,6 +47,31 @@ async def test_who_locks_a_table_and_who_waits_for_it_are_named_while_the_page_o
     assert "a@example.com" not in page.text  # 别的程序的语句可能带着值
 
 
+async def test_a_session_that_blocks_us_is_ended_on_the_page_and_nobody_elses(api: Api, database_url: str) -> None:
+    async with (
+        signed_in(api) as visitor,
+        await psycopg.AsyncConnection.connect(database_url, autocommit=True, application_name="kaguan-test") as ours,
+        await psycopg.AsyncConnection.connect(database_url, autocommit=True, application_name="psql") as idle,
+    ):
+        holder = await psycopg.AsyncConnection.connect(database_url, application_name="backup")
+        blocker = str(holder.info.backend_pid)
+        await holder.execute("lock table tb_task in access exclusive mode")
+        waiting = asyncio.create_task(ours.execute("select from tb_task"))
+
+        async def offered() -> bool:
+            return f'data-lock="{blocker}"' in (await visitor.get("/console/database")).text
+
+        await eventually(offered)
+        refused = await visitor.act("/console/database/end", pid=str(idle.info.backend_pid))
+        ended = await visitor.act("/console/database/end", pid=blocker)
+        assert (refused.status, ended.status) == (409, 303)
+        await asyncio.wait_for(waiting, PATIENCE)
+        await idle.execute("select")
+        await holder.close()
+        deeds = [(outcome, target) for _, action, outcome, target in await visitor.audit() if action == "session.end"]
+    assert deeds[-1] == ("ok", blocker)
+
+
 def row_of(text: str, pid: int) -> str:
     found = re.search(rf'<tr data-session="{pid}">.*?</tr>', text, re.DOTALL)
     assert found is not None, text

@@ -91,6 +91,7 @@ FORMS = {
     "/console/limits": ("what", "at_once", "per_second", "minutes", "reason"),
     "/console/limits/clear": ("what",),
     "/console/workers/drain": ("worker", "reason"),
+    "/console/database/end": ("pid",),
 }
 COMMON = ("csrf_token", "back")
 HOSTILE = {

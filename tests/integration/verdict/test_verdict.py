@@ -29,7 +29,7 @@ from kaguan.presence.beat import Presence
 from kaguan.queues.keys import delivery_key
 from kaguan.verdict import service
 from kaguan.verdict.model import Concern, Level, Verdict
-from kaguan.verdict.observation import Ledger, Observation, observe
+from kaguan.verdict.observation import Crowd, Ledger, Observation, observe
 from kaguan.verdict.watching import Watch
 from kaguan.verdict.wording import Wording
 from kaguan.words.reasons import Reason
@@ -321,6 +321,20 @@ async def test_parked_rows_are_told_since_the_first_was_set_aside(settings: Sett
         [(first,)] = await pipeline.sql("select min(parked_at) from tb_outbox")
         concern = (await look(pipeline))[1]["parked"]
         assert (concern.parameters["count"], concern.since) == (2, first)
+
+
+async def test_a_crowd_is_named_by_its_caller_queue_by_queue(environ: dict[str, str], pool: Pool) -> None:
+    async with open_pipeline(load_settings(environ), pool) as pipeline:
+        await pipeline.sql(
+            "with accepted as (insert into tb_task (id, type, queue, principal, payload, max_attempts)"
+            " select gen_random_uuid(), 'email:send', 'low', case when n > 1 then 'bulk' else 'one' end, '{}', 3"
+            " from generate_series(1, 5) as n returning id, principal)"
+            " insert into tb_outbox (task_id, delivery, type, priority, principal)"
+            " select id, 1, 'email:send', 2, principal from accepted"
+        )
+        seen, _ = await look(pipeline)
+    assert seen.ledger is not None
+    assert list(seen.ledger.crowds) == [Crowd(2, "bulk", 4, 5)]
 
 
 async def test_what_a_newer_version_noted_is_left_to_it(settings: Settings, pool: Pool) -> None:

@@ -7,12 +7,12 @@ import re
 import pytest
 
 from api.console.assets import BADGES, TYPES, asset_url
-from api.console.concerns import lever_of, link_of, runbook_of
+from api.console.concerns import Lever, lever_of, link_of, runbook_of
 from kaguan.verdict.model import Concern, ConcernCode, Level
 from tests.support.repository import ROOT
 
 HANDBOOK = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "运维手册.md"
-PARAMETERS = {"type": "sim:usage_sync", "queue": "low", "task": "0193"}
+PARAMETERS = {"type": "sim:usage_sync", "queue": "low", "task": "0193", "whom": "onelink/sim:status_sync"}
 
 
 @pytest.mark.parametrize("code", ConcernCode)
@@ -26,10 +26,12 @@ def test_every_concern_leads_to_a_place_and_to_its_page_of_the_handbook(code: Co
 @pytest.mark.parametrize(
     ("code", "subject", "href"),
     [
-        (ConcernCode.BREAKER, "carrier:onelink", "/console/pauses?scope=carrier&name=onelink"),
-        (ConcernCode.BREAKER, "smtp:mail.example:25", None),
-        (ConcernCode.HELD, "", "/console/pauses?scope=type&name=sim%3Ausage_sync"),
-        (ConcernCode.BACKLOG, "low", "/console/pauses?scope=queue&name=low"),
+        (ConcernCode.BREAKER, "carrier:onelink", "/console/pauses?scope=carrier&name=onelink#reason"),
+        (ConcernCode.BREAKER, "smtp:mail.example:25", "/console/pauses?scope=type&name=email%3Asend#reason"),
+        (ConcernCode.HELD, "", "/console/pauses?scope=type&name=sim%3Ausage_sync#reason"),
+        (ConcernCode.BACKLOG, "low", "/console/pauses?scope=queue&name=low#reason"),
+        (ConcernCode.LIMITED, "", "/console/pauses?limit=type%2Fsim%3Astatus_sync#limit-at-once"),
+        (ConcernCode.UNKNOWN_TYPE, "", "/console/tasks?type=sim%3Ausage_sync&deed=cancel"),
         (ConcernCode.ORDERING, "", "/console/tasks/0193"),
         (ConcernCode.NO_RELAY, "", None),
     ],
@@ -37,6 +39,11 @@ def test_every_concern_leads_to_a_place_and_to_its_page_of_the_handbook(code: Co
 def test_what_can_be_done_here_is_one_step_away(code: ConcernCode, subject: str, href: str | None) -> None:
     lever = lever_of(Concern(code, Level.BAD, subject, PARAMETERS))
     assert (None if lever is None else lever.href) == href
+
+
+def test_of_a_backlog_of_one_caller_the_caller_is_paused_not_the_queue() -> None:
+    lever = lever_of(Concern(ConcernCode.BACKLOG, Level.WARN, "low", {**PARAMETERS, "caller": "bulk"}))
+    assert lever == Lever("pause", "/console/pauses?scope=caller&name=bulk#reason")
 
 
 def test_every_level_has_an_icon_of_its_own() -> None:

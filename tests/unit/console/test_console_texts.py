@@ -46,7 +46,7 @@ VOCABULARY = {
     "outcome": ["ok", "refused", "failed"],
     "verdict": [str(level) for level in Level if level is not Level.UNKNOWN],
     "mark": list(Level),
-    "lever": ["decide", "pause", "redrive", "resume", "settle"],
+    "lever": ["cancel", "decide", "end", "limit", "pause", "redrive", "resume", "settle"],
     "nav": [
         "overview",
         "sims",
@@ -79,6 +79,7 @@ VOCABULARY = {
         "task_changed",
         "limit_lifted",
         "draining",
+        "session_ended",
         "schedule_run",
         "swept",
         "swept_some",

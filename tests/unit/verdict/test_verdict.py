@@ -12,9 +12,10 @@ from kaguan.breakers.board import BreakerKind, OpenBreaker
 from kaguan.outbox.operate.backlog import QueueBacklog
 from kaguan.presence.census import succeed
 from kaguan.verdict.judging import judge
+from kaguan.verdict.locks import Lock
 from kaguan.verdict.memory import HOLD, Remembered, recall
 from kaguan.verdict.model import Concern, ConcernCode, Level, Verdict
-from kaguan.verdict.observation import Broker, Ledger, Lock, Outside, sized
+from kaguan.verdict.observation import Broker, Crowd, Ledger, Outside, sized
 from kaguan.verdict.queries import COUNT_CAP
 from kaguan.verdict.wording import Wording
 from kaguan.words.reasons import Reason
@@ -173,6 +174,14 @@ def test_a_backlog_says_which_queue_how_many_how_fast_and_how_long() -> None:
     assert Wording("en").text(concern) == (
         "Queue low has a backlog of ≈ 42,146, the oldest waiting 33 s; 50 done per second, about 14 min 3 s to go"
     )
+
+
+def test_a_backlog_names_the_caller_of_most_of_it_and_nobody_when_it_is_of_many() -> None:
+    crowds = [Crowd(2, "bulk", 150, 200), Crowd(1, "some", 100, 200)]
+    both = judge(seen(ledger(waiting={"low": 12_000, "default": 12_000}, crowds=crowds), broker()), window=WINDOW)
+    said = {concern.subject: Wording("en").text(concern) for concern in both}
+    assert said["low"].endswith("; most were handed in by bulk")
+    assert "some" not in said["default"]
 
 
 def test_an_estimate_follows_the_last_seconds_not_the_minutes_before() -> None:

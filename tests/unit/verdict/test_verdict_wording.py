@@ -21,7 +21,7 @@ REASON = Reason("mail.deferred", {"replies": [Reason("mail.unreachable")]})
 
 def test_both_languages_have_the_same_sentences_with_the_same_blanks() -> None:
     zh, en = catalogue("zh"), catalogue("en")
-    for part in ("concern", "advice", "scope"):
+    for part in ("concern", "advice", "scope", "more"):
         assert set(zh[part]) == set(en[part])
         for key in zh[part]:
             assert set(re.findall(r"\{(\w+)\}", zh[part][key])) == set(re.findall(r"\{(\w+)\}", en[part][key])), key
