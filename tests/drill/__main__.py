@@ -11,7 +11,9 @@ from pathlib import Path
 
 from tests.drill.faults import FAULTS, Fault
 from tests.drill.scoring import HEAD, Score, line, score
-from tests.drill.stage import Stage, calm, staged
+from tests.drill.stage import Stage, staged
+from tests.drill.watching import Watch, calm, watching
+from tests.support.eventually import eventually
 
 PATIENCE = 360.0  # 秒：意外退出要说五分钟
 POLL = 0.5  # 秒
@@ -31,25 +33,26 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-async def play(stage: Stage, fault: Fault, patience: float) -> list[Score]:
+async def play(stage: Stage, watch: Watch, fault: Fault, patience: float) -> list[Score]:
     struck = time.monotonic()
     async with fault.strike(stage):
         await asyncio.sleep(fault.seconds)
     ended = time.monotonic()
     while time.monotonic() - ended < patience:
         await asyncio.sleep(POLL)
-        asked_since = all(witness.since(ended) for witness in stage.watch.witnesses.values())
-        if asked_since and calm(stage.watch):
+        asked_since = all(witness.since(ended) for witness in watch.witnesses.values())
+        if asked_since and calm(watch):
             break
-    return [score(fault, witness, struck, ended) for witness in stage.watch.witnesses.values()]
+    return [score(fault, witness, struck, ended) for witness in watch.witnesses.values()]
 
 
 async def drill(faults: list[Fault], patience: float, place: Path) -> bool:
     prompt = True
-    async with staged(place) as stage:
+    async with staged(place) as stage, watching(stage.stack) as watch:
+        await eventually(lambda: calm(watch))
         say(HEAD)
         for fault in faults:
-            for scored in await play(stage, fault, patience):
+            for scored in await play(stage, watch, fault, patience):
                 say(line(fault, scored))
                 prompt = prompt and scored.prompt
     return prompt

@@ -128,3 +128,9 @@ async def watching(stack: RunningStack) -> AsyncIterator[Watch]:
         watch = Watch(stack, console, health)
         async with alongside(watch.run(), "watch"):
             yield watch
+
+
+def calm(watch: Watch) -> bool:
+    """三处都说一切正常。"""
+    latest = [witness.latest for witness in watch.witnesses.values()]
+    return all(sight is not None and sight.level == "ok" for sight in latest)

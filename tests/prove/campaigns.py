@@ -90,6 +90,12 @@ CAMPAIGNS: Final = {
         "ten faults against a running stack: when do console, /health and doctor notice, do they name the cause",
         "12 min", "", f"python -m tests.drill {TAKES}",
     ),
+    "night": Campaign(
+        "thirteen faults, the person on call in a real browser, desktop and phone: seconds until told, the cause, taps "
+        "to the action that helps; a quiet machine",
+        "30 min", "docs/evidence/NIGHT.md", f"python -m tests.drill.night --write docs/evidence/NIGHT.md {TAKES}",
+        (SYSTEM,),
+    ),
     "model": Campaign(
         "the protocol's model, large sizes too: it holds, and every part taken away has a counterexample", "10 min", "",
         """
