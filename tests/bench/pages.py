@@ -53,9 +53,10 @@ READS = (
     "/tasks?q={middle_start}", "/tasks?q={middle_end}", "/tasks?q={middle_start}…{middle_end}", "/tasks?q=nobody",
     "/tasks?q=user77@exa", "/tasks?q=10647000", "/tasks?q=hot", "/tasks/{middle}", "/tasks/{failed}",
     "/tasks/{behind}", "/tasks/{middle}/events", "/tasks/{failed}/events", "/tasks/{running}/stack",
-    "/tasks/vanished", "/schedules", "/schedules/nightly", "/pauses", "/holders", "/limits", "/stats", "/users",
-    "/users/77", "/orders", "/orders?status=paid", "/orders/77", "/sims", f"/sims/{ICCID}", f"/sims/{ICCID}/usage",
-    f"/sims/{ICCID}/events", f"/sims/{ICCID}/changes", "/sims/changes/9", "/health",
+    "/tasks/vanished", "/schedules", "/schedules/nightly", "/pauses", "/holders", "/workers", "/verdict/history",
+    "/limits", "/stats", "/users", "/users/77", "/orders", "/orders?status=paid", "/orders/77", "/sims",
+    f"/sims/{ICCID}", f"/sims/{ICCID}/usage", f"/sims/{ICCID}/events", f"/sims/{ICCID}/changes", "/sims/changes/9",
+    "/health",
 )  # fmt: skip
 PAGES = (
     "/console/tasks", "/console/tasks?cursor={middle}", "/console/tasks?status=succeeded",
@@ -70,11 +71,12 @@ PAGES = (
     "/console/live/tasks/{behind}", "/console/live/tasks/{failed}/trace", "/console/tasks/{running}/stack",
     "/console/dead-letters", "/console/dead-letters?preview=1&status=failed&limit=1000",
     "/console/dead-letters?preview=1&status=failed&type=task:notify&limit=100", "/console/vanished",
-    "/console/database", "/console/holders", "/console/stats", "/console/queues", "/console/outbox",
-    "/console/pauses", "/console/schedules", "/console/audit", "/console/audit?actor=operator4&action=task.cancel",
-    "/console/audit?actor=nobody", "/console/sims", f"/console/sims/{ICCID}", f"/console/live/sims/{ICCID}",
-    f"/console/sims/{ICCID}/events", "/console/sims/changes/9", "/console/live/sims/changes/9",
-    "/console/sims/changes/9/receipts", "/console/sims/import",
+    "/console/verdict", "/console/database", "/console/holders", "/console/stats", "/console/queues",
+    "/console/outbox", "/console/pauses", "/console/schedules", "/console/audit",
+    "/console/audit?actor=operator4&action=task.cancel", "/console/audit?actor=nobody", "/console/sims",
+    f"/console/sims/{ICCID}", f"/console/live/sims/{ICCID}", f"/console/sims/{ICCID}/events",
+    "/console/sims/changes/9", "/console/live/sims/changes/9", "/console/sims/changes/9/receipts",
+    "/console/sims/import",
 )  # fmt: skip
 # 试运行：条件没有索引的，一段一段地找，找够或到一秒为止（LOOKING）；不是看一眼的页面，不算在上限里
 PREVIEWS = (

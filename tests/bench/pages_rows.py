@@ -12,7 +12,7 @@ from tests.integration.database.plans.large_database import BIG_TABLES, insert
 STEP = 500_000  # 一条语句写这么多个任务
 SOON = timedelta(minutes=8)  # 装满要这么久：编到那时为止，量的时候才有刚刚结束的
 OTHERS = 100_000  # 别的大表每张这么多行
-HANDED, IN_HAND, PARKED, AUDITED, VANISHED = 10_000, 500, 1_000, 500_000, 5_000
+HANDED, IN_HAND, PARKED, AUDITED, VANISHED, CONCERNS = 10_000, 500, 1_000, 500_000, 5_000, 40_000
 TABLES = ("tb_task", "tb_outbox", "tb_work", "tb_task_event")
 
 # 第 n 个（共 total 个）的受理时刻：十分之九匀在三十天里，其余都在最后一小时；与那时的号
@@ -154,6 +154,11 @@ AFTER = (
     insert into tb_audit (at, actor, action, target, detail, outcome)
     select now() - n * interval '5 s', 'operator' || n %% 5, 'task.cancel', 't' || n, '{{}}', 'ok'
     from generate_series({AUDITED}, 1, -1) as n
+    """,
+    f"""
+    insert into tb_concern (code, subject, parameters, since, first_seen, warn_at, ended_at)
+    select 'deaf', 's' || n, '{{}}', at, at, at, at + interval '1 minute'
+    from (select n, now() - n * interval '1 minute' as at from generate_series({CONCERNS}, 1, -1) as n) as seen
     """,
     f"""
     insert into tb_vanished (task_id, type, request_id, delivery, first_seen)
