@@ -328,6 +328,7 @@ create table tb_audit (
     constraint pk_tb_audit primary key (id),
     constraint ck_tb_audit_outcome check (outcome in ('ok', 'refused', 'failed'))
 );
+create index ix_tb_audit_at on tb_audit (at, id);
 create index ix_tb_audit_anonymous on tb_audit (at) where token_id is null and outcome = 'refused';
 """
 # 回执随它的任务走：谁定了任务的结局（结算、收回租约、取消、人说了究竟怎样），回执在同一条语句里就有，不必人人都记得

@@ -5,6 +5,7 @@ from __future__ import annotations
 from api.endpoints.endpoint import Endpoint
 from api.openapi import docs
 from api.resources import (
+    audit_trail,
     health,
     holders,
     limits,
@@ -36,6 +37,7 @@ ROUTES: tuple[Endpoint, ...] = (
     *workers.ROUTES,
     *stats.ROUTES,
     *verdict.ROUTES,
+    *audit_trail.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,
     *docs.ROUTES,

@@ -95,6 +95,7 @@ def test_every_list_is_paged_in_one_way_and_says_so() -> None:
         "limits",
         "workers",
         "history",
+        "audit",
     ]
 
 

@@ -127,7 +127,7 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     for word in ("run", "disable", "enable"):
         await caller.call("POST", f"{V1}/schedules/{{name}}/{word}", name="nightly")
     await caller.all_of("POST", *(f"{V1}/tasks/{deed}" for deed in ("cancel", "discard", "retry")))
-    await caller.all_of("GET", f"{V1}/holders", f"{V1}/stats", f"{V1}/verdict/history")
+    await caller.all_of("GET", f"{V1}/holders", f"{V1}/stats", f"{V1}/verdict/history", f"{V1}/audit")
     paused = await caller.call("POST", f"{V1}/pauses")
     await caller.call("GET", f"{V1}/pauses")
     await caller.call("DELETE", f"{V1}/pauses/{{pause_id}}", pause_id=paused["id"])

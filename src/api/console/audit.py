@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
 from api.console.console_request import ConsoleRequest
-from api.endpoints.binding import POSITIVE, UUID_TEXT
-from kaguan.audit import store
+from api.console.tasks import moment_of, one_of
+from api.console.texts import Translator
+from api.endpoints.binding import UUID_TEXT
+from api.http.exporting import send_csv
+from kaguan.audit import exporting, reading
 from kaguan.audit.actions import (
     CONSOLE_LOGIN,
     CONSOLE_LOGOUT,
@@ -33,13 +38,19 @@ from kaguan.audit.actions import (
     TOKEN_CREATE,
     TOKEN_REVOKE,
 )
+from kaguan.audit.reading import NAME_MAX, AuditFilter, AuditRow
 from kaguan.audit.service import in_language
-from kaguan.audit.store import NEWEST
-from kaguan.database.paging import BIGINT_MAX
+from kaguan.database.paging import Sort, decode_cursor, encode_cursor
+from kaguan.tokens.service import OPERATE
+from kaguan.words.errors import Code, DomainError, refused
+from kaguan.words.reasons import Reason
+from kaguan.words.spreadsheet import BOM, kept_whole
 
 PATH = "/console/audit"
 PAGE = 50
-MAX_NAME = 100
+ORDER = Sort.CREATED_LAST
+TEXTS = ("actor", "target")
+FIELDS = (*TEXTS, "action", "since", "until")
 ACTIONS = (
     CONSOLE_LOGIN,
     CONSOLE_LOGOUT,
@@ -70,26 +81,70 @@ ACTIONS = (
 
 
 async def audit(console: ConsoleRequest) -> web.Response:
-    query = console.request.query
-    actor = query.get("actor", "").strip()[:MAX_NAME]
-    actor = actor if actor.isprintable() else ""
-    chosen = query.get("action", "")
-    action = chosen if chosen in ACTIONS else ""
-    cursor = query.get("before", "")
-    before = min(int(cursor), BIGINT_MAX) if POSITIVE.fullmatch(cursor) else NEWEST
+    given, wrong = _given(console)
+    cursor = console.request.query.get("cursor")
+    before = None
+    try:
+        before = None if cursor is None else decode_cursor(cursor, ORDER)
+    except DomainError:
+        wrong.append("cursor")
+    where = _where(given, console.services.settings.zone, wrong)
     async with console.services.pool.connection() as connection:
-        rows = await store.page(connection, PAGE + 1, before, actor or None, action or None)
-    kept = {name: value for name, value in (("actor", actor), ("action", action)) if value}
-    more = len(rows) > PAGE
+        rows, older = await reading.page(connection, where, PAGE, before)
+    kept = {name: value for name, value in given.items() if value}
     return console.render(
         "audit.html",
-        rows=rows[:PAGE],
-        actor=actor,
-        action=action,
+        rows=rows,
+        given=given,
+        wrong=wrong,
         actions=ACTIONS,
-        paged=before != NEWEST,
+        paged=before is not None,
         newest=f"{PATH}?{urlencode(kept)}",
-        older=f"{PATH}?{urlencode({**kept, 'before': rows[PAGE - 1].id})}" if more else None,
+        export=f"{PATH}/export?{urlencode(kept)}",
+        older=None if older is None else f"{PATH}?{urlencode({**kept, 'cursor': encode_cursor(older, ORDER)})}",
+        partial=older is not None and len(rows) < PAGE,
         is_task=lambda text: UUID_TEXT.fullmatch(text or "") is not None,
         detail=lambda row: in_language(row.detail, console.language),
     )
+
+
+async def export_audit(console: ConsoleRequest) -> web.StreamResponse:
+    """条件选中的全部，给表格软件看；只给看得见个人信息的。"""
+    session, formatter = console.session, console.formatter
+    principal = None if session is None else session.principal
+    if principal is not None:
+        principal.require(OPERATE)
+    given, wrong = _given(console)
+    where = _where(given, console.services.settings.zone, wrong)
+    if wrong:
+        raise refused(Code.INVALID_PARAMETERS, Reason("outbox.criteria"), wrong[0])
+    titles = [Translator(console.language)(f"column.{name}") for name in exporting.COLUMNS]
+
+    def cells(row: AuditRow) -> list[object]:
+        said = {
+            "at": row.at.astimezone(formatter.zone).replace(tzinfo=None, microsecond=0),
+            "action": formatter.word("action", row.action.replace(".", "_")),
+            "outcome": formatter.word("outcome", row.outcome),
+            "target": kept_whole(row.target) if (row.target or "").isdigit() else row.target,
+            "detail": exporting.as_text(in_language(row.detail, console.language)),
+        }
+        return [said.get(name, getattr(row, name)) for name in exporting.COLUMNS]
+
+    pages = exporting.entries(console.services.pool.connection, where)
+    token = 0 if principal is None else principal.id
+    return await send_csv(console.request, token, "audit", titles, pages, cells, start=BOM)
+
+
+def _given(console: ConsoleRequest) -> tuple[dict[str, str], list[str]]:
+    """条件，与看不懂的字段名。"""
+    given = {name: console.request.query.get(name, "").strip() for name in FIELDS}
+    wrong = [name for name in TEXTS if not given[name].isprintable() or len(given[name]) > NAME_MAX]
+    return given, wrong
+
+
+def _where(given: Mapping[str, str], zone: ZoneInfo, wrong: list[str]) -> AuditFilter:
+    """看不懂的不算数，记进 ``wrong``。"""
+    actor, target = (None if name in wrong else given[name] or None for name in TEXTS)
+    action = one_of(given, "action", ACTIONS, wrong)
+    since, until = moment_of(given, "since", zone, wrong), moment_of(given, "until", zone, wrong)
+    return AuditFilter(actor, action, target, since, until)

@@ -140,6 +140,18 @@ class Formatter:
         """一句写好的话，或一个业务键。"""
         return text if self._personal else masked(text)
 
+    def plain(self, value: Any) -> str:
+        """审计里的一个值：几样并列写，对象一项项写。"""
+        match value:
+            case bool():
+                return str(value).lower()
+            case list():
+                return self._t("audit.comma").join(map(self.plain, value)) or "–"
+            case dict():
+                return self._t("audit.comma").join(f"{name} {self.plain(item)}" for name, item in value.items()) or "–"
+            case _:
+                return self.shown(str(value))
+
     def summary(self, told: Summary | None) -> str:
         return "" if told is None else told.text(self._t.language, personal=self._personal)
 

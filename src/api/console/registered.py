@@ -78,6 +78,7 @@ def routes() -> list[web.RouteDef]:
         web.post(f"{schedules.PATH}/{{name}}/disable", action(SCHEDULE_DISABLE, schedules.disable)),
         web.get(verdict_history.PATH, page(verdict_history.verdict_history)),
         web.get(audit_page.PATH, page(audit_page.audit)),
+        web.get(f"{audit_page.PATH}/export", download(audit_page.export_audit)),
     ]
 
 

@@ -16,7 +16,8 @@ from kaguan.words.errors import MEANINGS, Code
 # 标签是生成的客户端里的模块名：英文；页面上显示的是说明
 TAGS = {
     "users": "用户", "orders": "订单", "sims": "SIM", "tasks": "任务", "schedules": "定时计划", "pauses": "暂停",
-    "limits": "限额", "workers": "worker", "health": "健康", "operations": "运维", "docs": "文档",
+    "limits": "限额", "workers": "worker", "audit": "审计", "health": "健康",
+    "operations": "运维", "docs": "文档",
 }  # fmt: skip
 DESCRIPTION = """卡管：物联网卡管理后端。写操作在一个 PostgreSQL 事务里落库，返回 2xx 之后工作一定会做完。
 

@@ -59,6 +59,26 @@ CARRIER_LIMIT: dict[str, Any] = {
 }
 LIMITS: dict[str, Any] = {"items": [TYPE_LIMIT], "page_size": 100, "next_cursor": None}
 PAUSES: dict[str, Any] = {"items": [PAUSE], "page_size": 100, "next_cursor": None}
+AUDIT: dict[str, Any] = {
+    "items": [
+        {
+            "id": 1,
+            "at": AT,
+            "actor": "ops",
+            "action": "task.cancel",
+            "target": TASK_ID,
+            "outcome": "ok",
+            "request_id": "r-1",
+            "detail": {"status": "cancelled", "via": "api"},
+        }
+    ],
+    "page_size": 20,
+    "next_cursor": None,
+}
+AUDIT_CSV = (
+    "id,at,actor,action,target,outcome,request_id,detail\r\n"
+    f'1,{AT},ops,task.cancel,{TASK_ID},ok,r-1,"{{""status"":""cancelled"",""via"":""api""}}"\r\n'
+)
 
 USER_IN = {"username": "zhang.san", "email": "zhang.san@example.com", "password": "correct horse"}
 USER_PATCH = {"status": "banned"}

@@ -18,6 +18,7 @@ class Audit(Base):
     __tablename__ = "tb_audit"
     __table_args__ = (
         CheckConstraint("outcome in ('ok', 'refused', 'failed')", name="outcome"),
+        Index("ix_tb_audit_at", "at", "id"),
         Index("ix_tb_audit_anonymous", "at", postgresql_where=text("token_id is null and outcome = 'refused'")),
     )
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from kaguan.database.pool import Connection
@@ -14,8 +12,6 @@ from kaguan.database.sql import load
 from kaguan.logging.masking import mask, mask_value
 
 PACKAGE = "kaguan.audit"
-SCAN = 20_000  # 带条件找审计时至多往回看这么多行
-NEWEST = 2**63 - 1
 ANONYMOUS_DAYS = 7  # 没认出是谁的拒绝：谁都能造出来
 
 
@@ -27,20 +23,6 @@ class AuditEntry:
     target: str | None = None
     detail: dict[str, Any] = field(default_factory=dict)
     outcome: str = "ok"
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """tb_audit 的一行。"""
-
-    id: int
-    at: datetime
-    actor: str
-    action: str
-    target: str | None
-    detail: dict[str, Any]
-    request_id: str | None
-    outcome: str
 
 
 async def insert(connection: Connection, entry: AuditEntry, actor: str, token_id: int | None, request_id: str) -> None:
@@ -55,16 +37,6 @@ async def insert(connection: Connection, entry: AuditEntry, actor: str, token_id
         "outcome": entry.outcome,
     }
     await connection.execute(load(PACKAGE, "record"), parameters)
-
-
-async def page(
-    connection: Connection, limit: int, before: int = NEWEST, actor: str | None = None, action: str | None = None
-) -> list[AuditRow]:
-    """新的在前；``before`` 是上一页最后一行的 id。"""
-    parameters = {"before": before, "actor": actor, "action": action, "scan": SCAN, "limit": limit}
-    async with connection.cursor(row_factory=class_row(AuditRow)) as cursor:
-        await cursor.execute(load(PACKAGE, "page"), parameters)
-        return await cursor.fetchall()
 
 
 async def expire(connection: Connection, limit: int, *, days: int) -> int:

@@ -60,7 +60,8 @@ QUERIES = {
     "/console/stats": (),
     "/console/verdict": ("code", "since", "until", "before"),
     "/console/pauses": ("scope", "name"),
-    "/console/audit": ("actor", "action", "before"),
+    "/console/audit": ("actor", "action", "target", "since", "until", "cursor"),
+    "/console/audit/export": ("actor", "action", "target", "since", "until"),
     "/console/assets/{name}": ("v",),
 }
 # 表单的字段；csrf_token 与 back 人人都有

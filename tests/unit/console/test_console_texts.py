@@ -13,6 +13,7 @@ import api.console
 from api.console.audit import ACTIONS
 from api.console.console_request import THEMES
 from api.console.texts import catalogue
+from kaguan.audit.exporting import COLUMNS
 from kaguan.config.schedules import Misfire
 from kaguan.outbox.operate.sweeping import Deed
 from kaguan.outbox.vocabulary import PauseScope, Priority, Resolution, TaskEventKind, TaskStatus
@@ -44,6 +45,7 @@ VOCABULARY = {
     "theme": list(THEMES),
     "action": [name.replace(".", "_") for name in ACTIONS],
     "outcome": ["ok", "refused", "failed"],
+    "column": list(COLUMNS),
     "verdict": [str(level) for level in Level if level is not Level.UNKNOWN],
     "mark": list(Level),
     "lever": ["cancel", "decide", "end", "limit", "pause", "redrive", "resume", "settle"],

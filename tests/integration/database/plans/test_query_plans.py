@@ -118,7 +118,8 @@ CONSOLE = [
     "/console/sims?customer=customer9&state=active", f"/console/sims?cursor={CURSOR}", f"/console/sims/{ICCID}",
     f"/console/live/sims/{ICCID}",
     "/console/outbox", "/console/database", "/console/holders", "/console/stats", "/console/verdict", "/console/audit",
-    "/console/audit?actor=x&action=task.cancel", f"/console/tasks/{FIRST}",
+    "/console/audit?actor=x&action=task.cancel",
+    "/console/audit?target=x&since=2026-01-01T00:00", f"/console/tasks/{FIRST}",
 ]  # fmt: skip
 
 BLOCKS_MAX = 5_000  # 没有索引的条件至多看五千行，死信至多看几千个，首页一次刷新两份快照；表再大也是这么多
