@@ -212,9 +212,9 @@ def attempts(task: TaskRecord, events: Sequence[EventRecord]) -> list[AttemptLin
             event.kind,
             event.started_at,
             event.at,
-            event.worker,
-            event.detail,
-            sampled_trace_of(event.traceparent),
+            worker=event.worker,
+            reason=event.detail,
+            trace_id=sampled_trace_of(event.traceparent),
         )
         for event in events
         if event.kind in ENDINGS and event.attempt > 0
@@ -222,5 +222,9 @@ def attempts(task: TaskRecord, events: Sequence[EventRecord]) -> list[AttemptLin
     if task.status in {TaskStatus.RUNNING, TaskStatus.SUCCEEDED}:
         ended = task.finished_at if task.status == TaskStatus.SUCCEEDED else None
         trace_id = sampled_trace_of(task.last_attempt)
-        lines.append(AttemptLine(task.attempt, task.status, task.started_at, ended, task.worker, {}, trace_id))
+        lines.append(
+            AttemptLine(
+                task.attempt, task.status, task.started_at, ended, worker=task.worker, reason={}, trace_id=trace_id
+            )
+        )
     return lines
