@@ -157,7 +157,7 @@ AFTER = (
     """,
     f"""
     insert into tb_concern (code, subject, parameters, since, first_seen, warn_at, ended_at)
-    select 'deaf', 's' || n, '{{}}', at, at, at, at + interval '1 minute'
+    select 'deaf', 's' || n, '{{"count": 1}}', at, at, at, at + interval '1 minute'
     from (select n, now() - n * interval '1 minute' as at from generate_series({CONCERNS}, 1, -1) as n) as seen
     """,
     f"""
