@@ -103,7 +103,7 @@ async def audit(console: ConsoleRequest) -> web.Response:
         export=f"{PATH}/export?{urlencode(kept)}",
         older=None if older is None else f"{PATH}?{urlencode({**kept, 'cursor': encode_cursor(older, ORDER)})}",
         partial=older is not None and len(rows) < PAGE,
-        is_task=lambda text: UUID_TEXT.fullmatch(text or "") is not None,
+        is_task=lambda row: row.action.startswith("task.") and UUID_TEXT.fullmatch(row.target or "") is not None,
         detail=lambda row: in_language(row.detail, console.language),
     )
 
