@@ -17,9 +17,17 @@ from tests.support.serving import BASE
 
 # 不查任务的：登录、自己是谁、静态文件、文档、存活探针、指标；导出全部由 P=desk 量
 APART = {
-    "/console/login", "/console/live/whoami", "/console/assets/{name}", "/console/sims/export", "/health/live",
-    "/health/ready", "/metrics", "/openapi.json", "/docs", "/assets/{name:str}",
-}  # fmt: skip
+    "/console/login",
+    "/console/live/whoami",
+    "/console/assets/{name}",
+    "/console/sims/export",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/assets/{name:str}",
+}
 HOLE = re.compile(r"\{[^}]*\}")
 
 

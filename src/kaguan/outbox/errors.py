@@ -62,8 +62,8 @@ class WorkerNotFoundError(DomainError):
     """没有这个 worker，或它已经走了；说出在的有哪些。"""
 
     def __init__(self, name: str, there: Sequence[str], *, hears: bool) -> None:
-        code = "outbox.no_worker" if hears else "outbox.no_worker_heard"
-        why = Reason(code, {"name": name, "known": ", ".join(there) or "–"})
+        values = {"name": name, "known": ", ".join(there) or "–"}
+        why = Reason("outbox.no_worker", values) if hears else Reason("outbox.no_worker_heard", values)
         super().__init__(Code.NOT_FOUND, why.text("zh"), why.text("en"), why=why)
 
     def __str__(self) -> str:

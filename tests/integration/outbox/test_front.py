@@ -193,7 +193,7 @@ def test_a_declaration_that_cannot_hold_is_refused(shop: Outbox) -> None:
         with pytest.raises(ValueError, match="Schedule"):
             shop.schedule(name, cron, letter, Letter(text="x"), timezone=zone)
     shop.schedule("a", "0 0 * * *", letter, Letter(text="x"))
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match="重名"):
         shop.schedule("a", "0 1 * * *", letter, Letter(text="x"))
     foreign = Outbox("other", database="postgresql://h/d", redis="redis://h").type("letter:send", Letter)
     with pytest.raises(ValueError, match="not of the outbox"):

@@ -71,7 +71,7 @@ class Intents:
         try:
             return await self._group.submit(intent)
         except TimeoutError:
-            raise psycopg.OperationalError("意向久久没有记成") from None
+            raise psycopg.OperationalError("the intent was not recorded in time") from None
 
     async def note(self, connection: Connection, tokens: Sequence[Token]) -> None:
         """在 Redis 记一笔。
