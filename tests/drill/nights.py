@@ -218,7 +218,13 @@ async def limit(person: Person, stage: Stage) -> None:
 
 
 NIGHTS: Mapping[str, Night] = {
-    "frozen_worker": Night("worker SIGSTOP", faults.frozen_worker, (("quiet", r"worker 没有心跳.*进程 \d+"),), drain),
+    "frozen_worker": Night(
+        "worker SIGSTOP",
+        faults.frozen_worker,
+        (("quiet", r"worker 没有心跳.*进程 \d+"),),
+        drain,
+        frozenset({"no_worker"}),
+    ),
     "mail_down": Night(
         "SMTP 停",
         faults.mail_down,

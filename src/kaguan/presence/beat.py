@@ -85,6 +85,11 @@ def _nothing() -> dict[str, Any]:
     return {}
 
 
+def _written(card: Mapping[str, Any]) -> bytes:
+    """名字也可以是枚举（运营商就是）：一张写不下的名片，会让好好的进程看着像冻住了。"""
+    return orjson.dumps(card, option=orjson.OPT_NON_STR_KEYS)
+
+
 @dataclass(slots=True)
 class Presence:
     """本进程的名片。
@@ -124,7 +129,7 @@ class Presence:
         ours = seal.put(TIMELINE, str(met)) if seal and met else ""
         now, newest = await self.redis.eval(  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
             BEAT, 3, *(key(self.redis, one) for one in (PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE)),
-            self.name, orjson.dumps(card), keep, MOST, ours, self._lie, WITNESSED, LONGEST, AHEAD,
+            self.name, _written(card), keep, MOST, ours, self._lie, WITNESSED, LONGEST, AHEAD,
         )  # fmt: skip
         self._started, self._lie = self._started or int(now), b""
         if self._pool is None or seal is None:

@@ -17,6 +17,7 @@ from kaguan.presence.beat import MOST, WITNESSED, Presence
 from kaguan.presence.census import take_census
 from kaguan.queues.client import Client, open_redis
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE
+from kaguan.sims.vocabulary import Carrier
 from tests.support.eventually import eventually
 from tests.support.said import capture_logs
 
@@ -48,6 +49,13 @@ async def test_a_process_is_seen_while_it_lives_and_takes_its_card_when_it_leave
         assert seen.started_at <= seen.seen_at <= census.now
         assert census.of("relay") == []
     assert (await take_census(redis)).processes == []
+
+
+async def test_a_worker_that_waits_for_a_carrier_still_beats(redis: Redis) -> None:
+    presence = Presence(redis, "worker", facts=lambda: {"away": {"sim:status_sync": {Carrier.ONELINK: 3}}})
+    await presence.run_once()
+    [seen] = (await take_census(redis)).of("worker")
+    assert seen.away == {"sim:status_sync": {"onelink": 3}}
 
 
 async def test_one_that_leaves_because_of_an_error_leaves_its_card_behind(redis: Redis) -> None:
