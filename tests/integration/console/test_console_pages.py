@@ -189,6 +189,12 @@ async def test_redis_away_is_said_and_the_page_still_comes(environ: dict[str, st
         assert 'data-concern="redis"' in page.text
 
 
+async def test_a_console_without_a_task_says_how_to_send_the_first(api: Api) -> None:
+    async with signed_in(api) as visitor:
+        assert "/docs#submit_email" in (await visitor.get("/console/tasks")).text
+        assert "first-step" not in (await visitor.get("/console/tasks?type=email:send")).text
+
+
 async def test_tasks_are_found_by_status_type_queue_key_id_and_time(api: Api) -> None:
     [first] = await submit(api, request_id="bill-1", priority="low")
     [second] = await submit(api)
