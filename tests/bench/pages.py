@@ -111,6 +111,8 @@ READS = (
     f"/sims/{ICCID}/events",
     f"/sims/{ICCID}/changes",
     "/sims/changes/9",
+    "/audit",
+    "/audit?actor=nobody",
     "/health",
 )
 PAGES = (
