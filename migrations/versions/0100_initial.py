@@ -33,6 +33,22 @@ create table tb_concern (
 );
 create unique index uq_tb_concern_open on tb_concern (code, subject) where ended_at is null;
 
+create table tb_acknowledgement (
+    id uuid default gen_random_uuid() not null,
+    code text not null,
+    subject text not null,
+    level text not null,
+    most bigint,
+    reason text not null,
+    actor text not null,
+    created_at timestamptz default clock_timestamp() not null,
+    until timestamptz not null,
+    constraint pk_tb_acknowledgement primary key (id),
+    constraint ck_tb_acknowledgement_level check (level in ('warn', 'bad')),
+    constraint ck_tb_acknowledgement_reason check (length(reason) between 1 and 500)
+);
+create unique index uq_tb_acknowledgement_code_subject on tb_acknowledgement (code, subject);
+
 create table tb_watch (
     id bigint not null,
     looked_at timestamptz not null,
@@ -369,7 +385,7 @@ TABLES = (
     "tb_schedule", "tb_pause", "tb_limit", "tb_drain", "tb_installation", "tb_concern", "tb_watch", "tb_user",
     "tb_order", "tb_sim", "tb_sim_profile", "tb_sim_task", "tb_sim_event", "tb_sim_change", "tb_sim_receipt",
     "tb_sim_usage", "tb_sync_checkpoint", "tb_email_delivery", "tb_api_token", "tb_session", "tb_idempotency_key",
-    "tb_audit",
+    "tb_audit", "tb_acknowledgement",
 )  # fmt: skip
 
 

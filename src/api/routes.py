@@ -5,6 +5,7 @@ from __future__ import annotations
 from api.endpoints.endpoint import Endpoint
 from api.openapi import docs
 from api.resources import (
+    acknowledgements,
     audit_trail,
     health,
     holders,
@@ -38,6 +39,7 @@ ROUTES: tuple[Endpoint, ...] = (
     *stats.ROUTES,
     *verdict.ROUTES,
     *audit_trail.ROUTES,
+    *acknowledgements.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,
     *docs.ROUTES,

@@ -31,7 +31,8 @@ WITHOUT = [route for route in ROUTES if route.body is None]
 
 def path_of(route: Endpoint) -> str:
     one = "01989f2e-0000-7000-8000-000000000000"
-    return route.pattern.format(id=1, change=1, task_id=one, pause_id=one, name="x", iccid=bodies.ICCID)
+    ids = dict.fromkeys(("task_id", "pause_id", "acknowledgement_id"), one)
+    return route.pattern.format(id=1, change=1, **ids, name="x", iccid=bodies.ICCID)
 
 
 def limit_of(route: Endpoint) -> int:

@@ -27,7 +27,7 @@ WRITES = [route for route in routes() if route.method == hdrs.METH_POST]
 
 def concrete(route: web.RouteDef) -> str:
     path = route.path.replace("{task_id}", TASK).replace("{iccid}", CARD).replace("{name}", "console.css")
-    path = path.replace("{change}", "1").replace("{pause_id}", "1")
+    path = path.replace("{change}", "1").replace("{pause_id}", "1").replace("{acknowledgement}", "1")
     assert "{" not in path
     return path
 

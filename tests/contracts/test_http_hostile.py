@@ -73,6 +73,7 @@ VALID: dict[str, dict[str, Any]] = {
         ]
     },
     "/api/v1/sims/imports": {"content_base64": "aWNjaWQKMQo=", "carrier": "onelink"},
+    "/api/v1/verdict/acknowledgements": {"code": "uncertain", "reason": "r", "seconds": 60},
     "/api/v1/pauses": {"scope": "type", "name": "email:send", "reason": "r", "seconds": 60},
     "/api/v1/tasks/cancel": SWEEP,
     "/api/v1/tasks/discard": {**SWEEP, "status": ["failed"]},

@@ -96,6 +96,7 @@ def test_every_list_is_paged_in_one_way_and_says_so() -> None:
         "workers",
         "history",
         "audit",
+        "acknowledgements",
     ]
 
 

@@ -12,6 +12,7 @@ import pytest
 from api.routes import ROUTES
 from kaguan.config import load_settings
 from tests.contracts.documented import DOCUMENT, header_faults, response_of, schema_of
+from tests.support.eventually import eventually
 from tests.support.in_hand import HOLD
 from tests.support.serving import Api, serving
 
@@ -132,10 +133,21 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     await caller.call("GET", f"{V1}/pauses")
     await caller.call("DELETE", f"{V1}/pauses/{{pause_id}}", pause_id=paused["id"])
     await limits_of(caller)
+    await acknowledged(caller)
     for path in OPEN:
         await caller.call("GET", path)
     await caller.call("GET", "/assets/{name}", name="page.css")
     assert caller.succeeded == {(route.method, route.pattern) for route in ROUTES}
+
+
+async def acknowledged(caller: Caller) -> None:
+    await caller.api.rows(
+        "insert into tb_task (id, type, queue, principal, payload, max_attempts, status) "
+        "values (gen_random_uuid(), 'email:send', 'default', 'p', '{}', 3, 'uncertain')"
+    )
+    made = await eventually(lambda: caller.call("POST", f"{V1}/verdict/acknowledgements"))
+    await caller.call("GET", f"{V1}/verdict/acknowledgements")
+    await caller.call("DELETE", f"{V1}/verdict/acknowledgements/{{acknowledgement_id}}", acknowledgement_id=made["id"])
 
 
 async def limits_of(caller: Caller) -> None:
@@ -162,6 +174,7 @@ async def test_every_route_refuses_a_stranger_with_the_headers_documented(caller
                 "change": 1,
                 "task_id": UUID(int=7),
                 "pause_id": UUID(int=7),
+                "acknowledgement_id": UUID(int=7),
             }
             await caller.call(route.method, route.pattern, NOBODY, **names)
     assert caller.succeeded == set()

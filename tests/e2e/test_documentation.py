@@ -71,7 +71,7 @@ GIVEN_UP = (
 # 起了不停的、要有不明的、在跑的、还没开始的任务的
 NOT_RUN = {
     *("up", "api", "relay", "console", "migrate down"),
-    *("task resolve", "task stack", "task change", "worker drain"),
+    *("task resolve", "task stack", "task change", "worker drain", "acknowledge", "verdict remind"),
 }
 
 

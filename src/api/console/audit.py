@@ -15,6 +15,7 @@ from api.endpoints.binding import UUID_TEXT
 from api.http.exporting import send_csv
 from kaguan.audit import exporting, reading
 from kaguan.audit.actions import (
+    ACKNOWLEDGE,
     CONSOLE_LOGIN,
     CONSOLE_LOGOUT,
     DRAIN,
@@ -23,6 +24,7 @@ from kaguan.audit.actions import (
     ON_ENTITIES,
     OUTBOX_REDRIVE,
     PAUSE,
+    REMIND,
     RESUME,
     SCHEDULE_DISABLE,
     SCHEDULE_ENABLE,
@@ -67,6 +69,8 @@ ACTIONS = (
     LIMIT,
     LIFT,
     DRAIN,
+    ACKNOWLEDGE,
+    REMIND,
     SESSION_END,
     TOKEN_CREATE,
     TOKEN_REVOKE,

@@ -11,7 +11,7 @@ from api.console.formatting import Formatter
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.operate.sweeping import Deed
 from kaguan.outbox.vocabulary import LimitScope, PauseScope, TaskStatus
-from kaguan.verdict.model import Concern, ConcernCode, Verdict
+from kaguan.verdict.model import Acknowledgement, Concern, ConcernCode, Level, Verdict
 from kaguan.verdict.wording import Wording
 
 LINKS = {
@@ -109,6 +109,8 @@ class ConcernLine:
     lever: Lever | None
     runbook: str
     consequences: list[ConcernLine] = field(default_factory=list)
+    acknowledged: Acknowledgement | None = None
+    acknowledge: str = ""  # 收起它的那一页；只是说一声的没有
 
 
 def lines_of(verdict: Verdict, language: str, words: Formatter) -> list[ConcernLine]:
@@ -125,13 +127,19 @@ def lines_of(verdict: Verdict, language: str, words: Formatter) -> list[ConcernL
             since=concern.since,
             lever=lever_of(concern),
             runbook=runbook_of(concern),
+            acknowledged=concern.acknowledged,
+            acknowledge=_acknowledge(concern),
         )
         for concern in verdict.concerns
     }
+    roots = []
     for concern in verdict.concerns:
-        if concern.because in lines:
-            lines[concern.because].consequences.append(lines[concern.identity])
-    return [lines[concern.identity] for concern in verdict.concerns if concern.because not in lines]
+        line, root = lines[concern.identity], lines.get(concern.because)
+        if root is None or (root.acknowledged and not line.acknowledged):  # 比收起来的根由更重：自己说
+            roots.append(line)
+        else:
+            root.consequences.append(line)
+    return roots
 
 
 def link_of(concern: Concern) -> str:
@@ -187,6 +195,12 @@ def runbook_of(concern: Concern) -> str:
     if concern.code is ConcernCode.BREAKER and not concern.subject.startswith(CARRIER):
         return SMTP_RUNBOOK
     return RUNBOOKS[concern.code]
+
+
+def _acknowledge(concern: Concern) -> str:
+    if concern.level is Level.OK or concern.acknowledged is not None:
+        return ""
+    return f"/console/verdict?{urlencode({'concern': concern.code, 'subject': concern.subject})}#reason"
 
 
 def _tasks(**query: str) -> str:

@@ -18,7 +18,16 @@ from api.http.guard import GUARD, Guard
 from api.http.keys import SERVICES, Services
 from api.http.limits import Counter
 from kaguan.audit import service as audit
-from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE, SCHEDULE_RUN, SIM_CHANGE, SIM_REFRESH, SIM_REGISTER
+from kaguan.audit.actions import (
+    ACKNOWLEDGE,
+    REMIND,
+    SCHEDULE_DISABLE,
+    SCHEDULE_ENABLE,
+    SCHEDULE_RUN,
+    SIM_CHANGE,
+    SIM_REFRESH,
+    SIM_REGISTER,
+)
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import AfterCommit, Connection, at_once
 from kaguan.product.task_types import NAMES, TASK_TYPES
@@ -77,6 +86,8 @@ def routes() -> list[web.RouteDef]:
         web.post(f"{schedules.PATH}/{{name}}/enable", action(SCHEDULE_ENABLE, schedules.enable)),
         web.post(f"{schedules.PATH}/{{name}}/disable", action(SCHEDULE_DISABLE, schedules.disable)),
         web.get(verdict_history.PATH, page(verdict_history.verdict_history)),
+        web.post(f"{verdict_history.PATH}/acknowledge", action(ACKNOWLEDGE, verdict_history.acknowledge)),
+        web.post(f"{verdict_history.PATH}/{{acknowledgement}}/remind", action(REMIND, verdict_history.remind)),
         web.get(audit_page.PATH, page(audit_page.audit)),
         web.get(f"{audit_page.PATH}/export", download(audit_page.export_audit)),
     ]

@@ -19,7 +19,7 @@ from kaguan.database.pool import Connection
 from kaguan.flow.background import within
 from kaguan.tokens.service import LOOK
 from kaguan.verdict import service
-from kaguan.verdict.model import Verdict
+from kaguan.verdict.model import Acknowledgement, Verdict
 from kaguan.verdict.observation import Observation
 from kaguan.verdict.wording import Wording
 from kaguan.words.errors import DomainError
@@ -27,6 +27,14 @@ from kaguan.words.personal import masked
 
 FRESH = 1.0  # 秒：这么新的不必再看
 KNOW_TIMEOUT = 1.0  # 秒：认令牌要查库，库不在就当没带
+
+
+class AcknowledgedView(View):
+    """收起来的：谁、为什么、到何时。"""
+
+    actor: str
+    reason: str
+    until: datetime
 
 
 class ConcernView(View):
@@ -43,6 +51,7 @@ class ConcernView(View):
     parameters: dict[str, str | int | float | None] | None = None
     text: str | None = None
     advice: str | None = None
+    acknowledged: AcknowledgedView | None = None
 
 
 class VerdictView(View):
@@ -85,10 +94,15 @@ def shown(verdict: Verdict, language: str, *, detailed: bool) -> dict[str, Any]:
                 "parameters": {name: impersonal(value) for name, value in wording.parameters(concern).items()},
                 "text": impersonal(wording.text(concern)),
                 "advice": wording.advice(concern),
+                "acknowledged": _known(concern.acknowledged),
             }
         if line not in concerns:
             concerns.append(line)
     return {"level": verdict.level, "at": verdict.at, "concerns": concerns}
+
+
+def _known(told: Acknowledgement | None) -> dict[str, Any] | None:
+    return None if told is None else {"actor": told.actor, "reason": impersonal(told.reason), "until": told.until}
 
 
 def impersonal(value: Any) -> Any:

@@ -138,3 +138,17 @@ HISTORY: dict[str, Any] = {
     "page_size": 20,
     "next_cursor": None,
 }
+
+ACKNOWLEDGEMENT_IN: dict[str, Any] = {"code": "uncertain", "reason": "已在问邮局", "seconds": 7_200}
+ACKNOWLEDGEMENT: dict[str, Any] = {
+    "id": TASK_ID,
+    "code": "uncertain",
+    "subject": "",
+    "level": "warn",
+    "most": 1,
+    "reason": "已在问邮局",
+    "actor": "ops",
+    "created_at": AT,
+    "until": AT,
+}
+ACKNOWLEDGEMENTS: dict[str, Any] = {"items": [ACKNOWLEDGEMENT], "page_size": 100, "next_cursor": None}

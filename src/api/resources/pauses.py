@@ -12,10 +12,11 @@ from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.listing import Paging, Part
 from api.endpoints.reasons import reason, refused
-from api.endpoints.shapes import MAX_PAGE_SIZE, Choice, Moment, PageSize, RequestModel, View
+from api.endpoints.shapes import MAX_PAGE_SIZE, Choice, PageSize, RequestModel, View
 from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
 from api.resources.audit import audited
+from api.resources.fields import Until, require_one_end
 from kaguan.audit.actions import PAUSE, RESUME
 from kaguan.outbox.operate import pauses
 from kaguan.outbox.operate.lasting import LONGEST, LONGEST_NAME
@@ -37,13 +38,12 @@ class PauseRequest(RequestModel):
         str, Field(min_length=1, max_length=LONGEST_NAME, description="类型、队列、运营商、提交者、键的名字")
     ]
     reason: Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH)]
-    until: Moment | None = Field(None, description="到何时，RFC 3339；至多三十天之后")
+    until: Until = None
     seconds: Annotated[int, Field(ge=1, le=LONGEST, description="停多少秒")] | None = None
 
     @model_validator(mode="after")
     def _says_it_all(self) -> Self:
-        if (self.until is None) == (self.seconds is None):
-            raise reason("until 与 seconds 给一个", "give until or seconds, not both")
+        require_one_end(self.until, self.seconds)
         if (why := unknown(self.scope, self.name)) is not None:
             raise refused(why)
         try:

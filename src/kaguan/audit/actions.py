@@ -11,6 +11,7 @@ TASK_CANCEL, TASK_RETRY, TASK_REPLAY = "task.cancel", "task.retry", "task.replay
 TASK_CHANGE, TASK_RESOLVE, TASK_DISCARD = "task.change", "task.resolve", "task.discard"
 TASK_PAYLOAD = "task.payload"  # 看了载荷
 PAUSE, RESUME = "pause.create", "pause.resume"
+ACKNOWLEDGE, REMIND = "verdict.acknowledge", "verdict.remind"
 LIMIT, LIFT = "limit.set", "limit.clear"
 DRAIN = "worker.drain"
 SESSION_END = "session.end"  # 结束了挡着我们的数据库会话

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
@@ -12,7 +12,7 @@ from kaguan.cli.wording import say
 from kaguan.config import Settings
 from kaguan.queues.client import open_redis
 from kaguan.verdict import service
-from kaguan.verdict.model import Concern, Level, Parameters
+from kaguan.verdict.model import Acknowledgement, Concern, Level, Parameters
 from kaguan.verdict.wording import Wording
 
 
@@ -29,11 +29,13 @@ class Symptom:
     subject: str = ""
     parameters: Parameters = field(default_factory=dict)
     since: datetime | None = None
+    acknowledged: Acknowledgement | None = None
 
     @property
     def said(self) -> str:
         since = say("since", since=self.since) if self.since else ""
-        told = say("field", field=self.part, reason=f"{self.detail}{since}")
+        known = say("known", one=self.acknowledged) if self.acknowledged else ""
+        told = say("field", field=self.part, reason=f"{self.detail}{since}{known}")
         return say("then").join([told, self.advice] if self.advice else [told])
 
 
@@ -49,15 +51,16 @@ async def examine_pipeline(settings: Settings, told: Collection[str]) -> list[Sy
 
 
 def _symptom(concern: Concern, settings: Settings) -> Symptom:
-    wording = Wording(settings.language)
+    wording, known = Wording(settings.language), concern.acknowledged
     return Symptom(
         say("pipeline"),
-        ok=concern.level is not Level.BAD,
+        ok=concern.level is not Level.BAD or concern.acknowledged is not None,
         detail=wording.text(concern),
         advice=wording.advice(concern),
-        level=concern.level,
+        level=concern.level if concern.acknowledged is None else Level.OK,
         code=concern.code,
         subject=concern.subject,
         parameters=wording.parameters(concern),
         since=concern.since and concern.since.astimezone(settings.zone),
+        acknowledged=known and replace(known, until=known.until.astimezone(settings.zone)),
     )

@@ -34,6 +34,7 @@ MODULES = {
     "limit": "limits",
     "stats": "stats",
     "verdict": "verdict",
+    "acknowledge": "acknowledging",
     "doctor": "doctor",
     "config": "configuration",
     "completion": "completion",

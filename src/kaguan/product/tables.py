@@ -25,11 +25,12 @@ from kaguan.sims.change_model import SimChange, SimReceipt
 from kaguan.sims.model import Sim, SimEvent, SimProfile, SimTask, SimUsage, SyncCheckpoint
 from kaguan.tokens.model import ApiToken
 from kaguan.users.model import User
-from kaguan.verdict.table import RememberedConcern, Watching
+from kaguan.verdict.table import Acknowledged, RememberedConcern, Watching
 
 metadata = Base.metadata
 
 __all__ = [
+    "Acknowledged",
     "ApiToken",
     "Audit",
     "Broker",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
+from uuid import UUID
 
 Parameters: TypeAlias = "Mapping[str, str | int | float | None]"
 
@@ -52,6 +53,21 @@ class ConcernCode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """有人知道了的一件：比 ``level`` 更重、比 ``most`` 更多，到了 ``until``，就自己再说。"""
+
+    id: UUID
+    code: str
+    subject: str
+    level: str
+    most: int | None
+    reason: str
+    actor: str
+    created_at: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Concern:
     """一件事。
 
@@ -60,6 +76,7 @@ class Concern:
         parameters: 说它要用的：可 JSON 序列化；``seconds`` 一类的是秒，
             ``reason`` 是装进文本的原因。
         because: 它多半是哪一件（:attr:`identity`）的后果；空着即根由，或看不出。
+        acknowledged: 有人知道了，收起来的：仍列着，不算进轻重。
     """
 
     code: ConcernCode
@@ -68,6 +85,7 @@ class Concern:
     parameters: Parameters = field(default_factory=dict)
     since: datetime | None = None
     because: str = ""
+    acknowledged: Acknowledgement | None = None
 
     @property
     def identity(self) -> str:
@@ -86,7 +104,7 @@ class Verdict:
     def level(self) -> Level:
         if self.blind:
             return Level.UNKNOWN
-        levels = {concern.level for concern in self.concerns}
+        levels = {concern.level for concern in self.concerns if concern.acknowledged is None}
         return next((level for level in (Level.BAD, Level.WARN) if level in levels), Level.OK)
 
     @property

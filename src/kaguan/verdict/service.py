@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from kaguan.config import Settings
 from kaguan.database.pool import Connection
+from kaguan.verdict.acknowledging import acknowledged, folded
 from kaguan.verdict.judging import judge
 from kaguan.verdict.memory import recalled
 from kaguan.verdict.model import Concern, Verdict
@@ -40,6 +41,7 @@ async def take(
         try:
             async with asyncio.timeout(TIMEOUT), connect() as connection:
                 concerns = await recalled(connection, seen.at, concerns)
+                concerns = folded(concerns, await acknowledged(connection))
         except (psycopg.Error, PoolTimeout, TimeoutError) as error:
             log.debug("判断的记忆不在", error=type(error).__name__)
     return seen, Verdict(seen.at, concerns, blind=seen.ledger is None and not seen.locks)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, Index, Text, func, text
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Identity, Index, Text, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -30,6 +31,27 @@ class RememberedConcern(Base):
     warn_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     bad_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class Acknowledged(Base):
+    """有人知道了的一件：谁、为什么、到何时；比收起时更重就再说。"""
+
+    __tablename__ = "tb_acknowledgement"
+    __table_args__ = (
+        CheckConstraint("level in ('warn', 'bad')", name="level"),
+        CheckConstraint("length(reason) between 1 and 500", name="reason"),
+        Index("uq_tb_acknowledgement_code_subject", "code", "subject", unique=True),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, server_default=func.gen_random_uuid(), primary_key=True)
+    code: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Text)
+    level: Mapped[str] = mapped_column(Text)
+    most: Mapped[int | None] = mapped_column(BigInteger)
+    reason: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
+    until: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
 class Watching(Base):

@@ -77,6 +77,8 @@ VOCABULARY = {
         "redriven_more",
         "paused",
         "resumed",
+        "acknowledged",
+        "reminded",
         "limited",
         "task_changed",
         "limit_lifted",

@@ -31,10 +31,10 @@ USER = {"username": "alice", "email": "a@example.com", "password": "correct hors
 GUARDED = [(route, route.scope) for route in ROUTES if route.scope is not None]
 
 
-def somewhere(route: Endpoint, number: int = 1, task_id: str = UUID, pause_id: str = UUID) -> str:
-    """路由的一条路径，指着第 ``number`` 个，或 ``task_id``、``pause_id``。"""
+def somewhere(route: Endpoint, number: int = 1, **given: str) -> str:
+    """路由的一条路径，指着第 ``number`` 个，或 ``task_id`` 这样的给了的那一个。"""
     iccid = iccid_at(Carrier.ONELINK, number)
-    names = {"task_id": task_id, "pause_id": pause_id}
+    names = dict.fromkeys(("task_id", "pause_id", "acknowledgement_id"), UUID) | given
     filled = route.pattern.format(id=number, change=number, iccid=iccid, name=number, **names)
     return filled.removeprefix("/api/v1")
 
@@ -67,12 +67,15 @@ async def test_who_may_not_ask_cannot_tell_what_is_there_from_what_is_not(api: A
     ).status == 201
     task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
     paused = (await api.post("/pauses", {"scope": "key", "name": "k", "reason": "r", "seconds": 60})).data["id"]
+    await api.rows("insert into tb_vanished (task_id, type, delivery) values (gen_random_uuid(), 'x', 1)")
+    known = await api.post("/verdict/acknowledgements", {"code": "vanished", "reason": "r", "seconds": 60})
     stop = {"change": "suspend", "iccids": [iccid_at(Carrier.ONELINK, 1)], "reason": "r"}
     assert (await api.post("/sims/changes", stop)).data["id"] == 1
     nobody = replace(api, token="none")
     pointed = [(route, scope) for route, scope in GUARDED if "{" in route.pattern and "{name" not in route.pattern]
     for number, (route, scope) in enumerate(pointed):
-        there, absent = somewhere(route, task_id=task_id, pause_id=paused), somewhere(route, 2)
+        names = {"task_id": task_id, "pause_id": paused, "acknowledgement_id": known.data["id"]}
+        there, absent = somewhere(route, **names), somewhere(route, 2)
         assert await said(api, route, there) != await said(api, route, absent)
         stranger = await with_scopes(api, f"stranger-{number}", [one for one in tokens.SCOPES if one != scope])
         for caller in (stranger, nobody):
