@@ -143,8 +143,14 @@ async def pause_both(person: Person, stage: Stage) -> None:
     await pause(person, stage, "breaker", "onelink", type=SYNC)
 
 
-async def nothing(_person: Person, _stage: Stage) -> None:
-    """没有可动的：它自己会好，或要到那台机器上去。"""
+async def acknowledge(person: Person, _stage: Stage, code: str) -> None:
+    """它自己会好，或要到那台机器上去：收起来，别盖住接着出的事。"""
+    await person.press(person.root(code, "").locator("> .ways").get_by_test_id("acknowledge"))
+    await person.write(person.page.get_by_test_id("acknowledge-reason"), WHY)
+    await person.press(person.page.get_by_test_id("acknowledge"))
+    await person.done("收起，有人在办")
+    await expect(person.page.get_by_test_id("acknowledged")).to_be_visible()
+    await expect(person.root(code, "")).to_have_count(0)
 
 
 async def drain(person: Person, stage: Stage) -> None:
@@ -239,10 +245,16 @@ NIGHTS: Mapping[str, Night] = {
         partial(pause, code="breaker", words="onelink", type=SYNC),
         frozenset({"setbacks"}),
     ),
-    "flushed_redis": Night("FLUSHALL", faults.flushed_redis, (("redis_lost", "不会丢"),), nothing),
+    "flushed_redis": Night(
+        "FLUSHALL", faults.flushed_redis, (("redis_lost", "不会丢"),), partial(acknowledge, code="redis_lost")
+    ),
     "locked_table": Night("别的角色 LOCK TABLE", locked_table, (("locked", "reporter"),), end_session),
     "crashing_relay": Night(
-        "relay 连死五次", faults.crashing_relay, (("restarts", "relay 在反复崩溃"),), nothing, frozenset({"no_relay"})
+        "relay 连死五次",
+        faults.crashing_relay,
+        (("restarts", "relay 在反复崩溃"),),
+        partial(acknowledge, code="restarts"),
+        frozenset({"no_relay"}),
     ),
     "unknown_type": Night("不认得的类型", faults.unknown_type, (("unknown_type", "sim:magic"),), cancel_by_filter),
     "stuck_key": Night("有序键卡住", stuck_key, (("ordering", KEY),), cancel_head),
