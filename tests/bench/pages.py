@@ -98,6 +98,7 @@ READS = (
     "/holders",
     "/workers",
     "/verdict/history",
+    "/verdict/acknowledgements",
     "/limits",
     "/stats",
     "/users",

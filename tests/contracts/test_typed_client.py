@@ -46,6 +46,7 @@ async def test_a_typed_client_made_from_the_document_talks_to_a_real_server(api:
     assert "Warning" not in told, told
     names = sorted(folder.name for folder in (made / "kaguan_api_client" / "api").iterdir() if folder.is_dir())
     assert names == [
+        "audit",
         "docs",
         "health",
         "limits",

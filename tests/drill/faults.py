@@ -13,6 +13,7 @@ from uuid_utils import uuid7
 
 from tests.drill.relay_host import DEFERRED
 from tests.drill.stage import Stage, family, send_tree
+from tests.support.eventually import eventually
 
 RELAY_DEATHS = 5
 BATCH, BATCHES = 1_000, 50
@@ -51,7 +52,7 @@ async def crashing_relay(stage: Stage) -> AsyncIterator[None]:
         pid = stage.stack.pid("relay")
         stage.stack.send("relay", signal.SIGKILL)
         await stage.stack.replaced("relay", pid)
-        await asyncio.sleep(2.0)  # 让它起得来、跳得了一拍：一起来就死的另有 no_relay 去说
+        await eventually(lambda: stage.is_beating("relay"))  # 没有跳过一拍就死的，另有 no_relay 去说
     yield
 
 

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import psycopg
 from psycopg.conninfo import make_conninfo
 from redis.asyncio import Redis
 
 from kaguan.dev.postgres import SUPERUSER
 from kaguan.dev.simulator.population import iccid_at
+from kaguan.queues.keys import PRESENCE_CARDS
 from kaguan.sims.vocabulary import Carrier
 from tests.drill.relay_host import MailRelay, mail_relay
 from tests.e2e.stack import RunningStack, started
@@ -65,6 +67,13 @@ class Stage:
             yield connection
         finally:
             await connection.close()
+
+    async def is_beating(self, name: str) -> bool:
+        """此刻的那个进程有了名片。"""
+        pid = self.stack.pid(name)
+        async with Redis.from_url(self.stack.env["KAGUAN_REDIS__URL"]) as redis:
+            cards = await redis.hvals(PRESENCE_CARDS)  # type: ignore[misc] # 存根不分同步异步
+        return any(orjson.loads(card).get("pid") == pid for card in cards)
 
     async def flush_redis(self) -> None:
         async with Redis.from_url(self.stack.env["KAGUAN_REDIS__URL"]) as redis:

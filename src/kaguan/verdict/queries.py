@@ -16,7 +16,7 @@ from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 
 PACKAGE = "kaguan.verdict"
 COUNT_CAP = 10_000  # 数到这里为止，界面写「≥」
-FAULT_SCAN = 1_000
+FAULT_SCAN = 500
 DEAD_CAP = 2_000
 DEAD_GROUPS = 30
 TYPES_CAP = 200

@@ -57,7 +57,7 @@ LIVED = (
     from done where id = done.task_id
     """,
 )
-BY_KEY = {"ordering_place"}  # 给人看一个任务在它的键上，走的是键的索引
+BY_KEY = {"place"}  # 只给人看的一条：走键的索引；表几乎空着时规划器也许挑了在等的那个
 PARAMETER = re.compile(r"%\((\w+)\)s")
 TASKS = re.compile(r"\b(tb_task|tb_work|vw_task)\b")
 LIVE = re.compile(r"ix_tb_(task_(queued|running|waiting)|work_(handed|leased))\b")

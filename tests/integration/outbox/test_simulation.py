@@ -59,6 +59,10 @@ EXCUSED = {
     "sims.note_task": "哪张卡的任务：与受理同一事务，见 sims/test_cards",
     "recover.close_gate": "没有重启就退回去（整台的快照）才有，见 test_history_cut",
     "verdict.remember": "判断自己的记忆，与任务无关，见 verdict/test_verdict",
+    **dict.fromkeys(
+        ("verdict.watch", "verdict.missed", "verdict.expire_history"), "判断的历史，见 verdict/test_history"
+    ),
+    **dict.fromkeys(("verdict.acknowledge", "verdict.remind"), "人收下的事，见 verdict/test_acknowledging"),
     "audit.record": "审计与人的要求同一事务，见 test_console_actions",
     **dict.fromkeys(("sims.apply_infos", "sims.apply_statuses", "sims.upsert_usage", "sims.save_checkpoint"), BATCH),
     **dict.fromkeys(("sims.change_insert", "sims.change_receipts"), "变更与受理同一事务，见 sims/test_change_requests"),
