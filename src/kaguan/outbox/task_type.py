@@ -18,7 +18,6 @@ from kaguan.words.units import DAY
 _NAME = re.compile(r"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+")  # 与 tb_task 的约束相同
 NAME_LENGTH = 64
 MOST_ATTEMPTS = 101
-PORTIONS = 10  # 一次投递至多占名额的这么多分之一
 LONGEST_BACKOFF = 30 * DAY
 LONGEST_LIMIT = DAY
 
@@ -280,11 +279,11 @@ class TaskTypes(dict[str, TaskType[Any]]):
                 f"two types of one name / 任务类型重名：{sorted({name for name in names if names.count(name) > 1})}"
             )
 
-    def carried(self, most: int) -> dict[str, int]:
-        """可以同乘的，一次投递至多几个：``most``；有名额的至多占它的几分之一，别的 worker 也有得做。"""
-        places = {one: [*one.resources.values(), *([one.limit] if one.limit else [])] for one in self.values()}
+    @property
+    def abreast(self) -> dict[str, int]:
+        """可以同乘的，一个 worker 里几个并排着做：有名额管着的照名额，别的不知道，算一个。"""
         return {
-            one.name: max(1, min([most, *(number // PORTIONS for number in places[one])]))
+            one.name: min([*one.resources.values(), *([one.limit] if one.limit else [])], default=1)
             for one in self.values()
             if one.shareable
         }

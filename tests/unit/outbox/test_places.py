@@ -18,7 +18,6 @@ CRITICAL, DEFAULT, LOW = Priority
 ASK = TaskType("carrier:ask", Payload, Effect.REPEATABLE, resources={"carrier": 2})
 SEND = TaskType("mail:send", Payload, Effect.REPEATABLE, limit=1)
 PLAIN = TaskType("page:show", Payload, Effect.REPEATABLE)
-SHORTLY = 0.02  # 秒
 
 
 def seats(*queues: Priority, gates: Gates, slots: Slots, called: bool = False) -> list[Seat]:
@@ -120,27 +119,15 @@ async def test_outside_the_slot_is_free_for_others_and_taken_again_after() -> No
             await asyncio.wait_for(stack.enter_async_context(slots.running(queue, "noop")), PATIENCE)
 
 
-async def test_what_it_waits_outside_is_not_what_its_slot_costs() -> None:
-    """步速说一个任务占槽位多久，一次投递装几个由它定：等外面的不算。"""
-    gates, slots = Gates([ASK], {}), Slots(3, (1, 1, 1))
-    (seat,) = seats(LOW, gates=gates, slots=slots)
-    clock = asyncio.get_running_loop().time
-    async with slots.running(Priority.LOW, "staying"), seat.taken(), seat.outside("carrier"):
-        since = clock()
-        while clock() - since <= SHORTLY:
-            pass  # 没有可等的：要的就是时间过去
-    assert slots.seconds[ASK.name] < slots.seconds["staying"] / 2
-
-
-def test_a_delivery_carries_at_most_a_part_of_the_places_of_its_type() -> None:
-    """别的 worker 也有得做；没有名额管着的照配置。"""
+def test_of_a_type_with_places_as_many_are_done_side_by_side() -> None:
+    """一次投递装几个由它定；没有名额管着的不知道，算一个，不同乘的不在里面。"""
     bounded, free = (
         replace(ASK, shareable=True, limit=80, resources={}),
         replace(ASK, name="free:one", shareable=True, resources={}),
     )
-    outside = replace(free, name="out:side", resources={"carrier": 20})
+    outside = replace(free, name="out:side", limit=50, resources={"carrier": 20})
     types = TaskTypes([bounded, free, outside, replace(ASK, name="long:one", shareable=False)])
-    assert types.carried(100) == {bounded.name: 8, free.name: 100, outside.name: 2}
+    assert types.abreast == {bounded.name: 80, free.name: 1, outside.name: 20}
 
 
 async def test_joining_a_queue_that_was_not_declared_is_refused() -> None:

@@ -221,16 +221,16 @@ def _rested(began: float, thrift: float, least: float) -> float:
     return now + thrift * max(now - began, least)
 
 
-def pack(due: Sequence[Due], most: Mapping[str, int], paces: Mapping[str, float]) -> list[Delivery]:
-    """把到期的行装成投递，同队列、同类型的次序不变。
+def pack(due: Sequence[Due], abreast: Mapping[str, int], paces: Mapping[str, float], limit: int) -> list[Delivery]:
+    """把到期的行装成投递，同队列、同类型的次序不变；一次至多 ``limit`` 个。
 
-    ``most`` 是可以同乘的类型，一次至多几个；``paces`` 是一次尝试占槽位的平均秒数，不知道的先单独走。
+    ``abreast`` 是可以同乘的类型，几个并排着做；``paces`` 是一次尝试的平均秒数，不知道的先单独走。
     """
     deliveries: list[Delivery] = []
     kind = attrgetter("priority", "type", "alone")
     for (priority, task_type, alone), group in groupby(sorted(due, key=kind), key=kind):
         rows = list(group)
-        size = 1 if alone else _size(paces.get(task_type), most.get(task_type, 1))
+        size = 1 if alone else _size(paces.get(task_type), abreast.get(task_type, 0), limit)
         queue = PriorityRank(priority).queue
         for start in range(0, len(rows), size):
             share = rows[start : start + size]
@@ -240,8 +240,8 @@ def pack(due: Sequence[Due], most: Mapping[str, int], paces: Mapping[str, float]
     return deliveries
 
 
-def _size(seconds: float | None, limit: int) -> int:
-    return 1 if seconds is None else max(1, min(limit, int(SECONDS / max(seconds, 1e-6))))
+def _size(seconds: float | None, abreast: int, limit: int) -> int:
+    return 1 if seconds is None else max(1, min(limit, int(SECONDS * abreast / max(seconds, 1e-6))))
 
 
 async def enqueue_many(

@@ -115,7 +115,7 @@ class Forwarder:
     hold: float = 0.0
     line: Line = field(default_factory=Line)
     _windows: dict[PriorityRank, Window] = field(init=False)
-    _most: Mapping[str, int] = field(init=False)  # 可以同乘的类型，一次投递至多几个
+    _abreast: Mapping[str, int] = field(init=False)  # 可以同乘的类型，几个并排着做
     _gathering: Gathering = field(default_factory=Gathering)
     _paces: Mapping[str, float] = field(default_factory=dict)
     _paces_at: float = -math.inf
@@ -124,7 +124,7 @@ class Forwarder:
 
     def __post_init__(self) -> None:
         self._windows = {queue.rank: Window(self.config.high_water, self.config.window) for queue in self.queues}
-        self._most = self.types.carried(self.config.ids_per_delivery)
+        self._abreast = self.types.abreast
 
     @property
     def _pressed(self) -> bool:
@@ -203,8 +203,8 @@ class Forwarder:
     async def _forward(self, connection: Connection, due: Sequence[Due]) -> list[Delivery]:
         """入队、删发件箱的行；返回确实在队列里的。"""
         now = asyncio.get_running_loop().time()
-        names = tuple(self._most)
-        unknown = any(row.type in self._most and row.type not in self._paces for row in due)
+        names = tuple(self._abreast)
+        unknown = any(row.type in self._abreast and row.type not in self._paces for row in due)
         if now - self._paces_at > (UNKNOWN_FOR if unknown else PACES_FOR):
             redis = next(iter(self.queues.values())).redis
             values = await redis.mget([pace_key(redis, name) for name in names]) if names else []
@@ -213,7 +213,7 @@ class Forwarder:
         counts = {str(PriorityRank(rank).queue): n for rank, n in Counter(row.priority for row in due).items()}
         began = time.time_ns()
         with send_span([row.traceparent for row in due], counts) as batch:
-            deliveries = pack(due, self._most, self._paces)
+            deliveries = pack(due, self._abreast, self._paces, self.config.ids_per_delivery)
             results = await enqueue_many(self.queues, deliveries, self.task_timeout, due[0].now)
             handed = [one for one, queued in zip(deliveries, results, strict=True) if queued]
             if len(handed) < len(deliveries):

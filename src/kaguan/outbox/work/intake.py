@@ -69,16 +69,6 @@ class _Lane:
 _DELIVERY: ContextVar[Fetching | None] = ContextVar("delivery", default=None)  # 随投递进到执行它的协程
 
 
-@dataclass(slots=True)
-class _Stay:
-    """占着槽位的一段；``away`` 是其间让出了几秒。"""
-
-    away: float = 0.0
-
-
-_STAY: ContextVar[_Stay | None] = ContextVar("stay", default=None)
-
-
 class Slots:
     """``total`` 个槽位，一个进程一份。
 
@@ -88,7 +78,7 @@ class Slots:
         empty_after: 秒；去取了这么久还没有，就当队列是空的，别的队列可以占去它那一份。
 
     Attributes:
-        seconds: 各类型的任务做一个占槽位多久（秒，指数滑动平均）；让出去的不算。
+        seconds: 各类型的任务做一个要多久（秒，指数滑动平均）。
         measured: 又知道了一种；看的人自己清。
         held: 此刻占着槽位的，按类型。
         away: 在等外面的，按（类型，等谁）；有名额管着个数的，此时不占槽位。
@@ -127,15 +117,14 @@ class Slots:
         if fetched is not None:
             fetched.start()
         clock = asyncio.get_running_loop().time
-        started, stay = clock(), _Stay()
-        _STAY.set(stay)
+        started = clock()
         self.held[task_type] += 1
         try:
             yield
         finally:
             self.held[task_type] -= 1
             lane.freed_at = clock()
-            elapsed = lane.freed_at - started - stay.away
+            elapsed = lane.freed_at - started
             if task_type not in self.seconds:
                 self.measured.set()
             before = self.seconds.get(task_type, elapsed)
@@ -146,23 +135,18 @@ class Slots:
     @asynccontextmanager
     async def outside(self, queue: Priority, task_type: str, whom: str) -> AsyncIterator[None]:
         """在 :meth:`running` 里面：其间等的是外面的 ``whom``，让出槽位，回来再占；它的个数另有名额管着。"""
-        lane, clock = self._lanes[queue], asyncio.get_running_loop().time
-        left, stay = clock(), _STAY.get()
+        lane = self._lanes[queue]
         self._step_out(lane, task_type, whom)
         try:
-            try:
-                yield
-            except asyncio.CancelledError:  # 在收场：不再等
-                self._step_in(task_type, whom)
-                lane.running += 1
-                raise
-            except BaseException:
-                await self._back(lane, task_type, whom)
-                raise
+            yield
+        except asyncio.CancelledError:  # 在收场：不再等
+            self._step_in(task_type, whom)
+            lane.running += 1
+            raise
+        except BaseException:
             await self._back(lane, task_type, whom)
-        finally:
-            if stay is not None:
-                stay.away += clock() - left
+            raise
+        await self._back(lane, task_type, whom)
 
     @contextmanager
     def staying(self, task_type: str, whom: str) -> Iterator[None]:
