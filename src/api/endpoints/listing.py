@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import Field
 
-from api.endpoints.shapes import Moment, PageSize, QueryModel, View
+from api.endpoints.shapes import MAX_PAGE_SIZE, Moment, PageSize, QueryModel, View
 from api.endpoints.shapes import Page as PageNumber
 from kaguan.database.paging import Page, PageRequest, Sort, checked, decode_cursor
 from kaguan.words.errors import invalid
@@ -61,11 +61,18 @@ class ListQuery(Paging):
         return checked(PageRequest(self.page or 1, self.page_size, after, sort, self.since, self.until))
 
 
+class ShortQuery(Paging):
+    """至多百来项的列表：不给 ``page_size`` 就一页给全。"""
+
+    page_size: PageSize = MAX_PAGE_SIZE
+
+
 @dataclass(frozen=True, slots=True)
 class Part(Generic[T]):
     """整份都在手里的一个列表的一页；``next_cursor`` 是末一项的键。"""
 
     items: Sequence[T]
+    page_size: int
     next_cursor: str | None
 
     @classmethod
@@ -79,7 +86,7 @@ class Part(Generic[T]):
             raise invalid("cursor", "不是这个列表的游标", "not a cursor of this list")
         first = 0 if query.cursor is None else keys.index(query.cursor) + 1
         last = first + query.page_size
-        return cls(found[first:last], keys[last - 1] if last < len(found) else None)
+        return cls(found[first:last], query.page_size, keys[last - 1] if last < len(found) else None)
 
 
 class Listing(View, Generic[V]):

@@ -67,6 +67,12 @@ def refused(why: Reason) -> PydanticCustomError:
     return reason(why.text("zh"), why.text("en"))
 
 
+def worded(error: ValueError) -> PydanticCustomError:
+    """同 :func:`reason`：发件箱的库说的，英文与中文之间隔着「 / 」。"""
+    en, _, zh = str(error).partition(" / ")
+    return reason(zh, en)
+
+
 def field_errors(error: ValidationError, most: int = MAX_REPORTED, skip: int = 0) -> tuple[FieldError, ...]:
     """全部出错字段，至多 ``most`` 个；从不带上输入值。``skip`` 去掉路径开头的几段。"""
     items = error.errors(include_url=False)[:most]

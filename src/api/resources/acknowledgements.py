@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
@@ -11,17 +11,15 @@ from pydantic import Field, model_validator
 from api.console.verdicts import VERDICTS
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
-from api.endpoints.listing import Paging, Part
-from api.endpoints.reasons import reason
-from api.endpoints.shapes import MAX_PAGE_SIZE, Choice, PageSize, RequestModel, View
+from api.endpoints.listing import Part, ShortQuery
+from api.endpoints.reasons import worded
+from api.endpoints.shapes import Choice, View
 from api.endpoints.unit_of_work import Mode
 from api.openapi import running_examples as examples
 from api.resources.audit import audited
-from api.resources.fields import Until, require_one_end
+from api.resources.fields import LastingRequest
 from api.resources.holders import TAG
 from kaguan.audit.actions import ACKNOWLEDGE, REMIND
-from kaguan.outbox.operate.lasting import LONGEST
-from kaguan.outbox.vocabulary import NOTE_LENGTH
 from kaguan.tokens.service import OPERATE
 from kaguan.verdict import acknowledging
 from kaguan.verdict.acknowledging import MOST, Acknowledging
@@ -31,27 +29,22 @@ from kaguan.words.errors import Code, DomainError, conflict
 PATH = "/api/v1/verdict/acknowledgements"
 
 
-class AcknowledgementRequest(RequestModel):
+class AcknowledgementRequest(LastingRequest):
     """收起哪一件、到何时、为什么；``until`` 与 ``seconds`` 给一个。"""
 
     code: Choice[ConcernCode]
     subject: Annotated[str, Field(max_length=500, description="`/health` 里那一件的 `subject`")] = ""
-    reason: Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH)]
-    until: Until = None
-    seconds: Annotated[int, Field(ge=1, le=LONGEST, description="收起多少秒")] | None = None
 
     @model_validator(mode="after")
     def _says_it_all(self) -> Self:
-        require_one_end(self.until, self.seconds)
         try:
             self.wanted()
         except ValueError as error:
-            en, _, zh = str(error).partition(" / ")
-            raise reason(zh, en) from None
+            raise worded(error) from None
         return self
 
     def wanted(self) -> Acknowledging:
-        return Acknowledging(self.code, self.subject, self.reason, self.until or timedelta(seconds=self.seconds or 0))
+        return Acknowledging(self.code, self.subject, self.reason, self.end)
 
 
 class AcknowledgementView(View):
@@ -68,12 +61,6 @@ class AcknowledgementView(View):
     until: datetime
 
 
-class AcknowledgementQuery(Paging):
-    """先收的在前；至多一百件，不给 ``page_size`` 就一页给全。"""
-
-    page_size: PageSize = MAX_PAGE_SIZE
-
-
 class AcknowledgementList(View):
     items: list[AcknowledgementView]
     page_size: int
@@ -86,15 +73,14 @@ class AcknowledgementList(View):
     scope=OPERATE,
     summary="此刻收着的",
     tag=TAG,
-    query=AcknowledgementQuery,
+    query=ShortQuery,
     data=AcknowledgementList,
     mode=Mode.DIRECT,
     example=examples.ACKNOWLEDGEMENTS,
 )
-async def list_acknowledgements(call: Call[None, AcknowledgementQuery]) -> Answer:
-    query, found = call.query, await acknowledging.acknowledged(await call.unit.raw())
-    part = Part.of(query, found, [str(one.id) for one in found])
-    return Answer({"items": part.items, "page_size": query.page_size, "next_cursor": part.next_cursor})
+async def list_acknowledgements(call: Call[None, ShortQuery]) -> Answer:
+    found = await acknowledging.acknowledged(await call.unit.raw())
+    return Answer(Part.of(call.query, found, [str(one.id) for one in found]))
 
 
 @endpoint(

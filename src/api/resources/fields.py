@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated
+from datetime import datetime, timedelta
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from api.endpoints.reasons import reason, refused
-from api.endpoints.shapes import Moment
+from api.endpoints.shapes import Moment, RequestModel
 from kaguan.mail.address import ADDRESS_FAULT, parse_address
+from kaguan.outbox.operate.lasting import LONGEST
+from kaguan.outbox.vocabulary import NOTE_LENGTH
 
 
 def _address(text: str) -> str:
@@ -26,11 +28,19 @@ Remark = Annotated[str, Field(max_length=500)]
 Until = Annotated[Moment | None, Field(description="到何时，RFC 3339；至多三十天之后")]
 
 
-def require_one_end(until: datetime | None, seconds: int | None) -> None:
-    """期限只有一种说法。
+class LastingRequest(RequestModel):
+    """为什么、到何时；``until`` 与 ``seconds`` 给一个。"""
 
-    Raises:
-        PydanticCustomError: 到何时、多少秒，都给了或都没给。
-    """
-    if (until is None) == (seconds is None):
-        raise reason("until 与 seconds 给一个", "give until or seconds, not both")
+    reason: Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH)]
+    until: Until = None
+    seconds: Annotated[int, Field(ge=1, le=LONGEST, description="管多少秒")] | None = None
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if (self.until is None) == (self.seconds is None):
+            raise reason("until 与 seconds 给一个", "give until or seconds, not both")
+        return self
+
+    @property
+    def end(self) -> datetime | timedelta:
+        return self.until or timedelta(seconds=self.seconds or 0)

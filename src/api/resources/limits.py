@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
-from api.endpoints.listing import Paging, Part
+from api.endpoints.listing import Part, ShortQuery
 from api.endpoints.reasons import reason
-from api.endpoints.shapes import MAX_PAGE_SIZE, PageSize, RequestModel, View
+from api.endpoints.shapes import View
 from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
 from api.resources.audit import audited
-from api.resources.fields import Until, require_one_end
+from api.resources.fields import LastingRequest
 from kaguan.audit.actions import LIFT, LIMIT
 from kaguan.config import Settings
 from kaguan.outbox.operate import limits
-from kaguan.outbox.operate.lasting import LONGEST
 from kaguan.outbox.operate.limits import MOST, Limit, Limiting
-from kaguan.outbox.vocabulary import HIGHEST_AT_ONCE, HIGHEST_RATE, NOTE_LENGTH, LimitScope
+from kaguan.outbox.vocabulary import HIGHEST_AT_ONCE, HIGHEST_RATE, LimitScope
 from kaguan.product.limitable import configured, unknown
 from kaguan.tokens.service import OPERATE
 from kaguan.words.errors import Code, conflict, invalid, refused
@@ -34,24 +33,11 @@ AtOnce = Annotated[int, Field(ge=1, le=HIGHEST_AT_ONCE)]
 Rate = Annotated[int, Field(ge=1, le=HIGHEST_RATE)]
 
 
-class LimitRequest(RequestModel):
-    """到何时、为什么；``until`` 与 ``seconds`` 给一个。"""
-
-    reason: Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH)]
-    until: Until = None
-    seconds: Annotated[int, Field(ge=1, le=LONGEST, description="管多少秒")] | None = None
-
-    @model_validator(mode="after")
-    def _ends(self) -> Self:
-        require_one_end(self.until, self.seconds)
-        return self
-
-
-class TypeLimitRequest(LimitRequest):
+class TypeLimitRequest(LastingRequest):
     at_once: AtOnce = Field(description="一个 worker 里同时至多几个；急的队列各多一个")
 
 
-class CarrierLimitRequest(LimitRequest):
+class CarrierLimitRequest(LastingRequest):
     """``at_once`` 与 ``per_second`` 至少给一个；没给的照配置。"""
 
     at_once: AtOnce | None = Field(None, description="全部 worker 合计，同时至多几次调用")
@@ -83,12 +69,6 @@ class LimitView(View):
     until: datetime
 
 
-class LimitQuery(Paging):
-    """先定的在前；至多一百道，不给 ``page_size`` 就一页给全。"""
-
-    page_size: PageSize = MAX_PAGE_SIZE
-
-
 class LimitList(View):
     items: list[LimitView]
     page_size: int
@@ -101,16 +81,15 @@ class LimitList(View):
     scope=OPERATE,
     summary="此刻另定的限额",
     tag=TAG,
-    query=LimitQuery,
+    query=ShortQuery,
     data=LimitList,
     mode=Mode.DIRECT,
     example=examples.LIMITS,
 )
-async def list_limits(call: Call[None, LimitQuery]) -> Answer:
-    query, found = call.query, await limits.limits(await call.unit.raw())
-    part = Part.of(query, found, [f"{one.scope}/{one.name}" for one in found])
-    items = [_view(one, call.services.settings) for one in part.items]
-    return Answer({"items": items, "page_size": query.page_size, "next_cursor": part.next_cursor})
+async def list_limits(call: Call[None, ShortQuery]) -> Answer:
+    found = await limits.limits(await call.unit.raw())
+    shown = [_view(one, call.services.settings) for one in found]
+    return Answer(Part.of(call.query, shown, [f"{one.scope}/{one.name}" for one in found]))
 
 
 @endpoint(
@@ -179,12 +158,11 @@ async def lift_carrier(call: Call[None, None]) -> Answer:
 async def _limit(
     call: Call[Any, None], scope: LimitScope, name: str, at_once: int | None, per_second: int | None
 ) -> Answer:
-    body: LimitRequest = call.body
+    body: LastingRequest = call.body
     if (why := unknown(scope, name)) is not None:
         raise refused(Code.INVALID_PARAMETERS, why, scope)
     try:
-        until = body.until or timedelta(seconds=body.seconds or 0)
-        wanted = Limiting(scope, name, body.reason, until, at_once, per_second)
+        wanted = Limiting(scope, name, body.reason, body.end, at_once, per_second)
     except ValueError as error:
         en, _, zh = str(error).partition(" / ")
         raise invalid(en.partition(":")[0], zh, en) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -10,18 +10,18 @@ from pydantic import Field, model_validator
 
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
-from api.endpoints.listing import Paging, Part
-from api.endpoints.reasons import reason, refused
-from api.endpoints.shapes import MAX_PAGE_SIZE, Choice, PageSize, RequestModel, View
+from api.endpoints.listing import Part, ShortQuery
+from api.endpoints.reasons import refused, worded
+from api.endpoints.shapes import Choice, View
 from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
 from api.resources.audit import audited
-from api.resources.fields import Until, require_one_end
+from api.resources.fields import LastingRequest
 from kaguan.audit.actions import PAUSE, RESUME
 from kaguan.outbox.operate import pauses
-from kaguan.outbox.operate.lasting import LONGEST, LONGEST_NAME
+from kaguan.outbox.operate.lasting import LONGEST_NAME
 from kaguan.outbox.operate.pauses import MOST, Pausing
-from kaguan.outbox.vocabulary import NOTE_LENGTH, PauseScope
+from kaguan.outbox.vocabulary import PauseScope
 from kaguan.product.pausable import unknown
 from kaguan.tokens.service import OPERATE
 from kaguan.words.errors import Code, conflict
@@ -30,31 +30,26 @@ TAG = "pauses"
 PATH = "/api/v1/pauses"
 
 
-class PauseRequest(RequestModel):
+class PauseRequest(LastingRequest):
     """停下什么、到何时、为什么；``until`` 与 ``seconds`` 给一个。"""
 
     scope: Choice[PauseScope]
     name: Annotated[
         str, Field(min_length=1, max_length=LONGEST_NAME, description="类型、队列、运营商、提交者、键的名字")
     ]
-    reason: Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH)]
-    until: Until = None
-    seconds: Annotated[int, Field(ge=1, le=LONGEST, description="停多少秒")] | None = None
 
     @model_validator(mode="after")
     def _says_it_all(self) -> Self:
-        require_one_end(self.until, self.seconds)
         if (why := unknown(self.scope, self.name)) is not None:
             raise refused(why)
         try:
             self.wanted()
         except ValueError as error:
-            en, _, zh = str(error).partition(" / ")
-            raise reason(zh, en) from None
+            raise worded(error) from None
         return self
 
     def wanted(self) -> Pausing:
-        return Pausing(self.scope, self.name, self.reason, self.until or timedelta(seconds=self.seconds or 0))
+        return Pausing(self.scope, self.name, self.reason, self.end)
 
 
 class PauseView(View):
@@ -70,12 +65,6 @@ class PauseView(View):
     waiting: int
 
 
-class PauseQuery(Paging):
-    """先停的在前；至多一百处，不给 ``page_size`` 就一页给全。"""
-
-    page_size: PageSize = MAX_PAGE_SIZE
-
-
 class PauseList(View):
     items: list[PauseView]
     page_size: int
@@ -88,15 +77,14 @@ class PauseList(View):
     scope=OPERATE,
     summary="此刻停着的",
     tag=TAG,
-    query=PauseQuery,
+    query=ShortQuery,
     data=PauseList,
     mode=Mode.DIRECT,
     example=examples.PAUSES,
 )
-async def list_pauses(call: Call[None, PauseQuery]) -> Answer:
-    query, found = call.query, await pauses.pauses(await call.unit.raw())
-    part = Part.of(query, found, [str(one.id) for one in found])
-    return Answer({"items": part.items, "page_size": query.page_size, "next_cursor": part.next_cursor})
+async def list_pauses(call: Call[None, ShortQuery]) -> Answer:
+    found = await pauses.pauses(await call.unit.raw())
+    return Answer(Part.of(call.query, found, [str(one.id) for one in found]))
 
 
 @endpoint(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 
@@ -10,8 +9,8 @@ from pydantic import Field
 
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
-from api.endpoints.listing import Paging, Part
-from api.endpoints.shapes import MAX_PAGE_SIZE, PageSize, RequestModel, View
+from api.endpoints.listing import Part, ShortQuery
+from api.endpoints.shapes import RequestModel, View
 from api.endpoints.unit_of_work import Mode
 from api.openapi import running_examples as examples
 from api.resources.audit import audited
@@ -54,12 +53,6 @@ class WorkerThereView(View):
     drain: DrainView | None = Field(description="已经要它收工的")
 
 
-class WorkerQuery(Paging):
-    """按名字；不给 ``page_size`` 就是一百个一页。"""
-
-    page_size: PageSize = MAX_PAGE_SIZE
-
-
 class WorkerList(View):
     items: list[WorkerThereView]
     page_size: int
@@ -72,17 +65,15 @@ class WorkerList(View):
     scope=OPERATE,
     summary="有哪些 worker",
     tag=TAG,
-    query=WorkerQuery,
+    query=ShortQuery,
     data=WorkerList,
     mode=Mode.DIRECT,
     example=examples.WORKERS,
 )
-async def list_workers(call: Call[None, WorkerQuery]) -> Answer:
-    query, census = call.query, await census_in_time(call.services.redis)  # 等 Redis 的时候不占着数据库的连接
+async def list_workers(call: Call[None, ShortQuery]) -> Answer:
+    census = await census_in_time(call.services.redis)  # 等 Redis 的时候不占着数据库的连接
     found = await drains.workers(await call.unit.raw(), census)
-    part = Part.of(query, found, [one.name for one in found])
-    items = [asdict(one) for one in part.items]
-    return Answer({"items": items, "page_size": query.page_size, "next_cursor": part.next_cursor})
+    return Answer(Part.of(call.query, found, [one.name for one in found]))
 
 
 @endpoint(
