@@ -12,7 +12,7 @@ from aiohttp import web
 
 from api.console.console_request import ConsoleRequest
 from api.console.serve import ActionResult, FormSubmission, number_of
-from api.console.traces import TRACES
+from api.console.traces import SETTLES, TRACES, Absence, Branch, Cause
 from api.endpoints.binding import UUID_TEXT
 from kaguan.audit.actions import TASK_CANCEL, TASK_CHANGE, TASK_PAYLOAD, TASK_RESOLVE, TASK_RETRY
 from kaguan.audit.store import AuditEntry
@@ -28,8 +28,10 @@ from kaguan.outbox.operate.record import EventRecord, TaskRecord
 from kaguan.outbox.operate.summary import summaries
 from kaguan.outbox.operate.sweeping import WAITING
 from kaguan.outbox.operate.timeline import timeline
+from kaguan.outbox.spans import LOST
 from kaguan.outbox.vocabulary import FINAL, NOTE_LENGTH, RETRYABLE, Priority, Resolution, TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
+from kaguan.telemetry.unsampled import exports
 from kaguan.words.errors import Code, refused
 from kaguan.words.reasons import Reason
 from kaguan.words.units import MINUTE
@@ -53,7 +55,6 @@ CANCEL_NOTICES = {
     TaskStatus.RUNNING: "cancel_requested",
     TaskStatus.UNCERTAIN: "cancel_uncertain",
 }
-TRACE_SETTLES = timedelta(seconds=30)  # 结束这么久之后，跨度不会再来
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class AttemptLine:
 
 async def task_page(console: ConsoleRequest) -> web.Response:
     context = await _context(console)
-    return console.render("task.html", **context, **await _trace(console, context["task"], context["traces"]))
+    return console.render("task.html", **context, **await _trace(console, context))
 
 
 async def live_task(console: ConsoleRequest) -> web.Response:
@@ -80,7 +81,7 @@ async def live_task(console: ConsoleRequest) -> web.Response:
 
 async def live_trace(console: ConsoleRequest) -> web.Response:
     context = await _context(console)
-    return console.render("task_trace.html", **context, **await _trace(console, context["task"], context["traces"]))
+    return console.render("task_trace.html", **context, **await _trace(console, context))
 
 
 async def cancel(submission: FormSubmission) -> ActionResult:
@@ -157,6 +158,10 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         told = await summaries(connection, [task_id], console.site.known)
     parents = (task.traceparent, *(event.traceparent for event in events), task.last_attempt)
     traces = list(dict.fromkeys(filter(None, map(sampled_trace_of, parents))))
+    accepted = trace_id_of(task.traceparent)
+    lost = any(event.detail.get("cause") == LOST for event in events)
+    if lost and accepted is not None and accepted not in traces:  # relay 在受理的那条上补了一个跨度，不论采样
+        traces.insert(0, accepted)
     running = task.status == TaskStatus.RUNNING
     holding = task.status == TaskStatus.FAILED and place is not None  # 取消就是放行后面的
     return {
@@ -168,7 +173,9 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         "stages": [OPTIONAL | stage for stage in timeline(task, events, console.language)],
         "attempts": attempts(task, events),
         "traces": traces,
-        "unsampled": None if traces else trace_id_of(task.traceparent),
+        "accepted": accepted,
+        "lost": lost,
+        "quiet": max([task.created_at, *filter(None, (task.finished_at,)), *(event.at for event in events)]),
         "now": datetime.now(UTC),
         "cancellable": task.status in CANCELLABLE or holding or (running and not task.cancel_requested_at),
         "waiting": task.status in WAITING,
@@ -187,21 +194,37 @@ async def _find(connection: Connection, task_id: UUID) -> tuple[TaskRecord, Sequ
     return task, await store.events(connection, task_id)
 
 
-async def _trace(console: ConsoleRequest, task: TaskRecord, known: Sequence[str]) -> dict[str, Any]:
-    """要看的那条跟踪；只取这个任务自己的。"""
-    traces = console.request.app[TRACES]
+async def _trace(console: ConsoleRequest, context: Mapping[str, Any]) -> dict[str, Any]:
+    """要看的那条跟踪；只取这个任务自己的。没有可画的，说为什么。"""
+    task: TaskRecord = context["task"]
+    known: Sequence[str] = context["traces"]
+    traces, telemetry = console.request.app[TRACES], console.services.settings.telemetry
     wanted = console.request.query.get("trace")
     chosen = wanted if wanted in known else next(iter(known), None)
-    branch = None if chosen is None else await traces.find(chosen, task.id)
-    settled = task.finished_at is not None and datetime.now(UTC) - task.finished_at > TRACE_SETTLES
+    found = _unsought(context["accepted"]) if chosen is None else await traces.find(chosen, task.id)
+    ended = next((line.at for line in context["attempts"] if line.trace_id == chosen and line.at), context["quiet"])
+    now: datetime = context["now"]
+    running = task.status == TaskStatus.RUNNING
+    if isinstance(found, Absence):
+        found = found.told_by(ended, now, running=running, lost=context["lost"])
+    branch = found if isinstance(found, Branch) else None
     return {
         "chosen": chosen,
+        "absence": None if isinstance(found, Branch) else found,
         "waterfall": branch and branch.waterfall,
         "others": branch and branch.others,
-        "configured": bool(traces.url),
+        "linked": traces.linked,
         "trace_link": traces.link,
-        "settled": settled,
+        "share": f"{telemetry.sample_ratio:.0%}",
+        "since_end": ended,
+        "still": chosen is None or not traces.url or (not running and branch is not None and now - ended > SETTLES),
     }
+
+
+def _unsought(accepted: str | None) -> Absence:
+    if accepted is None:
+        return Absence(Cause.UNTRACED)
+    return Absence(Cause.UNSAMPLED if exports() else Cause.OFF)
 
 
 def attempts(task: TaskRecord, events: Sequence[EventRecord]) -> list[AttemptLine]:

@@ -377,7 +377,7 @@ class Logging(Group):
 
 
 class Traceview(Group):
-    """`kaguan up` 带起的跟踪查看器；只在内存里，满了丢最先到的。"""
+    """`kaguan up` 带起的跟踪查看器；只在内存里，满了丢最先到的，平常的先于出了岔子的。"""
 
     port: Port | None = None
     traces: int = Field(default=5_000, ge=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from functools import lru_cache
 from itertools import islice
 from uuid import UUID
@@ -35,6 +36,8 @@ TASK_TYPE = "kaguan.task.type"
 TASK_ATTEMPT = "kaguan.task.attempt"
 TASK_OUTCOME = "kaguan.task.outcome"
 FENCED = "fenced"
+LOST = "lease_expired"
+NANOSECONDS = 1_000_000_000
 
 
 def creation_context(type: str, task_id: UUID | str, queue: str) -> SpanContext:  # noqa: A002 与列同名
@@ -133,6 +136,15 @@ def process_span(
         link = link_from(traceparent)
         return ActiveSpan(f"process {type}", SpanKind.CONSUMER, attributes, Context(), [] if link is None else [link])
     return ActiveSpan(f"process {type}", SpanKind.CONSUMER, attributes, context_from(traceparent))
+
+
+def lost_span(task_type: str, task_id: UUID, queue: str, traceparent: str | None, began: datetime) -> None:
+    """丢了租约的一次尝试：worker 多半死了，跨度随它没了。收回它的 relay 补上一个，接在受理的那条上，一律送出。"""
+    attributes = {**_messaging("process", task_type, queue), MESSAGE_ID: str(task_id), KEPT: LOST}
+    started = int(began.timestamp() * NANOSECONDS)
+    span = SPANS.start(f"lost {task_type}", context_from(traceparent), SpanKind.CONSUMER, attributes, None, started)
+    record_error(span, LOST)
+    span.end()
 
 
 def record_outcome(span: Span, outcome: str, error: str | None = None) -> None:

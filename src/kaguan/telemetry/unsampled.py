@@ -15,7 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.util.types import Attributes, AttributeValue
 
-KEPT = "kaguan.trace.kept"  # 不凭比例留下的缘由：retry、redelivery、decision、fenced、error
+KEPT = "kaguan.trace.kept"  # 不凭比例留下的缘由：retry、redelivery、decision、fenced、lease_expired、error
 SOUND = Status(StatusCode.UNSET)
 
 
@@ -28,6 +28,11 @@ class KeepsFaults(Protocol):
     def send(self, span: Unsampled, context: SpanContext, ended: int) -> None:
         """一个没被采样而要留下的：``context`` 标成被采样的，送出。"""
         ...
+
+
+def exports() -> bool:
+    """本进程送不送跨度；提供者不是产品的，就当它送。"""
+    return bool(getattr(trace.get_tracer_provider(), "batches", True))
 
 
 class Spans:

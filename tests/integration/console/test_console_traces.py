@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,9 +15,12 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from api.console.traces import Traces, branch
+from api.console.traces import Absence, Cause, Traces, branch
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
+from kaguan.dev.traceview.app import build_runner
+from kaguan.dev.traceview.store import Limits
+from kaguan.words.zones import BUSINESS_ZONE
 from tests.support.console import signed_in
 from tests.support.eventually import PATIENCE
 from tests.support.said import capture_logs
@@ -55,7 +59,13 @@ async def jaeger(handler: Handler) -> AsyncIterator[str]:
     """一个查询接口；给出它的根地址。"""
     app = web.Application()
     app.router.add_get("/api/traces/{id}", handler)
-    run = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)  # 问的人走了，装死的也走
+    # 问的人走了，装死的也走
+    async with hosted(web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)) as url:
+        yield url
+
+
+@asynccontextmanager
+async def hosted(run: web.AppRunner) -> AsyncIterator[str]:
     await run.setup()
     await web.TCPSite(run, "127.0.0.1", 0).start()
     host, port = run.addresses[0][:2]
@@ -144,7 +154,7 @@ async def test_a_trace_in_which_the_task_has_no_span_yet_draws_no_strangers(envi
     async def answer(_request: web.Request) -> web.Response:
         return web.json_response({"data": [trace(span("POST /api", 1), span("process email:send", 2, 1, NEIGHBOUR))]})
 
-    assert "查不到这条跟踪" in await page_of(environ, answer)
+    assert cause_on(await page_of(environ, answer)) == Cause.EARLY
 
 
 def test_a_branch_ends_though_the_references_go_round_in_a_circle() -> None:
@@ -200,17 +210,72 @@ async def elsewhere(_request: web.Request) -> web.Response:
     raise web.HTTPFound("/api/traces/elsewhere")
 
 
-@pytest.mark.parametrize("handler", [slow, missing, broken, unexpected, huge, elsewhere])
-async def test_a_trace_store_that_fails_costs_a_second_at_most(environ: dict[str, str], handler: Handler) -> None:
+def cause_on(page: str) -> str:
+    """页面说为什么没有瀑布。"""
+    (cause,) = re.findall(r'data-cause="(\w+)"', page)
+    return str(cause)
+
+
+@pytest.mark.parametrize(
+    ("handler", "cause"),
+    [
+        (slow, Cause.UNREACHABLE),
+        (missing, Cause.EARLY),
+        (broken, Cause.UNREADABLE),
+        (unexpected, Cause.UNREADABLE),
+        (huge, Cause.TOO_LARGE),
+        (elsewhere, Cause.REFUSED),
+    ],
+)
+async def test_a_trace_store_that_fails_costs_a_second_at_most_and_the_page_says_how_it_failed(
+    environ: dict[str, str], handler: Handler, cause: Cause
+) -> None:
     async with asyncio.timeout(PATIENCE):  # 每次至多一秒，另有起停
         text = await page_of(environ, handler)
-    assert "查不到这条跟踪" in text
+    assert cause_on(text) == cause
     assert TRACE in text
+
+
+NOW = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("since", "running", "lost", "quiet", "cause"),
+    [
+        (None, True, False, LONG_AGO, Cause.EARLY),
+        (None, False, True, NOW, Cause.EARLY),
+        (NOW, False, True, LONG_AGO, Cause.FORGOTTEN),
+        (LONG_AGO - timedelta(hours=1), False, True, LONG_AGO, Cause.LOST),
+        (None, False, False, LONG_AGO, Cause.MISSING),
+    ],
+)
+def test_the_record_says_why_the_store_has_nothing(
+    since: datetime | None, running: bool, lost: bool, quiet: datetime, cause: Cause
+) -> None:
+    absence = Absence(Cause.MISSING, since=since)
+    assert absence.told_by(quiet, NOW, running=running, lost=lost).cause == cause
+    away = Absence(Cause.UNREACHABLE)
+    assert away.told_by(quiet, NOW, running=running, lost=lost) == away
+
+
+async def test_the_viewer_says_from_when_on_it_keeps_everything(environ: dict[str, str]) -> None:
+    """任务的动静在那之前，跟踪是它忘了；页面照说。"""
+    async with hosted(build_runner(Limits(), BUSINESS_ZONE)) as url:
+        settings = load_settings({**environ, "KAGUAN_TELEMETRY__TRACES_URL": url})
+        async with serving(settings) as api, signed_in(api) as visitor:
+            accepted = await api.call("POST", "/tasks/email", {"to": ["a@example.com"], "subject": "s", "body": "b"})
+            await api.rows(
+                "update tb_task set created_at = now() - interval '1 hour', traceparent = %s",
+                f"00-{TRACE}-00f067aa0ba902b7-01",
+            )
+            page = await visitor.get(f"/console/tasks/{accepted.data['task_id']}")
+    assert cause_on(page.text) == Cause.FORGOTTEN
 
 
 async def test_a_trace_store_that_is_away_is_said_as_a_warning_so_that_open_pages_do_not_fill_the_log() -> None:
     async with aiohttp.ClientSession() as session:
         traces = Traces(f"http://127.0.0.1:{free_port()}", "", session)
         with capture_logs() as lines:
-            assert await traces.find(TRACE, TASK) is None
+            assert await traces.find(TRACE, TASK) == Absence(Cause.UNREACHABLE)
     assert [(line["event"], line["log_level"]) for line in lines] == [("取不到跟踪", "warning")]

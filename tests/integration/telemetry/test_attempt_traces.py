@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
 from kaguan.config import load_settings
 from kaguan.config.model import Telemetry
@@ -125,6 +127,25 @@ async def test_a_failed_attempt_and_its_retry_are_traced_though_the_task_was_not
         page = await visitor.get(f"/console/tasks/{task_id}")
         assert f"trace={trace_of(first)}" in page.text
         assert f"trace={trace_of(second)}" in page.text
+
+
+async def test_the_attempt_a_dead_worker_left_uncertain_has_a_span_though_the_worker_sent_none(
+    unsampled: Pipeline, faults: InMemorySpanExporter
+) -> None:
+    """relay 收回时补上一个，不论采样；控制台就在受理的那条里找。"""
+    (task_id,) = await unsampled.submit()
+    async with unsampled.pool.connection() as connection:
+        await claiming.claim(connection, [(Token(task_id, 1, uuid4()), None)], worker="doomed", lease=0.000001)
+        await connection.execute("update tb_task set intent_at = clock_timestamp()")
+    assert await unsampled.leases_redrive.run_once() == 1
+    record = await unsampled.task(task_id)
+    (left,) = named(faults, "lost email:send")
+    assert (record.status, trace_of(left)) == (TaskStatus.UNCERTAIN, trace_id_of(record.traceparent))
+    assert ((left.attributes or {})[KEPT], left.status.status_code) == ("lease_expired", StatusCode.ERROR)
+    async with serving(unsampled.settings) as api, signed_in(api) as visitor:
+        page = await visitor.get(f"/console/tasks/{task_id}")
+        assert re.findall(r'data-cause="(\w+)"', page.text) == ["unconfigured"]  # 有得找，不是没被采样
+        assert trace_of(left) in page.tested("trace")
 
 
 async def test_a_fenced_attempt_is_traced_though_the_task_was_not_sampled(

@@ -305,6 +305,24 @@ async def test_the_oldest_traces_give_way() -> None:
         assert "已让位 2 条" in await view.text("/")
 
 
+async def test_traces_of_what_went_wrong_outlive_the_ordinary_ones_up_to_half_the_room() -> None:
+    def failing(tracer: Tracer) -> None:
+        with tracer.start_as_current_span("process email:send") as span:
+            span.set_status(Status(StatusCode.ERROR))
+
+    async with viewer(Limits(traces=4)) as view:
+        await view.export("worker", failing)
+        for number in range(1, 8):
+            assert (await view.post(batch_of(2, trace=number)))[0] == 200
+        left = await view.json("/api/traces", service="worker")
+        assert len(left) == 1
+        assert await trace_ids(view) - {int(left[0]["traceID"], 16)} == {5, 6, 7}
+        for _ in range(3):
+            await view.export("worker", failing)
+        assert left[0] not in await view.json("/api/traces", service="worker")
+        assert len(await view.json("/api/traces", service="worker")) == 2
+
+
 async def test_spans_and_bytes_are_bounded_too() -> None:
     async with viewer(Limits(spans=50)) as view:
         for number in range(1, 21):

@@ -13,6 +13,7 @@ import api.console
 from api.console.audit import ACTIONS
 from api.console.console_request import THEMES
 from api.console.texts import catalogue
+from api.console.traces import Cause
 from kaguan.audit.exporting import COLUMNS
 from kaguan.config.schedules import Misfire
 from kaguan.outbox.operate.sweeping import Deed
@@ -105,6 +106,7 @@ VOCABULARY = {
     "trend": ["accepted", "succeeded", "failed"],
     "filter": ["status", "type", "queue", "caller", "error", "iccid", "recipient"],
     "sweep": [*Deed, *(f"try_{value}" for value in Deed)],
+    "trace": list(Cause),
 }
 
 

@@ -17,6 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from kaguan.dev.traceview.store import LINK_OVERHEAD, SPAN_OVERHEAD, StoredSpan
 from kaguan.outbox.spans import MESSAGE_ID
+from kaguan.telemetry.unsampled import KEPT
 
 Value = str | bool | int | float | bytes
 
@@ -107,7 +108,8 @@ def _one(span: OtlpSpan, service: str, resource: bytes, scope: bytes, shared: in
         name=intern(span.name),
         start_ns=span.start_time_unix_nano,
         end_ns=max(span.start_time_unix_nano, span.end_time_unix_nano),
-        failed=span.status.code == Status.STATUS_CODE_ERROR,
+        failed=(failed := span.status.code == Status.STATUS_CODE_ERROR),
+        kept=failed or any(pair.key == KEPT for pair in span.attributes),
         tasks=tuple(task for task in tasks if task),
         linked=tuple(link.trace_id.hex() for link in span.links),
         content=content,

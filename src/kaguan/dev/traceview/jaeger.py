@@ -17,8 +17,9 @@ def answer(data: list[Any]) -> dict[str, Any]:
     return {"data": data, "total": len(data), "limit": 0, "offset": 0, "errors": None}
 
 
-def refusal(status: int, message: str) -> dict[str, Any]:
-    return {"data": None, "total": 0, "limit": 0, "offset": 0, "errors": [{"code": status, "msg": message}]}
+def refusal(status: int, message: str, **more: object) -> dict[str, Any]:
+    errors = [{"code": status, "msg": message, **more}]
+    return {"data": None, "total": 0, "limit": 0, "offset": 0, "errors": errors}
 
 
 def trace_json(trace: Trace) -> dict[str, Any]:

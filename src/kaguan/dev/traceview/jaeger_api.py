@@ -54,9 +54,11 @@ async def traces(request: web.Request) -> web.Response:
 
 
 async def one_trace(request: web.Request) -> web.Response:
-    trace = request.app[STORE].traces.get(full_id(request.match_info["trace_id"]))
+    store = request.app[STORE]
+    trace = store.traces.get(full_id(request.match_info["trace_id"]))
     if trace is None:
-        return _json(refusal(web.HTTPNotFound.status_code, "trace not found"), web.HTTPNotFound.status_code)
+        absent = web.HTTPNotFound.status_code
+        return _json(refusal(absent, "trace not found", keptSince=store.since_ns // MICROSECOND), absent)
     return _json(answer([trace_json(trace)]))
 
 

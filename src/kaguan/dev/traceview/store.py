@@ -1,10 +1,12 @@
-"""内存里最近的跟踪：条数、跨度数、字节数都有上限，满了丢最先到的那一条。
+"""内存里最近的跟踪：条数、跨度数、字节数都有上限，满了丢最先到的那一条；出过岔子的另放，平常的先让位。
 
 跨度按线上的字节存放，查看时才解码：接收一批只花几毫秒，占用也算得清。
 """
 
 from __future__ import annotations
 
+import time
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +15,7 @@ from kaguan.words.units import MIB
 SPAN_OVERHEAD = 512  # 字节；一个跨度在内容之外的对象与索引
 LINK_OVERHEAD = 150  # 字节；每条链接解出来的跟踪号、任务号与它们的位置
 SHARE_OF_ONE_TRACE = 10  # 一条跟踪至多占跨度总数的几分之一
+SHARE_OF_KEPT = 2  # 出过岔子的至多占几分之一：再多，就从它们里面让位
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class StoredSpan:
         span_id: 16 位十六进制。
         parent_id: 同上；根为空串。
         start_ns: 纳秒，Unix 时间；``end_ns`` 同。
+        kept: 出了岔子：失败了，或带着 kaguan.trace.kept（重试、重投、丢了租约、人的决定）。
         tasks: 它带着的任务号（messaging.message.id）。
         linked: 它链接到的跟踪号。
         content: opentelemetry.proto.trace.v1.Span 的字节。
@@ -53,6 +57,7 @@ class StoredSpan:
     start_ns: int
     end_ns: int
     failed: bool
+    kept: bool
     tasks: tuple[str, ...]
     linked: tuple[str, ...]
     content: bytes
@@ -63,7 +68,7 @@ class StoredSpan:
 
 @dataclass(slots=True)
 class Trace:
-    """一条跟踪里已收到的跨度；``dropped`` 是超出单条上限而没有留下的个数。"""
+    """一条跟踪里已收到的跨度；``arrived_ns`` 是头一个何时到的，``dropped`` 是超出单条上限而没有留下的个数。"""
 
     id: str
     spans: dict[str, StoredSpan] = field(default_factory=dict)
@@ -75,6 +80,7 @@ class Trace:
     failures: int = 0
     size: int = 0
     dropped: int = 0
+    arrived_ns: int = field(default_factory=time.time_ns)
 
     @property
     def duration_ns(self) -> int:
@@ -98,20 +104,59 @@ class Trace:
         self.size += span.size
 
 
+@dataclass(slots=True)
+class _Shelf:
+    """一处放着的跟踪，按放上来的次序。"""
+
+    traces: dict[str, Trace] = field(default_factory=dict)
+    spans: int = 0
+    bytes: int = 0
+
+    def put(self, trace: Trace) -> None:
+        self.traces[trace.id] = trace
+        self.spans += len(trace.spans)
+        self.bytes += trace.size
+
+    def take(self, trace_id: str) -> Trace:
+        trace = self.traces.pop(trace_id)
+        self.spans -= len(trace.spans)
+        self.bytes -= trace.size
+        return trace
+
+    def add(self, trace: Trace, span: StoredSpan) -> None:
+        trace.add(span)
+        self.spans += 1
+        self.bytes += span.size
+
+
 class TraceStore:
-    """最近的跟踪，按到达次序。"""
+    """最近的跟踪，按到达次序。
+
+    Attributes:
+        received: 累计收到的跨度。
+        evicted: 累计让位的跟踪。
+        since_ns: 在这之后头一次到的，一条也没有让位；Unix 纳秒。
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.spans = 0
-        self.bytes = 0
-        self.received = 0  # 累计收到的跨度
-        self.evicted = 0  # 累计让位的跟踪
-        self._traces: dict[str, Trace] = {}
+        self.received = 0
+        self.evicted = 0
+        self.since_ns = time.time_ns()
+        self._plain, self._kept = _Shelf(), _Shelf()
+        self._traces = ChainMap(self._plain.traces, self._kept.traces)
 
     @property
     def traces(self) -> Mapping[str, Trace]:
         return self._traces
+
+    @property
+    def spans(self) -> int:
+        return self._plain.spans + self._kept.spans
+
+    @property
+    def bytes(self) -> int:
+        return self._plain.bytes + self._kept.bytes
 
     def add(self, spans: Iterable[StoredSpan]) -> None:
         """收下一批；重发的跨度只留一份。"""
@@ -119,15 +164,17 @@ class TraceStore:
             self.received += 1
             trace = self._traces.get(span.trace_id)
             if trace is None:
-                trace = self._traces[span.trace_id] = Trace(span.trace_id)
+                trace = Trace(span.trace_id)
+                self._plain.put(trace)
             elif span.span_id in trace.spans:
                 continue
             if len(trace.spans) >= self.limits.spans_per_trace:
                 trace.dropped += 1
                 continue
-            trace.add(span)
-            self.spans += 1
-            self.bytes += span.size
+            if span.kept and trace.id in self._plain.traces:
+                self._kept.put(self._plain.take(trace.id))
+            shelf = self._plain if trace.id in self._plain.traces else self._kept
+            shelf.add(trace, span)
             self._make_room()
 
     def linking_to(self, trace_id: str) -> list[Trace]:
@@ -146,11 +193,14 @@ class TraceStore:
         return sorted({service for trace in self._traces.values() for service in trace.services})
 
     def _make_room(self) -> None:
-        limits = self.limits
-        while self._traces and (
-            len(self._traces) > limits.traces or self.spans > limits.spans or self.bytes > limits.bytes
-        ):
-            oldest = self._traces.pop(next(iter(self._traces)))
-            self.spans -= len(oldest.spans)
-            self.bytes -= oldest.size
+        while self._traces and self._exceeds(len(self._traces), self.spans, self.bytes):
+            kept = self._kept
+            crowded = self._exceeds(len(kept.traces), kept.spans, kept.bytes, SHARE_OF_KEPT)
+            shelf = kept if crowded or not self._plain.traces else self._plain
+            oldest = shelf.take(next(iter(shelf.traces)))
+            self.since_ns = max(self.since_ns, oldest.arrived_ns)
             self.evicted += 1
+
+    def _exceeds(self, traces: int, spans: int, size: int, share: int = 1) -> bool:
+        limits = self.limits
+        return traces * share > limits.traces or spans * share > limits.spans or size * share > limits.bytes

@@ -22,6 +22,7 @@ from kaguan.outbox.naming import named
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import store
 from kaguan.outbox.recover.store import EVER, Expired, Judged, Seen
+from kaguan.outbox.spans import lost_span
 from kaguan.outbox.vocabulary import FIRST_ID, START, Priority, TaskEventKind, TaskStatus
 from kaguan.words.log import get_logger
 
@@ -94,6 +95,8 @@ class LeaseRedrive:
         """回到待交付的算重投；就此有了结局的算结算，与 worker 自己结算的同一个计数。"""
         if cause == "lease_expired":
             self.metrics.leases_lost.inc(len(expired))
+            for task in expired:
+                lost_span(task.type, task.id, task.queue, task.traceparent, task.started_at)
         moved = [task for task in expired if task.verdict == TaskStatus.PENDING]
         if moved:
             log.warning("收回任务，重投", cause=cause, count=len(moved), **names_of(moved))

@@ -34,9 +34,10 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Expired(Judged):
-    """租约已失的。"""
+    """租约已失的；``started_at`` 是丢下的那次尝试何时开始。"""
 
     released: bool
+    started_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,8 @@ noted as (
     from moved
 )
 -- 一个也没有收，也有一行：这一眼是何时
-select moved.id, moved.type, moved.queue, moved.traceparent, moved.request_id, moved.verdict, moved.released, now.looked
+select
+    moved.id, moved.type, moved.queue, moved.traceparent, moved.request_id, moved.verdict, moved.released,
+    moved.started_at, now.looked
 from (values (statement_timestamp())) as now (looked)
 left join moved on true
