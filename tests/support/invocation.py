@@ -9,9 +9,9 @@ import pytest
 
 from kaguan.cli.app import main
 
-# 另起一个进程跑一条命令，结束时在标准错误上说导入了哪些；main 以 SystemExit 结束
+# 另起一个进程、像装好的程序那样跑一条命令，结束时在标准错误上说导入了哪些
 LIST_AT_EXIT = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
-LISTING = (sys.executable, "-c", f"{LIST_AT_EXIT}; from kaguan.cli.app import main; main()")
+LISTING = (sys.executable, "-c", f"{LIST_AT_EXIT}; from kaguan.cli.entry import main; main()")
 
 
 @dataclass(frozen=True, slots=True)

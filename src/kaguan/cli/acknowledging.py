@@ -10,13 +10,14 @@ import typer
 
 from kaguan.audit.actions import ACKNOWLEDGE
 from kaguan.audit.command_line import actor, audited
+from kaguan.cli.configured import current_settings
 from kaguan.cli.failure import CommandError
 from kaguan.cli.pauses import Lasting, Why
 from kaguan.cli.printing import AsJson, echo, print_json
 from kaguan.cli.session import open_connection
 from kaguan.cli.tree import group
 from kaguan.cli.wording import say
-from kaguan.config import Settings, load_settings
+from kaguan.config import Settings
 from kaguan.queues.client import open_redis
 from kaguan.verdict import acknowledging, service
 from kaguan.verdict.acknowledging import MOST, Acknowledging
@@ -38,7 +39,7 @@ def acknowledge(
         wanted = Acknowledging(code, subject, reason, lasting)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    settings = load_settings()
+    settings = current_settings()
     made = asyncio.run(_acknowledge(settings, wanted))
     if as_json:
         print_json(made)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from kaguan.cli.configured import forget
 from kaguan.cli.tree import COMPLETING, HELP, Root
 from kaguan.cli.wording import joined, say
 from kaguan.product.exit_codes import ExitCode
@@ -52,6 +53,7 @@ def root(context: typer.Context, *, schema: Schema = None, version: Version = Fa
 
 def main() -> None:
     """入口。结果在标准输出；日志（警告以上）与错误在标准错误，``--json`` 的输出因此总能被程序读。"""
+    forget()
     sys.exit(_run())
 
 

@@ -15,10 +15,10 @@ from kaguan.audit.actions import SIM_CHANGE
 from kaguan.audit.command_line import actor, audited
 from kaguan.carriers.build import change_limits
 from kaguan.cli import desk
+from kaguan.cli.configured import current_settings
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table
 from kaguan.cli.wording import reader_language, say
-from kaguan.config import load_settings
 from kaguan.database.engine import driver_of
 from kaguan.database.pool import at_once
 from kaguan.product.exit_codes import ExitCode
@@ -131,11 +131,11 @@ async def _preview(wanted: Wanted, named: Named, connection: AsyncConnection) ->
     if not 1 <= len(iccids) <= CARDS_MAX:
         raise CommandError(say("cards_count", count=len(iccids), most=CARDS_MAX), ExitCode.USAGE)
     chosen = replace(wanted, iccids=iccids, limited=limited)
-    return await changes.preview(await driver_of(connection), chosen, change_limits(load_settings().carriers))
+    return await changes.preview(await driver_of(connection), chosen, change_limits(current_settings().carriers))
 
 
 async def _accept(wanted: Wanted, connection: AsyncConnection) -> AcceptedChange:
-    driver, limits = await driver_of(connection), change_limits(load_settings().carriers)
+    driver, limits = await driver_of(connection), change_limits(current_settings().carriers)
     done = await changes.accept(driver, wanted, Asker(actor(), None, {}), limits, at_once)
     facts = {"change": wanted.change, "accepted": done.accepted, "refused": done.refused}
     await audited(driver, SIM_CHANGE, str(done.id), **facts)

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from kaguan.cli.configured import current_settings
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json
 from kaguan.cli.tree import group
 from kaguan.cli.wording import joined, say
-from kaguan.config import load_settings
 from kaguan.config.production import WORKER_SECRETS
 from kaguan.product.task_types import check_settings
 
@@ -25,7 +25,7 @@ def config() -> None:
 
 @app.command()
 def show(*, as_json: AsJson = False) -> None:
-    settings = load_settings()
+    settings = current_settings()
     check_settings(settings)
     values = dict(flatten(settings, "KAGUAN_"))
     if as_json:

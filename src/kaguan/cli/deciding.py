@@ -1,11 +1,10 @@
-"""`kaguan task find|show --payload|cancel|discard|retry|resolve` 背后的事。另成一个模块：要导入的多。"""
+"""`kaguan task show --payload|cancel|discard|retry|resolve` 背后的事。另成一个模块：要导入的多。"""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -23,17 +22,12 @@ from kaguan.cli.wording import joined, say
 from kaguan.database.pool import Connection, transaction
 from kaguan.outbox.operate import changing, decisions, record, sweeping
 from kaguan.outbox.operate.changing import Changing
-from kaguan.outbox.operate.record import TaskRecord
-from kaguan.outbox.operate.summary import Summary, summaries
 from kaguan.outbox.operate.sweeping import ALLOWED, Chosen, Deed, Preview, Sweep, Swept
 from kaguan.outbox.vocabulary import Priority, TaskStatus
-from kaguan.product import searching
 from kaguan.product.exit_codes import ExitCode
-from kaguan.product.task_types import TASK_TYPES
 from kaguan.words.errors import not_found
 
 LOOKING = 120.0  # 秒：条件没有索引的，找这么久
-FINDING = 10.0
 PREVIEWED = ("task_id", "type", "queue", "status", "created_at")
 
 
@@ -70,23 +64,6 @@ def change(task_id: UUID, reason: str, priority: Priority | None, due: datetime 
         return status
 
     return with_database(work, atomic=False)
-
-
-def find(filters: Filters, text: str) -> tuple[list[TaskRecord], dict[UUID, Summary], UUID | None]:
-    """找到的与它们的摘要；没看到头的，看到了哪一个。"""
-
-    async def work(connection: Connection) -> tuple[list[TaskRecord], dict[UUID, Summary], UUID | None]:
-        clock = asyncio.get_running_loop().time
-        until, where, limit = clock() + FINDING, filters.where(), filters.limit
-        page = await searching.find(connection, where, text, limit, TASK_TYPES)
-        rows = page.rows
-        while page.older is not None and len(rows) < limit and clock() < until:
-            where = replace(where, before=page.older)
-            page = await searching.find(connection, where, text, limit - len(rows), TASK_TYPES)
-            rows += page.rows
-        return rows, await summaries(connection, [row.id for row in rows], TASK_TYPES), page.older
-
-    return with_database(work)
 
 
 def payload(task_id: UUID, reason: str) -> dict[str, Any]:

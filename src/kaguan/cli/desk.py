@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kaguan.audit.actions import SIM_REFRESH
 from kaguan.audit.command_line import actor, audited
+from kaguan.cli.configured import current_settings
 from kaguan.cli.session import open_connection
-from kaguan.config import load_settings
 from kaguan.database.engine import driver_of, engine_over
 from kaguan.database.paging import PageRequest
 from kaguan.database.pool import Connection, at_once
@@ -101,7 +101,7 @@ def events_of(iccid: str, limit: int) -> list[history.SimEvent]:
 
 
 def refresh_card(iccid: str) -> UUID:
-    attempts = load_settings().tasks.max_attempts
+    attempts = current_settings().tasks.max_attempts
 
     async def work(connection: AsyncConnection) -> UUID:
         driver = await driver_of(connection)
@@ -114,7 +114,7 @@ def refresh_card(iccid: str) -> UUID:
 
 def with_entities(work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
     """连上数据库做一件事，给的是实体的 ``store`` 用的那种连接；整件事一个事务。"""
-    settings = load_settings()
+    settings = current_settings()
 
     async def run() -> T:
         async with open_connection(settings) as connection:

@@ -10,6 +10,7 @@ import psycopg
 import typer
 from redis.exceptions import RedisError
 
+from kaguan.cli.configured import current_settings
 from kaguan.cli.connections import examine_budget, examine_listening
 from kaguan.cli.finding import Finding
 from kaguan.cli.printing import AsJson, echo, print_json
@@ -18,7 +19,7 @@ from kaguan.cli.standbys import examine_standbys
 from kaguan.cli.symptoms import Symptom, examine_pipeline
 from kaguan.cli.tree import group
 from kaguan.cli.wording import joined, say
-from kaguan.config import Settings, load_settings
+from kaguan.config import Settings
 from kaguan.config.addresses import split_address
 from kaguan.config.model import CarrierGroup, carrier_key
 from kaguan.config.production import SMTP_URL
@@ -52,7 +53,7 @@ app = group("doctor")
 
 @app.command()
 def doctor(*, as_json: AsJson = False) -> None:
-    settings = load_settings()
+    settings = current_settings()
     findings, symptoms = asyncio.run(_examine_all(settings))
     if as_json:
         print_json([asdict(finding) for finding in findings] + [asdict(symptom) for symptom in symptoms])

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec
-
-from kaguan.cli.wording import catalogue
-from kaguan.words.language import LANGUAGES
 
 # 附加组 server 里，每条命令、每个进程一开始就要的
 NEEDED = ("typer", "pydantic_settings", "structlog", "re2", "aiohttp", "sqlalchemy", "opentelemetry.sdk")
 
 
 def main() -> None:
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"kaguan {import_module('importlib.metadata').version('kaguan')}\n")
+        return
     missing = [name for name in NEEDED if not _is_installed(name)]
     if not missing:
+        gc.disable()  # 装载的都要一直用，不在其中找垃圾；装完再开（``tree.Root``）
         import_module("kaguan.cli.app").main()
-    elif "--version" in sys.argv[1:]:
-        sys.stdout.write(f"kaguan {version('kaguan')}\n")
     else:
+        from kaguan.cli.wording import catalogue  # noqa: PLC0415 说一行版本的不为它付导入的时间
+        from kaguan.words.language import LANGUAGES  # noqa: PLC0415 同上
+
         said = (catalogue(language)["line"]["library_alone"] for language in LANGUAGES)
         sys.exit(" / ".join(said).format(missing=", ".join(missing)))
 

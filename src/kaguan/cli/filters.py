@@ -10,9 +10,9 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from kaguan.cli.configured import current_settings
 from kaguan.cli.kinds import OfType
 from kaguan.cli.wording import say
-from kaguan.config import load_settings
 from kaguan.outbox.operate.listing import TaskFilter
 from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, Priority, TaskStatus, id_floor
 from kaguan.product.matching import containing
@@ -35,7 +35,7 @@ def moment(text: str, *, before: bool = False) -> datetime:
     if seconds is not None:
         return datetime.now(UTC) + timedelta(seconds=-seconds if before else seconds)
     try:
-        return zones.read(text, load_settings().zone)
+        return zones.read(text, current_settings().zone)
     except (ValueError, OverflowError):
         raise typer.BadParameter(say("not_a_moment", text=text)) from None
 

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from kaguan.cli.census import seen_from_here
+from kaguan.cli.configured import current_settings
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import open_connection
 from kaguan.cli.tree import group
 from kaguan.cli.wording import say
-from kaguan.config import Settings, load_settings
+from kaguan.config import Settings
 from kaguan.verdict import holders
 from kaguan.verdict.holders import Holders
 from kaguan.words.durations import duration
@@ -28,7 +29,7 @@ SECONDS = ("longest_seconds", "seconds", "seconds_left")
 
 @app.command(name="holders")
 def show_holders(*, as_json: AsJson = False) -> None:
-    found = asyncio.run(_look(load_settings()))
+    found = asyncio.run(_look(current_settings()))
     if as_json:
         print_json(found)
         return

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from kaguan.cli.configured import current_settings
 from kaguan.cli.wording import joined, say
-from kaguan.config import load_settings
 from kaguan.product.task_types import NAMES
 
 
@@ -17,7 +17,7 @@ def known(name: str) -> str:
     Raises:
         BadParameter: 产品没有这一种。
     """
-    if name not in NAMES and not load_settings().database.schema_name:
+    if name not in NAMES and not current_settings().database.schema_name:
         raise typer.BadParameter(say("no_type", name=name, types=joined(NAMES)))
     return name
 

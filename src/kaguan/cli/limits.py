@@ -10,13 +10,13 @@ import typer
 
 from kaguan.audit.actions import LIFT, LIMIT
 from kaguan.audit.command_line import actor, audited
+from kaguan.cli.configured import current_settings
 from kaguan.cli.failure import CommandError
 from kaguan.cli.pauses import Lasting, Why
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.cli.tree import group
 from kaguan.cli.wording import reader_language, say
-from kaguan.config import load_settings
 from kaguan.database.pool import Connection, transaction
 from kaguan.outbox.operate import limits
 from kaguan.outbox.operate.limits import MOST, Limit, Limiting
@@ -63,7 +63,7 @@ def limit_carrier(
 def list_limits(*, as_json: AsJson = False) -> None:
     rows = with_database(limits.limits)
     if as_json:
-        settings = load_settings()
+        settings = current_settings()
         print_json([{**asdict(row), "configured": configured(settings, row.scope, row.name)._asdict()} for row in rows])
     else:
         print_table("limit", COLUMNS, [asdict(row) for row in rows])
@@ -98,7 +98,7 @@ def _limit(
     *,
     as_json: bool,
 ) -> None:
-    own = not load_settings().database.schema_name
+    own = not current_settings().database.schema_name
     if own and (why := unknown(scope, name)) is not None:
         raise typer.BadParameter(why.text(reader_language()))
     if not own and scope is LimitScope.CARRIER:
@@ -122,5 +122,5 @@ def _limit(
     if as_json:
         print_json(made)
     else:
-        zone = load_settings().zone
+        zone = current_settings().zone
         echo(say("limit_set", scope=scope, name=name, until=made.until.astimezone(zone), zone=zone.key))

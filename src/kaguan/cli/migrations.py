@@ -9,13 +9,13 @@ import typer
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from kaguan.audit.command_line import audited
+from kaguan.cli.configured import current_settings
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, print_facts, print_json
 from kaguan.cli.session import database_url, with_database
 from kaguan.cli.tree import group
 from kaguan.cli.wording import say
-from kaguan.config import load_settings
-from kaguan.database.pool import Connection
+from kaguan.database.connecting import Connection
 from kaguan.product.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def down(revision: Revision, *, as_json: AsJson = False) -> None:
 def status(*, as_json: AsJson = False) -> None:
     from kaguan.database import migrate  # noqa: PLC0415 见其模块说明
 
-    url = database_url(load_settings())
+    url = database_url(current_settings())
     if not _report(migrate.status(url), as_json=as_json):
         raise typer.Exit(ExitCode.FAILURE)
 
@@ -48,7 +48,7 @@ def status(*, as_json: AsJson = False) -> None:
 def _change(direction: Literal["upgrade", "downgrade"], revision: str, *, as_json: bool) -> None:
     from kaguan.database import migrate  # noqa: PLC0415 见其模块说明
 
-    url = database_url(load_settings())
+    url = database_url(current_settings())
     with_database(_is_followed, atomic=False)
     before = migrate.status(url).current
     try:

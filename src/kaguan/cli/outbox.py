@@ -13,7 +13,7 @@ from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.cli.tree import group
 from kaguan.cli.wording import say
-from kaguan.database.pool import Connection
+from kaguan.database.connecting import Connection
 from kaguan.outbox.operate import backlog
 from kaguan.outbox.recover import store
 from kaguan.outbox.vocabulary import PriorityRank

@@ -10,12 +10,12 @@ import typer
 
 from kaguan.audit.actions import PAUSE
 from kaguan.audit.command_line import actor, audited
+from kaguan.cli.configured import current_settings
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.cli.tree import group
 from kaguan.cli.wording import reader_language, say
-from kaguan.config import load_settings
 from kaguan.database.pool import Connection, transaction
 from kaguan.outbox.operate import pauses
 from kaguan.outbox.operate.pauses import MOST, Pause, Pausing
@@ -94,7 +94,7 @@ def list_pauses(*, as_json: AsJson = False) -> None:
 
 
 def _pause(scope: PauseScope, name: str, lasting: timedelta, reason: str, *, as_json: bool) -> None:
-    own = not load_settings().database.schema_name
+    own = not current_settings().database.schema_name
     if own and (why := unknown(scope, name)) is not None:
         raise typer.BadParameter(why.text(reader_language()))
     try:
@@ -115,5 +115,5 @@ def _pause(scope: PauseScope, name: str, lasting: timedelta, reason: str, *, as_
     if as_json:
         print_json(made)
     else:
-        zone = load_settings().zone
+        zone = current_settings().zone
         echo(say("paused", scope=scope, name=name, until=made.until.astimezone(zone), zone=zone.key, id=made.id))

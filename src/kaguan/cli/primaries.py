@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from kaguan.config import Settings
 from kaguan.database import connecting
-from kaguan.database.pool import Connection
+from kaguan.database.connecting import Connection
 from kaguan.database.seal import Sealing
 from kaguan.queues.client import open_redis
 from kaguan.queues.keys import TIMELINE, key

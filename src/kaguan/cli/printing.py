@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import orjson
 import typer
 
+from kaguan.cli.configured import current_settings
 from kaguan.cli.wording import catalogue, reader_language, say
-from kaguan.config import load_settings
 from kaguan.words.printable import LINES, printable
 from kaguan.words.zones import written
 
@@ -36,7 +36,7 @@ def print_table(name: str, columns: Sequence[str], rows: Sequence[Mapping[str, A
     if not rows:
         echo(texts["none"])
         return
-    zone = load_settings().zone
+    zone = current_settings().zone
     lines = [[texts[key] for key in columns], *([_cell(row.get(key), zone) for key in columns] for row in rows)]
     widths = [max(_width(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
@@ -48,7 +48,7 @@ def print_table(name: str, columns: Sequence[str], rows: Sequence[Mapping[str, A
 
 def print_facts(facts: Mapping[str, Any]) -> None:
     """一行一个「名：值」。"""
-    zone = load_settings().zone
+    zone = current_settings().zone
     width = max((_width(name) for name in facts), default=0)
     for name, value in facts.items():
         echo(f"{name}{' ' * (width - _width(name))}  {_cell(value, zone)}")

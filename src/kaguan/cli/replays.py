@@ -1,4 +1,4 @@
-"""`kaguan task replay` 背后的事。另成一个模块：重放要用 SAQ 与 Redis 的客户端，别的命令不必导入。"""
+"""`kaguan task replay`。"""
 
 from __future__ import annotations
 
@@ -6,30 +6,85 @@ import math
 import sys
 from datetime import datetime
 from functools import partial
+from typing import Annotated
 
 import typer
 
 from kaguan.audit.actions import TASK_REPLAY
 from kaguan.audit.command_line import actor, audited
 from kaguan.cli.asked import MOST, Asked
+from kaguan.cli.configured import current_settings
 from kaguan.cli.failure import CommandError
-from kaguan.cli.printing import echo, print_json, print_table
+from kaguan.cli.kinds import OfType
+from kaguan.cli.operating import PATIENCE, Timeout, Wait, report, wait_for
+from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
+from kaguan.cli.tree import group
 from kaguan.cli.wording import reader_language, say
-from kaguan.config import load_settings
 from kaguan.database.pool import Connection, transaction
 from kaguan.outbox.operate import replay as replaying
 from kaguan.outbox.operate.replay import REPLAY_RATE_LIMIT, Selection
 from kaguan.outbox.operate.selection import answer
-from kaguan.outbox.vocabulary import RETRYABLE
+from kaguan.outbox.vocabulary import RETRYABLE, Priority, TaskStatus
 from kaguan.product.exit_codes import ExitCode
 from kaguan.words import zones
 from kaguan.words.reasons import Reason
 
+app = group("replay")
+
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 PREVIEWED = ("task_id", "type", "last_error", "finished_at")
 
 
-def replay(asked: Asked, *, as_json: bool) -> replaying.Replayed | None:
+@app.command()
+def replay(  # noqa: PLR0913 一个参数一个选项
+    status: Annotated[TaskStatus, typer.Option(help="replayable")] = TaskStatus.FAILED,
+    task_type: OfType = None,
+    *,
+    queue: Annotated[Priority | None, typer.Option(help="queue")] = None,
+    error: Annotated[str | None, typer.Option(help="error")] = None,
+    reason: Annotated[str | None, typer.Option(help="reason")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=MOMENTS, metavar="moment", help="since"),
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(formats=MOMENTS, metavar="moment", help="until")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="limit")] = 100,
+    rate: Annotated[float, typer.Option(min=0.1, help="rate")] = 50.0,
+    seconds: Timeout = PATIENCE,
+    run: Annotated[bool, typer.Option("--run", "--yes", help="run")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="dry_run")] = False,
+    wait: Wait = False,
+    as_json: AsJson = False,
+) -> None:
+    asked = Asked(
+        status=status,
+        type=task_type,
+        queue=queue,
+        error=error,
+        reason=reason,
+        since=since,
+        until=until,
+        limit=limit,
+        rate=rate,
+        run=run,
+        dry_run=dry_run,
+    )
+    done = _replay(asked, as_json=as_json)
+    if done is None:
+        return
+    if wait and done.task_ids:
+        report(wait_for(done.task_ids, seconds, as_json=as_json), as_json=as_json)
+    elif as_json:
+        print_json(
+            {"dry_run": False, "replayed": len(done.task_ids), "skipped": done.skipped, "last_due": done.last_due}
+        )
+    else:
+        said = "replayed_some" if done.skipped else "replayed"
+        echo(say(said, count=len(done.task_ids), skipped=done.skipped))
+
+
+def _replay(asked: Asked, *, as_json: bool) -> replaying.Replayed | None:
     """重放；只看、不做的是 ``None``。
 
     Raises:
@@ -101,6 +156,6 @@ def _aware(moment: datetime | None, *, last: bool = False) -> datetime | None:
     if moment is None:
         return None
     try:
-        return zones.read(moment.isoformat(), load_settings().zone, last=last)
+        return zones.read(moment.isoformat(), current_settings().zone, last=last)
     except (ValueError, OverflowError) as error:
         raise CommandError(str(error), ExitCode.USAGE) from None

@@ -10,12 +10,12 @@ import typer
 
 from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE, SCHEDULE_RUN
 from kaguan.audit.command_line import audited
+from kaguan.cli.configured import current_settings
 from kaguan.cli.operating import Timeout, Wait, report, wait_for
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.cli.tree import group
 from kaguan.cli.wording import say
-from kaguan.config import load_settings
 from kaguan.database.pool import Connection, at_once, transaction
 from kaguan.outbox.schedule import history, service
 from kaguan.outbox.task_type import TaskTypes
@@ -32,7 +32,7 @@ Name = Annotated[str, typer.Argument(help="schedule")]
 
 @app.command(name="list")
 def list_schedules(*, as_json: AsJson = False) -> None:
-    schedules = load_settings().schedules
+    schedules = current_settings().schedules
     rows = with_database(lambda connection: service.overview(connection, schedules))
     if as_json:
         print_json(rows)
@@ -42,7 +42,7 @@ def list_schedules(*, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(name: Name, *, as_json: AsJson = False) -> None:
-    schedules = load_settings().schedules
+    schedules = current_settings().schedules
     found = with_database(lambda connection: history.history(connection, schedules, name))
     rows = [_run(run) for run in found.runs]
     if as_json:
@@ -66,7 +66,7 @@ def _run(run: history.Run) -> dict[str, Any]:
 
 @app.command()
 def run(name: Name, seconds: Timeout = 3_600.0, *, wait: Wait = False, as_json: AsJson = False) -> None:
-    settings = load_settings()
+    settings = current_settings()
 
     async def work(connection: Connection) -> UUID:
         async with transaction(connection):
@@ -101,7 +101,7 @@ def disable(name: Name, *, as_json: AsJson = False) -> None:
 
 
 def _switch(name: str, *, enabled: bool, as_json: bool) -> None:
-    schedules = load_settings().schedules
+    schedules = current_settings().schedules
 
     async def work(connection: Connection) -> None:
         await service.switch(connection, schedules, name, enabled=enabled)

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from kaguan.cli.configured import current_settings
 from kaguan.cli.failure import CommandError
 from kaguan.cli.wording import say
-from kaguan.config import Settings, load_settings
+from kaguan.config import Settings
 from kaguan.database import connecting
-from kaguan.database.pool import Connection
+from kaguan.database.connecting import Connection
 from kaguan.product.exit_codes import ExitCode
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ async def open_connection(settings: Settings) -> AsyncIterator[Connection]:
 
 def with_database(work: Callable[[Connection], Awaitable[T]], *, atomic: bool = True) -> T:
     """连上数据库做一件事。``atomic`` 时整件事一个事务，做不成就什么也没发生；否则逐条提交。"""
-    settings = load_settings()
+    settings = current_settings()
 
     async def run() -> T:
         async with open_connection(settings) as connection:

@@ -6,10 +6,11 @@ import asyncio
 from dataclasses import asdict
 from typing import Any
 
+from kaguan.cli.configured import current_settings
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import open_connection
 from kaguan.cli.tree import group
-from kaguan.config import Settings, load_settings
+from kaguan.config import Settings
 from kaguan.queues.client import open_redis
 from kaguan.verdict import stats
 from kaguan.verdict.observation import census_in_time
@@ -26,7 +27,7 @@ RELEASES = ("role", "version", "processes", "since")
 
 @app.command(name="stats")
 def show_stats(*, as_json: AsJson = False) -> None:
-    found = asyncio.run(_look(load_settings()))
+    found = asyncio.run(_look(current_settings()))
     if as_json:
         print_json(found)
         return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+import gc
+from collections.abc import Iterator, Mapping, MutableMapping
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -15,7 +16,7 @@ from kaguan.cli.wording import catalogue, joined, say
 from kaguan.product.exit_codes import ExitCode
 from kaguan.words.language import environment_language
 
-MODULES = {
+MODULES: Mapping[str, str | Mapping[str, str]] = {
     "up": "processes",
     "api": "processes",
     "relay": "processes",
@@ -24,7 +25,20 @@ MODULES = {
     "openapi": "processes",
     "migrate": "migrations",
     "token": "tokens",
-    "task": "tasks",
+    "task": {
+        "list": "tasks",
+        "find": "seeking",
+        "show": "showing",
+        "stack": "stacks",
+        "vanished": "vanishing",
+        "watch": "acting",
+        "replay": "replays",
+        "retry": "acting",
+        "cancel": "acting",
+        "discard": "acting",
+        "resolve": "acting",
+        "change": "acting",
+    },
     "sim": "sims",
     "outbox": "outbox",
     "schedule": "schedules",
@@ -71,16 +85,22 @@ def group(name: str) -> typer.Typer:
 
 
 class Lazy(MutableMapping[str, Any]):
-    """命令名到命令，取的时候才导入。"""
+    """``path`` 之下的命令：名字到命令，取的时候才导入。"""
 
-    def __init__(self) -> None:
-        self._places = dict(MODULES)
+    def __init__(self, path: str, places: Mapping[str, str | Mapping[str, str]]) -> None:
+        self._path = path
+        self._places = dict(places)
 
     def __getitem__(self, name: str) -> Any:
-        found: Any = get_command(import_module(f"kaguan.cli.{self._places[name]}").app)
-        if found.name != name:
-            found = found.commands[name]
-        explain(found, f"kaguan {name}")
+        place, path = self._places[name], f"{self._path} {name}"
+        if isinstance(place, str):
+            found: Any = get_command(import_module(f"kaguan.cli.{place}").app)
+            if found.name != name:
+                found = found.commands[name]
+        else:
+            found = Helpful(name=name, rich_markup_mode=None)
+            found.commands = Lazy(path, place)
+        explain(found, path)
         return found
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -104,7 +124,7 @@ class Root(Helpful):
         codes = catalogue(language)["line"]["then"].join(f"{code} {code.told(language)}" for code in ExitCode)
         attributes["epilog"] = catalogue(language)["command"]["epilog"].format(codes=codes)
         super().__init__(**attributes)
-        self.commands = Lazy()
+        self.commands = Lazy("kaguan", MODULES)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         explain(self, "kaguan")
@@ -117,6 +137,13 @@ class Root(Helpful):
         explain(self, "kaguan")
         index = self._index()
         return index.shell_complete(typer.Context(index, info_name=ctx.info_name, **HELP), incomplete)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        found = super().resolve_command(ctx, args)
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
+        return found
 
     def invoke(self, ctx: Any) -> Any:
         from kaguan.config.model import Logging  # noqa: PLC0415 要做事才配日志；帮助不必付
@@ -144,6 +171,7 @@ def explain(command: Any, path: str) -> None:
     asking = command.get_help_option(typer.Context(command, **HELP))
     if asking is not None:
         asking.help = texts["option"]["help"]
-    if not isinstance(command, Root):
-        for name, child in getattr(command, "commands", {}).items():
+    children = getattr(command, "commands", {})
+    if not isinstance(children, Lazy):
+        for name, child in children.items():
             explain(child, f"{path} {name}")

@@ -17,7 +17,7 @@ from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.cli.tree import group
 from kaguan.cli.wording import reader_language, say
-from kaguan.database.pool import Connection
+from kaguan.database.connecting import Connection
 from kaguan.verdict import acknowledging, history
 from kaguan.verdict.history import Episode
 from kaguan.verdict.model import Acknowledgement, ConcernCode

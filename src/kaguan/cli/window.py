@@ -13,7 +13,7 @@ from kaguan.cli.tree import group
 from kaguan.cli.wording import say
 from kaguan.config import Process, load_settings
 from kaguan.config.addresses import is_loopback
-from kaguan.database.pool import Connection
+from kaguan.database.connecting import Connection
 from kaguan.flow.probes import LOOPBACK
 
 LEVEL = "KAGUAN_LOGGING__LEVEL"

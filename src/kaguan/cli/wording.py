@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from kaguan.cli.configured import current_settings
+from kaguan.config.process import ConfigurationError
 from kaguan.words.filling import fill
 from kaguan.words.language import environment_language
 
@@ -20,8 +21,11 @@ def catalogue(language: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def reader_language() -> str:
-    """命令印出的话、原因与拒绝的语言：照配置。"""
-    return _configured(frozenset(os.environ.items()))
+    """命令印出的话、原因与拒绝的语言：照配置；配置有误就照环境变量说它有误。"""
+    try:
+        return current_settings().language
+    except ConfigurationError:
+        return environment_language()
 
 
 def say(name: str, /, **values: object) -> str:
@@ -33,14 +37,3 @@ def say(name: str, /, **values: object) -> str:
 def joined(items: Iterable[str]) -> str:
     """几样并列。"""
     return say("and").join(items)
-
-
-@cache
-def _configured(given: frozenset[tuple[str, str]]) -> str:
-    """一份环境读一次配置；配置有误就照环境变量说它有误。"""
-    from kaguan.config import ConfigurationError, load_settings  # noqa: PLC0415 帮助用不着，不为它付导入的时间
-
-    try:
-        return load_settings(dict(given)).language
-    except ConfigurationError:
-        return environment_language()

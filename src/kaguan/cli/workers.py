@@ -12,13 +12,14 @@ from typer.core import TyperGroup
 from kaguan.audit.actions import DRAIN
 from kaguan.audit.command_line import actor, audited
 from kaguan.cli.census import seen_from_here
+from kaguan.cli.configured import current_settings
 from kaguan.cli.pauses import Why
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.processes import MODULES, become
 from kaguan.cli.session import open_connection
 from kaguan.cli.tree import Helpful
 from kaguan.cli.wording import say
-from kaguan.config import Settings, load_settings
+from kaguan.config import Settings
 from kaguan.database.pool import transaction
 from kaguan.outbox.operate import drains
 from kaguan.outbox.operate.drains import Drain, WorkerThere
@@ -48,7 +49,7 @@ def worker(context: typer.Context) -> None:
 
 @app.command(name="list")
 def list_workers(*, as_json: AsJson = False) -> None:
-    found = asyncio.run(_look(load_settings()))
+    found = asyncio.run(_look(current_settings()))
     if as_json:
         print_json(found)
     else:
@@ -59,7 +60,7 @@ def list_workers(*, as_json: AsJson = False) -> None:
 def drain_worker(
     name: Annotated[str, typer.Argument(metavar="ID", help="worker_name")], reason: Why, *, as_json: AsJson = False
 ) -> None:
-    made = asyncio.run(_drain(load_settings(), name, reason))
+    made = asyncio.run(_drain(current_settings(), name, reason))
     if as_json:
         print_json(made)
     else:

@@ -59,7 +59,12 @@ class Settings(BaseSettings):
     """全部配置。优先级：环境变量 > ``<数据目录>/env`` > YAML > 默认值。"""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, case_sensitive=False
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        case_sensitive=False,
+        defer_build=True,  # 读取时才定下来源，备好校验的是那一个子类
     )
     environ: ClassVar[Mapping[str, str]] = os.environ
     yaml_file: ClassVar[Path | None] = None

@@ -64,7 +64,10 @@ def test_both_languages_say_the_same() -> None:
 def test_the_catalogues_hold_nothing_that_nobody_says() -> None:
     texts, written = catalogue("zh"), constants()
     assert set(texts["command"]) == {*TREE, "epilog"}
-    raw = [get_command(import_module(f"kaguan.cli.{module}").app) for module in sorted(set(MODULES.values()))]
+    modules = {
+        module for place in MODULES.values() for module in ([place] if isinstance(place, str) else place.values())
+    }
+    raw = [get_command(import_module(f"kaguan.cli.{module}").app) for module in sorted(modules)]
     parameters = [one for root in raw for _, command in walk(root, "") for one in command.params]
     helps = {one.help.partition(" ")[0] for one in parameters if getattr(one, "help", None)}
     assert set(texts["option"]) == helps | SAID_BY_US

@@ -9,7 +9,7 @@ from uuid import UUID
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from kaguan.database.pool import Connection
+from kaguan.database.connecting import Connection
 from kaguan.database.sql import load
 from kaguan.outbox.operate.record import PACKAGE, TaskRecord
 from kaguan.outbox.vocabulary import TaskStatus

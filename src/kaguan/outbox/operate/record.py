@@ -9,7 +9,7 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from kaguan.database.pool import Connection
+from kaguan.database.connecting import Connection
 from kaguan.database.sql import load
 
 PACKAGE = "kaguan.outbox.operate"
