@@ -8,10 +8,12 @@ from functools import partial
 import psycopg
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 
 from kaguan.database import migrate
 from kaguan.database.migrate import Status
+from kaguan.database.revisions import revisions
 from tests.support.upgrading import NEXT, NOW, OUTBOX, RECORD, next_release
 
 
@@ -35,6 +37,12 @@ def test_down_removes_everything_and_up_brings_it_back(
     assert tables(connection) == set()
     migrate.upgrade(database_url)
     assert tables(connection) == before
+
+
+def test_the_names_of_the_files_tell_the_revisions_in_their_order() -> None:
+    with next_release() as scripts:
+        walked = ScriptDirectory.from_config(migrate.configuration("", scripts)).walk_revisions()
+        assert [script.revision for script in walked][::-1] == revisions(scripts)
 
 
 def test_models_and_migrations_agree(database_url: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kaguan.database import migrate
+from kaguan.database import revisions
 from tests.support.places import temporary_place
 
 NEXT_RELEASE = Path(__file__).with_name("next_release")
@@ -19,7 +19,7 @@ def next_release() -> Iterator[Path]:
     """下一版的 ``migrations``。"""
     with temporary_place("next-release") as directory:
         scripts = directory / "migrations"
-        shutil.copytree(migrate.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(revisions.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
         for script in NEXT_RELEASE.glob("*.py"):
             shutil.copy(script, scripts / "versions")
         yield scripts

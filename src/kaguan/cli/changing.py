@@ -18,6 +18,7 @@ from kaguan.cli import desk
 from kaguan.cli.configured import current_settings
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table
+from kaguan.cli.tree import group
 from kaguan.cli.wording import reader_language, say
 from kaguan.database.engine import driver_of
 from kaguan.database.pool import at_once
@@ -27,6 +28,8 @@ from kaguan.sims.changes import CARDS_MAX, REASON_MAX, AcceptedChange, Asker, Ca
 from kaguan.sims.iccid import digits_of
 from kaguan.sims.store import SimFilter
 from kaguan.sims.vocabulary import Change
+
+app = group("sim")
 
 REFUSED = ("iccid", "reason")
 RECEIPTS = ("iccid", "status", "reason", "order_number", "settled_at")
@@ -185,3 +188,10 @@ def list_changes(
 
 def _line(one: CardChange) -> dict[str, Any]:
     return {"row": one.row, "receipt": receipts.told(one.row, one.receipt, reader_language())}
+
+
+for state_change in (Change.SUSPEND, Change.RESUME, Change.ACTIVATE):
+    app.command(name=state_change.value)(change_state)
+app.command(name=Change.PLAN.value)(change_plan)
+app.command(name="change")(show_change)
+app.command(name="changes")(list_changes)

@@ -24,6 +24,7 @@ from kaguan.config.addresses import split_address
 from kaguan.config.model import CarrierGroup, carrier_key
 from kaguan.config.production import SMTP_URL
 from kaguan.config.relay_host import parse_relay_host
+from kaguan.database.revisions import START_ANEW, current_revision, is_unreleased, revisions
 from kaguan.flow.probes import is_listening
 from kaguan.mail.connection import Step, UnreachableError, open_link, trust
 from kaguan.mail.message import UnsendableError, helo_name
@@ -104,23 +105,20 @@ async def _postgres(settings: Settings) -> Finding:
     part = POSTGRES
     if not settings.database.url.get_secret_value():
         return Finding(part, ok=False, detail=say("no_address"), advice=say("start", key="KAGUAN_DATABASE__URL"))
-    from kaguan.database import migrate  # noqa: PLC0415 见其模块说明
-
     try:
         async with open_connection(settings) as connection:
             version = connection.info.server_version
             skew = await measure_skew(connection)
-        url, schema = settings.database.url.get_secret_value(), settings.database.schema_name
-        found = migrate.Status(schema, schema) if schema else migrate.status(url)
+            schema = settings.database.schema_name
+            current, head = (schema, schema) if schema else (await current_revision(connection), revisions()[-1])
     except psycopg.Error as error:
         reason = str(error).splitlines()[0]
         return Finding(part, ok=False, detail=reason, advice=say("are_running", key="KAGUAN_DATABASE__URL"))
     if version < MINIMUM_POSTGRES:
         return Finding(part, ok=False, detail=say("version", version=version), advice=say("newer_postgres"))
-    detail = say("postgres", version=version // 10_000, revision=found.current)
-    if not found.up_to_date:
-        forward = say("migrate", head=found.head)
-        advice = migrate.START_ANEW if migrate.is_unreleased(found.current) else forward
+    detail = say("postgres", version=version // 10_000, revision=current)
+    if current != head:
+        advice = START_ANEW if is_unreleased(current) else say("migrate", head=head)
         return Finding(part, ok=False, detail=detail, advice=advice)
     if abs(skew) > MAX_SKEW:
         return Finding(part, ok=False, detail=detail + say("skew", seconds=abs(skew)), advice=say("synchronise"))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kaguan.cli import changing, desk, imports
+from kaguan.cli import desk, imports
 from kaguan.cli.failure import CommandError
 from kaguan.cli.operating import Timeout, Wait, report, wait_for
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table
@@ -17,7 +17,7 @@ from kaguan.cli.tree import group
 from kaguan.cli.wording import joined, say
 from kaguan.product.exit_codes import ExitCode
 from kaguan.sims.service import Card
-from kaguan.sims.vocabulary import Carrier, Change, LifecycleState
+from kaguan.sims.vocabulary import Carrier, LifecycleState
 from kaguan.words.units import MIB
 
 app = group("sim")
@@ -111,13 +111,6 @@ def import_sims(
         imports.report(found, "would_import", as_json=as_json)
     if run or (not dry_run and not as_json and imports.ask(found)):
         imports.report(imports.register(found), "imported", as_json=as_json)
-
-
-for state_change in (Change.SUSPEND, Change.RESUME, Change.ACTIVATE):
-    app.command(name=state_change.value)(changing.change_state)
-app.command(name=Change.PLAN.value)(changing.change_plan)
-app.command(name="change")(changing.show_change)
-app.command(name="changes")(changing.list_changes)
 
 
 def _public(card: Card) -> dict[str, Any]:

@@ -23,16 +23,11 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from kaguan.config.shipped import shipped
 from kaguan.database.connecting import writable
+from kaguan.database.revisions import SCRIPTS, START_ANEW, is_unreleased
 
-SCRIPTS = shipped("migrations")
 CONNECT_TIMEOUT = 5  # 秒
 LOCK_PATIENCE = 60.0  # 秒：表被长事务占着时，一次次让开、再来，至多这么久
-START_ANEW = (
-    "发布之前的程序建的库升不上来：请另建一个空库，要留的先导出 / "
-    "a database of a build before the first release cannot be upgraded: start an empty one, dump first what to keep"
-)
 
 
 class BusyError(Exception):
@@ -105,19 +100,6 @@ def status(url: str, scripts: Path = SCRIPTS) -> Status:
     head = ScriptDirectory.from_config(configuration(url, scripts)).get_current_head()
     with _plainly(), engine_to(url).connect() as connection:
         return Status(MigrationContext.configure(connection).get_current_revision(), head)
-
-
-def is_behind(revision: str | None) -> bool:
-    """库还没有升到这份代码要的。比代码新的不算：退回一版时旧代码对着新的库。"""
-    scripts = ScriptDirectory.from_config(configuration(""))
-    older = {script.revision for script in scripts.walk_revisions()} - {scripts.get_current_head()}
-    return revision is None or revision in older
-
-
-def is_unreleased(revision: str | None) -> bool:
-    """库是发布之前的程序建的：它的号比第一版的小。"""
-    first = ScriptDirectory.from_config(configuration("")).get_base()
-    return revision is not None and first is not None and revision < first
 
 
 def refuse_unreleased(revision: str | None) -> None:

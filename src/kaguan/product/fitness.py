@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from psycopg.errors import InsufficientPrivilege, UndefinedTable
+from psycopg.errors import InsufficientPrivilege
 from redis.exceptions import RedisError
 
 from kaguan.config import Exemption, Settings
@@ -13,6 +13,7 @@ from kaguan.config.model import Redis as RedisConfig
 from kaguan.config.production import DATABASE_URL, REDIS_URL, Weakness
 from kaguan.database.connecting import Connection
 from kaguan.database.pool import open_connection, wait_for_database
+from kaguan.database.revisions import START_ANEW, current_revision, is_behind, is_unreleased
 from kaguan.queues.client import open_redis
 from kaguan.words.log import get_logger
 from kaguan.words.spoken import said
@@ -85,18 +86,12 @@ async def measure_skew(connection: Connection, now: Callable[[], float] = time.t
 
 async def _schema(connection: Connection) -> Weakness | None:
     try:
-        cursor = await connection.execute("select version_num from alembic_version")
-        row = await cursor.fetchone()
-    except UndefinedTable:
-        row = None
+        current = await current_revision(connection)
     except InsufficientPrivilege:
         return Weakness(DATABASE_URL, said("product.no_version"), said("product.grant"))
-    from kaguan.database import migrate  # noqa: PLC0415 见其模块说明
-
-    current = None if row is None else str(row[0])
-    if migrate.is_unreleased(current):
-        return Weakness(DATABASE_URL, said("product.unreleased", revision=current), migrate.START_ANEW)
-    if not migrate.is_behind(current):
+    if is_unreleased(current):
+        return Weakness(DATABASE_URL, said("product.unreleased", revision=current), START_ANEW)
+    if not is_behind(current):
         return None
     problem = said("product.behind", revision=current or said("product.empty"))
     return Weakness(DATABASE_URL, problem, said("product.migrate"))

@@ -15,7 +15,8 @@ import pytest
 from redis.asyncio import Redis
 
 from kaguan.config import Exemption, Settings, load_settings
-from kaguan.database.migrate import START_ANEW, downgrade
+from kaguan.database.migrate import downgrade
+from kaguan.database.revisions import START_ANEW
 from kaguan.product.exit_codes import ExitCode
 from kaguan.product.fitness import MAX_SKEW, UnfitError, examine, refuse_unfit
 from tests.support.eventually import PATIENCE
