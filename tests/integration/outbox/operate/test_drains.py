@@ -45,6 +45,10 @@ async def drained(pipeline: Pipeline, name: str, why: str = WHY, actor: str = "a
         return await drain(connection, census, name, why, actor, at_once)
 
 
+async def nobody_fetches(pipeline: Pipeline) -> bool:
+    return all("b" not in client["flags"] for client in await pipeline.redis.client_list())
+
+
 async def there(pipeline: Pipeline, name: str) -> None:
     await Presence(pipeline.redis, "worker", name).run_once()
 
@@ -76,6 +80,7 @@ async def test_a_drained_process_ends_what_runs_takes_nothing_new_and_its_heir_d
         [(name,)] = await pipeline.sql("select worker from tb_work")
         await drained(pipeline, name)
         await eventually(lambda: "停止取件，等待正在执行的任务" in output.getvalue())
+        await eventually(lambda: nobody_fetches(pipeline))  # 要它收工时正在取的，取来了也算手里的
         for _ in range(3):
             await submitted("quick")
         await eventually(lambda: has("queued", 3))
