@@ -14,14 +14,14 @@ from kaguan.config import Process, Settings
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work.attempt import Handler
-from kaguan.outbox.work.limits import Bounds
+from kaguan.outbox.work.overrides import Overrides
 from kaguan.product.outbox import ProductOutbox
 from kaguan.product.process import run_process, spare_the_collector
 from kaguan.product.task_types import check_settings, task_types
 from workers.registry import open_handlers
 
 Opened: TypeAlias = AbstractAsyncContextManager[Mapping[TaskType[Any], Handler[Any]]]
-OpenHandlers: TypeAlias = Callable[[Settings, Redis, Metrics, TaskTypes, Bounds], Opened]
+OpenHandlers: TypeAlias = Callable[[Settings, Redis, Metrics, TaskTypes, Overrides], Opened]
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -33,7 +33,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, open_
     """``open_handlers`` 打开这些类型的处理器，离开时关闭它们的连接。"""
     async with (
         ProductOutbox(settings, types).process("worker", stop) as here,
-        open_handlers(settings, here.redis, here.metrics, types, Bounds(here.pool)) as handlers,
+        open_handlers(settings, here.redis, here.metrics, types, Overrides(here.pool)) as handlers,
     ):
         worker = here.worker(handlers)
         spare_the_collector()

@@ -14,7 +14,7 @@ from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work.attempt import Handler
-from kaguan.outbox.work.limits import Bounds
+from kaguan.outbox.work.overrides import Overrides
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_CHANGE, SIM_STATUS_SYNC
 from workers.email.handler import open_email
 from workers.event.handler import open_event
@@ -43,10 +43,10 @@ async def open_handlers(
     redis: Redis,
     metrics: Metrics,
     types: TaskTypes,
-    bounds: Bounds | None = None,
+    overrides: Overrides | None = None,
     openers: Mapping[str, Opener] = OPENERS,
 ) -> AsyncIterator[Mapping[TaskType[Any], Handler[Any]]]:
-    """每种任务类型的处理器；``bounds`` 是运行中另定的限额。
+    """每种任务类型的处理器；``overrides`` 是运行中另定的限额。
 
     Raises:
         LookupError: 有任务类型没有登记处理器。
@@ -55,7 +55,7 @@ async def open_handlers(
     if missing:
         raise LookupError(f"这些任务类型没有处理器：{missing}")
     async with AsyncExitStack() as stack:
-        resources = await stack.enter_async_context(open_resources(settings, redis, metrics, bounds))
+        resources = await stack.enter_async_context(open_resources(settings, redis, metrics, overrides))
         yield {
             task_type: await stack.enter_async_context(openers[name](resources)) for name, task_type in types.items()
         }

@@ -14,7 +14,7 @@ from kaguan.carriers.build import open_gateways
 from kaguan.carriers.gateway import ChangingGateway
 from kaguan.config import Settings
 from kaguan.outbox.metrics import Metrics
-from kaguan.outbox.work.limits import Bounds
+from kaguan.outbox.work.overrides import Overrides
 from kaguan.sims.events import ChangeEvents
 from kaguan.sims.vocabulary import Carrier
 from kaguan.telemetry.metrics import observe
@@ -40,9 +40,9 @@ class Resources:
 
 @asynccontextmanager
 async def open_resources(
-    settings: Settings, redis: Redis, metrics: Metrics, bounds: Bounds | None = None
+    settings: Settings, redis: Redis, metrics: Metrics, overrides: Overrides | None = None
 ) -> AsyncIterator[Resources]:
-    """打开运营商的网关，接上指标；``bounds`` 是运行中另定的限额。"""
+    """打开运营商的网关，接上指标；``overrides`` 是运行中另定的限额。"""
     board, outside_metrics = BreakerBoard(redis), OutsideMetrics(metrics.registry)
 
     def carrier_called(carrier: str, operation: str, outcome: str, seconds: float) -> None:
@@ -63,7 +63,7 @@ async def open_resources(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(board.publishing())
         gateways = await stack.enter_async_context(
-            open_gateways(settings.carriers, redis, carrier_called, carrier_breaker_changed, bounds)
+            open_gateways(settings.carriers, redis, carrier_called, carrier_breaker_changed, overrides)
         )
         events = ChangeEvents(settings.tasks.max_attempts, metrics.count_accepted) if settings.webhooks.url else None
         yield Resources(settings, redis, metrics, gateways, StatusRecorder(events, unknown_codes), breaker_changed)

@@ -16,8 +16,8 @@ from kaguan.config import Process, Settings
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work.attempt import Attempt, Handler
-from kaguan.outbox.work.limits import Bounds
 from kaguan.outbox.work.outcome import Done, Outcome
+from kaguan.outbox.work.overrides import Overrides
 from kaguan.product.process import run_process
 from kaguan.product.task_types import task_types
 from tests.support.played import played
@@ -35,7 +35,7 @@ async def noop(attempt: Attempt) -> Outcome:
 
 @asynccontextmanager
 async def opened(
-    _settings: Settings, _redis: Redis, _metrics: Metrics, types: TaskTypes, _bounds: Bounds
+    _settings: Settings, _redis: Redis, _metrics: Metrics, types: TaskTypes, _overrides: Overrides
 ) -> AsyncIterator[Mapping[TaskType[Any], Handler[Any]]]:
     yield {one: played(one, noop) for one in types.values()}
 

@@ -27,7 +27,7 @@ from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work import settlement
 from kaguan.outbox.work.attempt import Attempt, Handler
-from kaguan.outbox.work.limits import Bounds
+from kaguan.outbox.work.overrides import Overrides
 from kaguan.outbox.work.verification import NotHappened, Verified
 from kaguan.product.process import run_process
 from kaguan.sims.tasks import SIM_CHANGE, SIM_STATUS_SYNC
@@ -96,9 +96,9 @@ def handlers_with_ledger(*, effect_first: bool, asks: bool = True) -> OpenHandle
 
     @asynccontextmanager
     async def opened(
-        settings: Settings, redis: Redis, metrics: Metrics, types: TaskTypes, bounds: Bounds
+        settings: Settings, redis: Redis, metrics: Metrics, types: TaskTypes, overrides: Overrides
     ) -> AsyncIterator[Mapping[TaskType[Any], Handler[Any]]]:
-        async with open_handlers(settings, redis, metrics, types, bounds) as handlers:
+        async with open_handlers(settings, redis, metrics, types, overrides) as handlers:
             by_name = {one.name: (one, handler) for one, handler in handlers.items()}
             changed, changing = by_name[SIM_CHANGE.name]
             if not asks and isinstance(changing, Verified):

@@ -15,7 +15,7 @@ from kaguan.carriers.guarded import BreakerChanged, GuardedTransport, Observe
 from kaguan.carriers.interim import bounded_connector
 from kaguan.carriers.limiter import SharedLimits
 from kaguan.config.model import Carriers
-from kaguan.outbox.work.limits import Bounds
+from kaguan.outbox.work.overrides import Overrides
 from kaguan.sims.change_rules import Limits
 from kaguan.sims.vocabulary import Carrier
 
@@ -34,7 +34,7 @@ async def open_gateways(
     redis: Redis | None,
     observe: Observe | None = None,
     breaker_changed: BreakerChanged | None = None,
-    bounds: Bounds | None = None,
+    overrides: Overrides | None = None,
 ) -> AsyncIterator[Mapping[Carrier, ChangingGateway]]:
     """打开已配置（``base_url`` 非空）的各家网关；离开时关闭连接。
 
@@ -43,7 +43,7 @@ async def open_gateways(
         redis: 各进程共享限流用；``None`` 即只在本进程内限。
         observe: 指标钩子，每次 HTTP 调用一次。
         breaker_changed: 指标钩子，断路器每换一次状态一次。
-        bounds: 运行中另定的限额；``None`` 即没有人另定。
+        overrides: 运行中另定的限额；``None`` 即没有人另定。
     """
     async with aiohttp.ClientSession(connector=bounded_connector(), cookie_jar=aiohttp.DummyCookieJar()) as session:
 
@@ -52,7 +52,7 @@ async def open_gateways(
             if not part.base_url:
                 return None
             lease = part.timeout + LEASE_MARGIN
-            shared = SharedLimits(dialect.carrier, dialect.capabilities(part), lease, redis, bounds)
+            shared = SharedLimits(dialect.carrier, dialect.capabilities(part), lease, redis, overrides)
             channel = GuardedTransport(
                 carrier=dialect.carrier,
                 session=session,

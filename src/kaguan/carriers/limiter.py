@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from kaguan.carriers.gateway import Capabilities, QueuedError
 from kaguan.outbox.vocabulary import LimitScope
-from kaguan.outbox.work.limits import Bounds
+from kaguan.outbox.work.overrides import Overrides
 from kaguan.queues.keys import lease_key
 from kaguan.queues.shared_rate import SharedRate, pause
 from kaguan.sims.vocabulary import Carrier
@@ -38,7 +38,7 @@ class SharedLimits:
     Args:
         lease: 一个并发名额至多被占多久（秒），须大于单次请求的时限。
         redis: 共享用；``None`` 即只有本进程的上限。
-        bounds: 运行中另定的，代替 ``capabilities`` 里的；``None`` 即没有人另定。
+        overrides: 运行中另定的，代替 ``capabilities`` 里的；``None`` 即没有人另定。
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class SharedLimits:
         capabilities: Capabilities,
         lease: float,
         redis: Redis | None,
-        bounds: Bounds | None = None,
+        overrides: Overrides | None = None,
     ) -> None:
         self._carrier = carrier
         self._key = lease_key(carrier)
         self._configured = capabilities
-        self._bounds = bounds
+        self._overrides = overrides
         self._at_once = capabilities.max_concurrency
         self._lease = lease
         self._rate = SharedRate("carrier", carrier, capabilities.per_second, redis)
@@ -90,9 +90,9 @@ class SharedLimits:
 
     async def _look(self) -> None:
         """另定了就照另定的，不再另定就照配置。"""
-        if self._bounds is None:
+        if self._overrides is None:
             return
-        bound = (await self._bounds.of(LimitScope.CARRIER)).get(self._carrier)
+        bound = (await self._overrides.of(LimitScope.CARRIER)).get(self._carrier)
         before = self._at_once
         self._at_once = (bound and bound.at_once) or self._configured.max_concurrency
         self._rate.resize((bound and bound.per_second) or self._configured.per_second)

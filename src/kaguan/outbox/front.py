@@ -34,8 +34,8 @@ from kaguan.outbox.schema import PRODUCT, install, installation
 from kaguan.outbox.task_type import Effect, Model, Options, P, TaskType, TaskTypes, Unknown
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt, Handler
-from kaguan.outbox.work.draining import one_after_another
 from kaguan.outbox.work.outcome import Outcome
+from kaguan.outbox.work.overrides import one_after_another
 from kaguan.outbox.work.verification import Verified, Verify
 
 if TYPE_CHECKING:  # who only accepts imports neither relay nor worker

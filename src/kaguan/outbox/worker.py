@@ -22,13 +22,12 @@ from kaguan.outbox.task_type import TaskType, TaskTypes, Unknown
 from kaguan.outbox.work.attempt import Handler
 from kaguan.outbox.work.claiming import Claims
 from kaguan.outbox.work.consumer import Consumer
-from kaguan.outbox.work.draining import Draining
 from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.intake import EMPTY_AFTER, Slots
 from kaguan.outbox.work.intents import Intents
 from kaguan.outbox.work.leases import Leases, beating
-from kaguan.outbox.work.limits import Bounds
 from kaguan.outbox.work.newer import NewerPayloads
+from kaguan.outbox.work.overrides import Overrides
 from kaguan.outbox.work.paused import Outside
 from kaguan.outbox.work.places import CallingIn, Gates, Seats
 from kaguan.outbox.work.settlement import Settlement
@@ -96,7 +95,6 @@ class Worker:
         types = TaskTypes(handlers)
         _check(handlers)
         self._config = config
-        self._pool = pool
         self._redis = redis
         self._bell = None if redis is None else Doorbell(redis)
         self._newer = newer or NewerPayloads()
@@ -104,7 +102,8 @@ class Worker:
         slots = Slots(config.concurrency, config.weights, empty_after, config.kept_free)
         self._gates = Gates(types.values(), config.limits)
         ring = _unheard if self._bell is None else self._bell.ring
-        self.calling_in = CallingIn(pool, self._gates, Bounds(pool), config.weights, ring)
+        self._overrides = Overrides(pool, self.leases.worker)
+        self.calling_in = CallingIn(pool, self._gates, self._overrides, config.weights, ring)
         self._pace = Pace(redis, slots.seconds, slots.measured)
         self.execution = Execution(
             pool=pool,
@@ -144,17 +143,13 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """取件、执行、续租，直到 ``stop`` 或被取消；有人要它收工，它自己设 ``stop``。做不完的交还，不计尝试。"""
-        consumer, draining = self.consumer(), Draining(self._pool, self.leases.worker)
+        consumer = self.consumer()
         try:
-            async with (
-                self.at_work(),
-                in_background(self.calling_in.run(stop), "calling-in"),
-                in_background(draining.run(stop), "draining"),
-            ):
+            async with self.at_work(), in_background(self.calling_in.run(stop), "calling-in"):
                 await consumer.run(stop)
         finally:  # 心跳先停：还在跳，就把已交还的又续上
             returned = await self.leases.release_all()
-            await draining.leave()
+            await self._overrides.leave()
             log.info("已停止取件", returned=returned)
 
     @asynccontextmanager

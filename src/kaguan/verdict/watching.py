@@ -14,7 +14,7 @@ from kaguan.verdict import service
 from kaguan.verdict.memory import PACKAGE, remember
 from kaguan.verdict.model import ConcernCode
 
-PACE = 3.0  # 秒
+PACE = 5.0  # 秒
 
 
 @dataclass(slots=True)

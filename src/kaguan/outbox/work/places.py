@@ -23,8 +23,8 @@ from kaguan.flow.backoff import about, equal_jitter
 from kaguan.outbox.task_type import TaskType
 from kaguan.outbox.vocabulary import HIGHEST_AT_ONCE, PAUSED, LimitScope, Priority, PriorityRank
 from kaguan.outbox.work import waiting
-from kaguan.outbox.work.limits import Bounds
 from kaguan.outbox.work.outcome import Snooze
+from kaguan.outbox.work.overrides import Overrides
 from kaguan.outbox.work.paused import Outside, PausedOutside
 from kaguan.words.log import get_logger
 from kaguan.words.reasons import Reason, ReasonError
@@ -268,26 +268,24 @@ class Gates:
         rooms = {gate.place: gate.room() for gate in self._gates.values() if gate.crowd or not crowded}
         return {place: room for place, room in rooms.items() if room > 0}
 
-    def called(self, asked: Mapping[str, int], found: Iterable[tuple[str, int]]) -> None:
+    def called(self, asked: Mapping[str, int], found: Sequence[tuple[str, int]]) -> None:
         """叫了哪些（名额 → 几个），叫到了哪些（名额，队列）。"""
-        ranks: dict[str, list[PriorityRank]] = {}
-        for place, rank in found:
-            ranks.setdefault(place, []).append(PriorityRank(rank))
         for gate in self._gates.values():
             if gate.place in asked:
-                gate.called(ranks.get(gate.place, ()), asked[gate.place])
+                ranks = [PriorityRank(rank) for place, rank in found if place == gate.place]
+                gate.called(ranks, asked[gate.place])
 
 
 @dataclass(slots=True)
 class CallingIn:
-    """有了名额就叫等着的回来：走了一个叫一个，不轮询每个在等的。
+    """有了名额就叫等着的回来：走了一个叫一个，不轮询每个在等的。隔一会儿也看一眼人另定了什么，要收工的就停。
 
-    ``bounds`` 是运行中另定的名额；``weights`` 是几个队列都有在等的时候怎么分；``ring`` 按门铃，让 relay 马上交出。
+    ``overrides`` 是运行中另定的；``weights`` 是几个队列都有在等的时候怎么分；``ring`` 按门铃，让 relay 马上交出。
     """
 
     pool: Pool
     gates: Gates
-    bounds: Bounds
+    overrides: Overrides
     weights: Sequence[int]
     ring: Callable[[], None]
     _look_at: float = -math.inf  # 事件循环的钟
@@ -297,9 +295,9 @@ class CallingIn:
         now = asyncio.get_running_loop().time()
         if looks := now >= self._look_at:
             self._look_at = now + about(LOOK)
-        bounds = await self.bounds.of(LimitScope.TYPE)
+        bounds = await self.overrides.of(LimitScope.TYPE)
         self.gates.resize({name: one.at_once for name, one in bounds.items() if one.at_once is not None})
-        asked = self.gates.rooms(crowded=not looks)
+        asked = self.gates.rooms(crowded=not (looks and self.overrides.anyone_waits))
         if not asked:
             return 0
         async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
@@ -311,11 +309,13 @@ class CallingIn:
         return len(found)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """直到 ``stop``：停机的不再叫，叫来的该由别人做。"""
+        """直到 ``stop``，要收工就设它；停机的不再叫，叫来的该由别人做。"""
         while not stop.is_set():
             self.gates.freed.clear()
             try:
                 await self.run_once()
+                if self.overrides.is_drained:
+                    stop.set()
             except PASSING_ERRORS as error:
                 log.warning("没能叫回在等的，下一遍再叫", error=type(error).__name__)
             except Exception:  # 它一停，等着的只能等到点：说一声，下一遍再来

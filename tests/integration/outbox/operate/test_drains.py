@@ -18,7 +18,8 @@ from kaguan.outbox import Attempt, Done, Outbox, Payload
 from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.outbox.errors import WorkerNotFoundError
 from kaguan.outbox.operate.drains import Drain, drain
-from kaguan.outbox.work.draining import Draining
+from kaguan.outbox.vocabulary import LimitScope
+from kaguan.outbox.work.overrides import Overrides
 from kaguan.presence.beat import Presence
 from kaguan.presence.census import take_census
 from kaguan.queues.client import open_redis
@@ -101,7 +102,7 @@ async def test_a_drained_process_ends_what_runs_takes_nothing_new_and_its_heir_d
 
 async def test_a_drain_is_one_however_often_and_wherever_redis_is_and_for_one_worker_alone(pipeline: Pipeline) -> None:
     """在跑的做完；旁边的那个、同一行之后另起的，都不受牵连；走了的带走那一行。"""
-    held, beside = Held(), Draining(pipeline.pool, "worker-b")
+    held = Held()
     worker, stop = pipeline.worker(held), asyncio.Event()
     run = asyncio.create_task(worker.run(stop))
     async with running(pipeline):
@@ -111,12 +112,18 @@ async def test_a_drain_is_one_however_often_and_wherever_redis_is_and_for_one_wo
         assert await drained(pipeline, "worker-a", "again", "bob") == first
         await pipeline.redis.flushdb()
         await eventually(stop.is_set)
-        assert await beside.run_once() == 0
+        assert not await is_drained(pipeline, "worker-b")
         held.released.set()
         await asyncio.wait_for(run, PATIENCE)
         assert await done(pipeline, ids)
     assert await pipeline.sql("select count(*) from tb_drain") == [(0,)]
-    assert await Draining(pipeline.pool, "worker-a-again").run_once() == 0
+    assert not await is_drained(pipeline, "worker-a-again")
+
+
+async def is_drained(pipeline: Pipeline, name: str) -> bool:
+    overrides = Overrides(pipeline.pool, name)
+    await overrides.of(LimitScope.TYPE)
+    return overrides.is_drained
 
 
 async def test_who_is_not_there_is_refused_with_those_who_are(pipeline: Pipeline) -> None:

@@ -16,7 +16,7 @@ from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.errors import LimitNotFoundError
 from kaguan.outbox.operate.limits import MOST, Limit, Limiting, lift, limit, limits
 from kaguan.outbox.vocabulary import LimitScope
-from kaguan.outbox.work.limits import Bounds
+from kaguan.outbox.work.overrides import Overrides
 from kaguan.sims.vocabulary import Carrier
 from tests.support.apart import done, running, waits
 from tests.support.eventually import PATIENCE, eventually
@@ -85,7 +85,7 @@ async def test_calls_to_a_carrier_are_bounded_for_all_processes_and_then_as_conf
     pool: Pool, pipeline: Pipeline
 ) -> None:
     def process() -> SharedLimits:
-        return SharedLimits(Carrier.ONELINK, Capabilities(1, 1, 100, 2), 5.0, pipeline.redis, Bounds(pool))
+        return SharedLimits(Carrier.ONELINK, Capabilities(1, 1, 100, 2), 5.0, pipeline.redis, Overrides(pool))
 
     def soon() -> float:
         return asyncio.get_running_loop().time() + 0.2
@@ -117,7 +117,7 @@ async def let_in(limits_of_one: SharedLimits) -> bool:
 
 async def test_a_waiter_comes_in_when_the_limit_is_raised(pool: Pool) -> None:
     """一直等着的那个，不必等手里的做完。"""
-    shared = SharedLimits(Carrier.ONELINK, Capabilities(1, 1, 100, 1), 5.0, None, Bounds(pool))
+    shared = SharedLimits(Carrier.ONELINK, Capabilities(1, 1, 100, 1), 5.0, None, Overrides(pool))
     late = asyncio.get_running_loop().time() + PATIENCE
     async with shared.slot(late):
         waiting = asyncio.create_task(shared.slot(late).__aenter__())
@@ -129,14 +129,14 @@ async def test_a_waiter_comes_in_when_the_limit_is_raised(pool: Pool) -> None:
 async def test_what_was_seen_ends_at_its_time_though_nobody_can_look(pool: Pool) -> None:
     """看了一眼，库就不在了：照上一眼，到时的照样不作数。"""
     await bound(pool, Limiting(TYPE, EMAIL_SEND.name, "r", timedelta(seconds=2), at_once=1))
-    bounds = Bounds(pool)
+    bounds = Overrides(pool)
     assert (await bounds.of(TYPE))[EMAIL_SEND.name].at_once == 1
     await pool.close()
     assert EMAIL_SEND.name in await bounds.of(TYPE)
     await eventually(lambda: nothing(bounds))
 
 
-async def nothing(bounds: Bounds) -> bool:
+async def nothing(bounds: Overrides) -> bool:
     return await bounds.of(TYPE) == {}
 
 
