@@ -66,6 +66,36 @@ async def test_a_task_is_found_by_its_id_from_the_request_to_the_worker(stack: R
     assert "planted" not in page
 
 
+async def test_a_healthy_mail_takes_one_line_of_each_process_in_the_logs_and_on_the_terminal(
+    stack: RunningStack,
+) -> None:
+    """上限是量到的再加一成；访问日志两份，一份里只有受理了的。"""
+    limits = {"app.log": 1_186, "access.log": 838, "access.accepted.log": 838, "terminal": 1_074}  # 字节，一封
+    mails = 10
+    logs = {name: stack.data / "logs" / name for name in limits if name != "terminal"} | {"terminal": stack.log}
+    before = {name: path.stat().st_size for name, path in logs.items()}
+    task_ids = {submit(stack, f"logged-{number}") for number in range(mails)}
+    await eventually(lambda: {task(stack, name)["status"] for name in task_ids} == {"succeeded"})
+
+    def said() -> dict[str, list[str]]:
+        """这些任务的行；收件端的只说得出文件名。"""
+        mine = (*task_ids, "收下一封邮件")
+        more = {name: path.read_bytes()[before[name] :].decode() for name, path in logs.items()}
+        found = {
+            name: [line for line in text.splitlines() if any(mark in line for mark in mine)]
+            for name, text in more.items()
+        }
+        return {name: [line for line in lines if '"GET"' not in line] for name, lines in found.items()}
+
+    lines = await eventually(lambda: said() if len(said()["access.accepted.log"]) == mails else None)
+    assert lines is not None
+    by_process = Counter(json.loads(line)["process"] for line in lines["app.log"])
+    assert set(by_process) == {"api", "relay", "worker", "smtp"}
+    assert max(by_process.values()) <= mails
+    took = {name: sum(len(line.encode()) + 1 for line in one) / mails for name, one in lines.items()}
+    assert {name: size for name, size in took.items() if size > limits[name] * 1.1} == {}
+
+
 def received(stack: RunningStack) -> Counter[str]:
     """收件端各任务的邮件数：任务号取自 Message-ID。"""
     found: Counter[str] = Counter()
@@ -83,13 +113,8 @@ def task(stack: RunningStack, task_id: str) -> dict[str, Any]:
     return found
 
 
-def submit(stack: RunningStack, number: int) -> str:
-    mail = {
-        "request_id": f"kill-{number}",
-        "to": [f"user{number}@example.com"],
-        "subject": "杀",
-        "body": f"第 {number} 封",
-    }
+def submit(stack: RunningStack, name: str) -> str:
+    mail = {"request_id": name, "to": [f"{name}@example.com"], "subject": "杀", "body": f"{name} 的一封"}
     status, answer = stack.request("POST", "/api/v1/tasks/email", mail)
     assert status == 202, answer
     task_id: str = answer["data"]["task_id"]
@@ -97,7 +122,7 @@ def submit(stack: RunningStack, number: int) -> str:
 
 
 async def test_fifty_mails_survive_a_killed_worker(stack: RunningStack) -> None:
-    task_ids = [submit(stack, number) for number in range(MAILS)]
+    task_ids = [submit(stack, f"kill-{number}") for number in range(MAILS)]
     victim = stack.pid("worker")
     assert len(received(stack).keys() & {*task_ids}) < MAILS
     os.kill(victim, signal.SIGKILL)

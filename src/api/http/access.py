@@ -29,6 +29,7 @@ ERROR = 400
 UNMATCHED = "unmatched"
 EXEMPLAR_PAUSE = 0.01  # 秒
 SLOW = 0.1  # 秒
+POLLED = "/console/live/"  # 开着的页面自己来问的：两秒一次，画出来的也记就占满轮转留下的历史
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 
 
@@ -81,10 +82,11 @@ class AccessLog(AbstractAccessLogger):
             time, context.trace_id if context.sampled else None
         )
         accepted = _accepted(context, response)
+        polled = accepted and response.status < ERROR and request.path.startswith(POLLED)
         whole = accepted or sink.refused.allows(context.address)
         limit = 0 if not (sink.bodies and whole) else LIMIT if accepted else REFUSED_LIMIT
         size = sink.lines.write(
-            accepted=accepted,
+            accepted=accepted and not polled,
             method=method[:32],
             path=_path(request.path[: MAX_PATH if whole else SHORT_PATH]),
             status=response.status,
@@ -95,7 +97,7 @@ class AccessLog(AbstractAccessLogger):
             user_agent=_agent(request.headers.get("User-Agent", "")[: MAX_AGENT if whole else SHORT_AGENT]),
             principal=context.principal,
             request_body=_request_body(request, context, limit),
-            response_body=_response_body(response, context, limit, own=accepted),
+            response_body=_response_body(response, context, 0 if polled else limit, own=accepted),
         )
         if whole and not accepted:
             sink.refused.spend(context.address, size)

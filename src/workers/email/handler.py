@@ -100,7 +100,8 @@ class EmailHandler:
         except QueuedError:
             return Snooze(Reason("mail.queued"), delay=queued_pause(attempt.delivery)), None
         counts = _counts(receipts)
-        log.info("邮件投递结束", **counts)
+        if counts[RecipientOutcome.ACCEPTED] < len(receipts):  # 人人收下的，任务完成的那一行就够
+            log.info("邮件投递结束", **counts)
         if self._observe is not None:
             self._observe(counts, time.monotonic() - started)
         unknown = {one for one in due if attempt.intended and known.get(one) is DeliveryStatus.INTENDED}

@@ -21,7 +21,6 @@ from kaguan.database.pool import PASSING_ERRORS, Connection, Pool
 from kaguan.database.sql import columns, load
 from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.outbox.errors import GateClosedError
-from kaguan.outbox.naming import attempted
 from kaguan.outbox.recover.gate import gate_is_open
 from kaguan.outbox.vocabulary import PAUSED, SUSPECT
 from kaguan.outbox.work.fence import COLUMNS, Token
@@ -149,7 +148,6 @@ class Claims:
         loose = set(tokens) - {claim.token for claim in claims} if failures else set(failed)
         if loose:
             self._leases.abandon(loose)
-        _tell(claims)
         return claims
 
     def _pause(self, failures: int) -> float:
@@ -199,8 +197,3 @@ async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str
     if not claimed and not await gate_is_open(connection):
         raise GateClosedError
     return [claimed.get(token) for token, _ in wanted]
-
-
-def _tell(claims: Sequence[Claim]) -> None:
-    if claims:
-        log.info("开始执行", **attempted(claims))

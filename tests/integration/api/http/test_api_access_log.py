@@ -14,6 +14,7 @@ from api.http.redaction import LIMIT, redact
 from kaguan.config import load_settings
 from tests.support.access_log import AccessLines
 from tests.support.addresses import base_of
+from tests.support.console import signed_in
 from tests.support.eventually import eventually
 from tests.support.serving import Api, serving
 
@@ -196,3 +197,18 @@ async def test_every_request_is_counted_by_its_route_not_its_path(api: Api) -> N
         return 'kaguan_http_request_seconds_count{method="GET",route="/api/v1/users/{id}",status="404"} 3.0' in text
 
     assert await eventually(counted)
+
+
+async def test_what_an_open_page_asks_for_by_itself_is_a_short_line(api: Api, access_lines: AccessLines) -> None:
+    """两秒一问：记下谁看了什么，不记画出来的；另留的那一份里连行也没有。页面自己照样整个记下。"""
+    async with signed_in(api) as visitor:
+        for path in ("/console/live/overview", "/console/live/nowhere", "/"):
+            await visitor.get(path)
+    lines = {line["path"]: line for line in await access_lines.last(4)}
+    assert lines["/console/live/overview"]["response_body"].startswith("<省略 ")
+    assert len(json.dumps(lines["/console/live/overview"], ensure_ascii=False).encode()) < 450 * 1.1
+    assert "<html" in lines["/"]["response_body"]
+    assert "<html" in lines["/console/live/nowhere"]["response_body"]
+    accepted = AccessLines(access_lines.path.with_name("access.accepted.log"))
+    await eventually(lambda: "/" in {line["path"] for line in accepted.all()})
+    assert "/console/live/overview" not in {line["path"] for line in accepted.all()}

@@ -92,7 +92,7 @@ async def test_a_drained_process_ends_what_runs_takes_nothing_new_and_its_heir_d
         text = output.getvalue()
         _, verdict = await service.take(pipeline.pool.connection, pipeline.redis, pipeline.settings)
     old, _, new = text.partition("进程停止")
-    assert (old.count("开始执行"), new.count("开始执行") > 0) == (1, True)
+    assert (old.count("任务完成"), new.count("任务完成") > 0) == (1, True)
     assert ("ann" in old, WHY in old) == (True, True)
     assert {str(one.code) for one in verdict.concerns} & {"restarts", "quiet"} == set()
     assert await effects(pipeline) == (4, 4)
