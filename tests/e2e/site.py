@@ -8,17 +8,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, islice
 from typing import Any
+from urllib.parse import urlencode
 
 import psycopg
 from playwright.async_api import Browser, Page, StorageState, expect
 
+from api.console import registered
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Population
 from kaguan.outbox.recover.vanished import LONGEST_REQUEST_ID
 from kaguan.sims.vocabulary import Carrier
+from kaguan.verdict.model import ConcernCode
 from tests.e2e.browser import chromium, tab
+from tests.e2e.console_pages import shown
 from tests.e2e.stack import RunningStack, started
 from tests.e2e.traffic import business, redis_forgets, script
+from tests.support.eventually import eventually
 from tests.support.places import temporary_place
 from tests.support.smtp_server import smtp_server
 
@@ -38,12 +43,13 @@ SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """在跑的一套、浏览器、已登录的 cookie，任务号 → 结局。"""
+    """在跑的一套、浏览器、已登录的 cookie，任务号 → 结局，改过卡的一次。"""
 
     stack: RunningStack
     browser: Browser
     state: StorageState
     tasks: dict[str, str]
+    change: int
 
     @property
     def trace_view(self) -> str:
@@ -59,24 +65,32 @@ class Site:
 
     def pages(self) -> dict[str, str]:
         """控制台的每一页，各挑内容最多的样子。"""
-        return {
-            "overview": "/",
-            "sims": "/console/sims",
-            "sims-import": "/console/sims/import",
-            "sim": f"/console/sims/{CARD}",
-            "tasks": "/console/tasks",
-            "task": f"/console/tasks/{self.task('uncertain')}",
-            "dead-letters": "/console/dead-letters?preview=1&status=failed#replay",
-            "vanished": "/console/vanished",
-            "schedules": "/console/schedules",
-            "outbox": "/console/outbox",
-            "database": "/console/database",
-            "holders": "/console/holders",
-            "stats": "/console/stats",
-            "pauses": "/console/pauses",
-            "sweep": "/console/tasks?type=email:send&deed=discard",
-            "audit": "/console/audit",
+        uncertain = f"/console/tasks/{self.task('uncertain')}"
+        samples = {
+            "/": {"overview": "/"},
+            "/console/sims": {"sims": "/console/sims"},
+            "/console/sims/import": {"sims-import": "/console/sims/import"},
+            "/console/sims/changes/{change}": {"sim-change": f"/console/sims/changes/{self.change}"},
+            "/console/sims/{iccid}": {"sim": f"/console/sims/{CARD}"},
+            "/console/tasks": {"tasks": "/console/tasks", "sweep": "/console/tasks?type=email:send&deed=discard"},
+            "/console/tasks/{task_id}": {"task": uncertain},
+            "/console/tasks/{task_id}/stack": {},  # 要有在跑的；看别的应用的控制台时看它
+            "/console/dead-letters": {"dead-letters": "/console/dead-letters?preview=1&status=failed#replay"},
+            "/console/vanished": {"vanished": "/console/vanished"},
+            "/console/schedules": {"schedules": "/console/schedules"},
+            "/console/outbox": {"outbox": "/console/outbox"},
+            "/console/queues": {"queues": "/console/queues"},
+            "/console/database": {"database": "/console/database"},
+            "/console/holders": {"holders": "/console/holders"},
+            "/console/stats": {"stats": "/console/stats"},
+            "/console/pauses": {"pauses": "/console/pauses"},
+            "/console/verdict": {
+                "verdict": "/console/verdict",
+                "acknowledge": f"/console/verdict?{urlencode({'concern': ConcernCode.VANISHED, 'subject': ''})}",
+            },
+            "/console/audit": {"audit": "/console/audit"},
         }
+        return shown(registered.routes(), samples)
 
 
 @asynccontextmanager
@@ -91,11 +105,11 @@ async def running_site() -> AsyncIterator[Site]:
                 held = {"scope": "key", "name": "card 7", "reason": "r" * 200, "seconds": 86_400}
                 assert stack.request("POST", "/api/v1/pauses", held)[0] == 201
                 await card(stack)
-                await fleet(stack)
+                change = await fleet(stack)
                 async with tab(browser, stack.url) as page:
                     await log_in(page, stack.token)
                     state = await page.context.storage_state()
-                yield Site(stack, browser, state, tasks)
+                yield Site(stack, browser, state, tasks, change)
 
 
 async def card(stack: RunningStack) -> None:
@@ -123,18 +137,26 @@ async def card(stack: RunningStack) -> None:
             await connection.execute(statement, {"iccid": CARD})
 
 
-async def fleet(stack: RunningStack) -> None:
-    """一队卡：两百张在用的，运营商那里也在用；三张已停的。"""
+async def fleet(stack: RunningStack) -> int:
+    """一队卡：两百张在用的，运营商那里也在用；三张已停的。队外一张在用的停了机：那一次的号。"""
     now, population = datetime.now(UTC), Population(cards=SIMULATED)
     mine = (iccid_at(Carrier.ONELINK, index) for index in count(FIRST))
-    iccids = list(islice((one for one in mine if population.state(Carrier.ONELINK, one, now) == ACTIVE), FLEET + 3))
+    in_use = (one for one in mine if population.state(Carrier.ONELINK, one, now) == ACTIVE)
+    *iccids, single = islice(in_use, FLEET + 4)
     cards = [{"iccid": one, "carrier": "onelink", "group": "fleet"} for one in iccids]
-    status, answer = stack.request("POST", "/api/v1/sims", {"sims": cards})
+    status, answer = stack.request("POST", "/api/v1/sims", {"sims": [*cards, {"iccid": single, "carrier": "onelink"}]})
     assert status == 201, answer
     async with await psycopg.AsyncConnection.connect(stack.env["KAGUAN_DATABASE__URL"], autocommit=True) as connection:
         state = "update tb_sim set lifecycle_state = %s where iccid = any(%s)"
-        await connection.execute(state, ("active", iccids[:FLEET]))
+        await connection.execute(state, ("active", [*iccids[:FLEET], single]))
         await connection.execute(state, ("suspended", iccids[FLEET:]))
+    wanted = {"change": "suspend", "iccids": [single], "reason": "客户停用"}
+    status, answer = stack.request("POST", "/api/v1/sims/changes", wanted)
+    assert status == 202, answer
+    change = int(answer["data"]["id"])
+    path = f"/api/v1/sims/changes/{change}"
+    await eventually(lambda: stack.request("GET", path)[1]["data"]["counts"]["succeeded"] == 1)
+    return change
 
 
 async def vanish(stack: RunningStack) -> None:

@@ -7,33 +7,37 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
+from api.console import window
 from kaguan.config import Settings
 from tests.e2e.browser import PHONE, barriers, chromium, overflow, shoot, tab, untranslated
+from tests.e2e.console_pages import shown
 from tests.support.window import Shop, looking_into, open_shop
 
 
 def pages(shop: Shop) -> dict[str, str]:
-    return {
-        "overview": "/",
-        "tasks": "/console/tasks",
-        "task": f"/console/tasks/{shop.charged}",
-        "dead-letters": "/console/dead-letters?preview=1&status=failed#replay",
-        "vanished": "/console/vanished",
-        "outbox": "/console/outbox",
-        "database": "/console/database",
-        "holders": "/console/holders",
-        "stats": "/console/stats",
-        "pauses": "/console/pauses",
-        "sweep": "/console/tasks?type=card:charge&deed=discard",
+    samples = {
+        "/": {"overview": "/"},
+        "/console/tasks": {"tasks": "/console/tasks", "sweep": "/console/tasks?type=card:charge&deed=discard"},
+        "/console/tasks/{task_id}": {"task": f"/console/tasks/{shop.charged}"},
+        "/console/tasks/{task_id}/stack": {"stack": f"/console/tasks/{shop.running}/stack"},
+        "/console/dead-letters": {"dead-letters": "/console/dead-letters?preview=1&status=failed#replay"},
+        "/console/vanished": {"vanished": "/console/vanished"},
+        "/console/outbox": {"outbox": "/console/outbox"},
+        "/console/queues": {"queues": "/console/queues"},
+        "/console/database": {"database": "/console/database"},
+        "/console/holders": {"holders": "/console/holders"},
+        "/console/stats": {"stats": "/console/stats"},
+        "/console/pauses": {"pauses": "/console/pauses"},
     }
+    return shown(window.routes(), samples)
 
 
 @pytest.mark.parametrize("language", ["zh-CN", "en-GB"])
 async def test_every_page_of_a_window_reads_well_on_a_phone(
     settings: Settings, environ: dict[str, str], language: str
 ) -> None:
-    async with open_shop(settings) as shop, looking_into(environ) as window, chromium() as browser:
-        link = await window.link()
+    async with open_shop(settings, busy=True) as shop, looking_into(environ) as looking, chromium() as browser:
+        link = await looking.link()
         url = link.partition("/console/")[0]
         async with tab(browser, url, viewport=PHONE, locale=language) as page:
             await page.goto("/")
@@ -58,8 +62,8 @@ async def reads_well(page: Page, name: str, language: str) -> None:
 async def test_a_dead_letter_is_tried_again_and_a_waiting_task_cancelled_by_their_buttons(
     settings: Settings, environ: dict[str, str]
 ) -> None:
-    async with open_shop(settings) as shop, looking_into(environ) as window, chromium() as browser:
-        link = await window.link()
+    async with open_shop(settings) as shop, looking_into(environ) as looking, chromium() as browser:
+        link = await looking.link()
         async with tab(browser, link.partition("/console/")[0]) as page:
             await page.goto(link)
             await expect(page.get_by_test_id("overview")).to_be_visible()

@@ -82,7 +82,7 @@ async def looking_into(environ: dict[str, str], *arguments: str) -> AsyncIterato
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """客人的应用，relay 与 worker 在跑：一个做成了，一个失败，一个结局不明，一个还没到时候。"""
+    """客人的应用，relay 与 worker 在跑：一个做成了，一个失败，一个结局不明，一个还没到时候；忙的时候还有一个在跑。"""
 
     outbox: Outbox
     url: str
@@ -90,6 +90,7 @@ class Shop:
     lost: UUID
     charged: UUID
     later: UUID
+    running: UUID | None = None
 
     async def ended(self, *tasks: UUID) -> None:
         async with self.outbox.pool.connection() as connection:
@@ -97,8 +98,9 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(settings: Settings, url: str | None = None) -> AsyncIterator[Shop]:
-    """装在 ``url`` 的库里，不给就与产品同一个。"""
+async def open_shop(settings: Settings, url: str | None = None, *, busy: bool = False) -> AsyncIterator[Shop]:
+    """装在 ``url`` 的库里，不给就与产品同一个。``busy`` 时另有一个任务一直在跑，到离开为止。"""
+    started, over = asyncio.Event(), asyncio.Event()
     database = url or settings.database.url.get_secret_value()
     outbox = Outbox("shop", database=database, redis=settings.redis.url.get_secret_value())
 
@@ -110,15 +112,35 @@ async def open_shop(settings: Settings, url: str | None = None) -> AsyncIterator
     async def charge(_attempt: Attempt[Charge]) -> Done:
         return Done()  # 没有进过 once()：做没做，谁也不知道
 
+    @outbox.task("parcel:wait", Parcel)
+    async def wait(_attempt: Attempt[Parcel]) -> Done:
+        started.set()
+        await over.wait()
+        return Done()
+
     await outbox.install()
     async with outbox.running():
         async with outbox.transaction() as tx:
             sent, lost = [await send.accept(tx, Parcel(number=number)) for number in (1, 0)]
             charged = await charge.accept(tx, Charge(order_id=7), request_id="order 7")
             later = await send.accept(tx, Parcel(number=2), at=datetime.now(UTC) + LATER)
-        shop = Shop(outbox, database, sent.task_id, lost.task_id, charged.task_id, later.task_id)
+            waiting = await wait.accept(tx, Parcel(number=3)) if busy else None
+        shop = Shop(
+            outbox,
+            database,
+            sent.task_id,
+            lost.task_id,
+            charged.task_id,
+            later.task_id,
+            None if waiting is None else waiting.task_id,
+        )
         await shop.ended(shop.sent, shop.lost, shop.charged)
-        yield shop
+        if busy:
+            await asyncio.wait_for(started.wait(), PATIENCE)
+        try:
+            yield shop
+        finally:
+            over.set()
 
 
 def accepted_by_the_product(url: str) -> UUID:
