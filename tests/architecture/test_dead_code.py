@@ -38,6 +38,7 @@ HOOKS = {
     "emit": "logging 的 Handler",
     "get_description": "OpenTelemetry 的 Sampler",
     "handle_DATA": "aiosmtpd 的处理器",
+    "handle_RCPT": "aiosmtpd 的处理器",
     "_factory": "aiohttp 的 TCPConnector",
     "handle_error": "aiohttp 的 RequestHandler",
     "ignore_aliases": "PyYAML 的 Dumper",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import urllib.parse
@@ -28,7 +29,15 @@ QUICK = {
     "KAGUAN_SMTP__PER_SECOND": "10",  # 杀的时候多数还在排队
 }
 MAIL = {"to": ["zhangsan@example.com"], "subject": "planted-subject", "body": "planted-body"}
-STEPS = ("1. 登记 200 张卡", "2. 向运营商同步", "3. 同步", "4. 建用户", "5. 发一封中文标题", "全部相符")
+STEPS = (
+    "1. 登记 200 张卡",
+    "2. 向运营商同步",
+    "3. 同步",
+    "4. 建用户",
+    "5. 发一封中文标题",
+    "6. 两封有意不顺利的",
+    "全部相符",
+)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -161,4 +170,7 @@ async def test_the_demo_walks_the_whole_flow_and_finds_everything_equal(stack: R
     text = output.decode()
     assert demo.returncode == 0, text
     assert [step for step in STEPS if step not in text] == []
-    assert text.count("trace ") >= 6
+    assert text.count("trace ") >= 8
+    shown = re.findall(r"(\S+)/console/tasks/(\S+)", text)
+    assert [task(stack, task_id)["status"] for _, task_id in shown] == ["failed", "uncertain"]
+    assert {address for address, _ in shown} == {stack.url}

@@ -16,6 +16,7 @@ from api.console.serve import SEE_OTHER, ActionResult, FormSubmission
 from api.endpoints.binding import UUID_TEXT
 from kaguan.audit.actions import TASK_CANCEL, TASK_DISCARD, TASK_RETRY
 from kaguan.audit.store import AuditEntry
+from kaguan.config.model import Environment
 from kaguan.outbox.operate import sweeping
 from kaguan.outbox.operate.listing import TaskFilter, task_page
 from kaguan.outbox.operate.summary import summaries
@@ -59,7 +60,8 @@ async def task_list(console: ConsoleRequest) -> web.Response:
         page=page, until=None if page.older is None else moment_of_id(page.older), told=told, now=datetime.now(UTC),
         given=given, wrong=wrong, older=older, newest=f"{PATH}?{urlencode(kept)}", paged="cursor" in query,
         types=sorted({*types, *filter(None, (where.type,))}), statuses=[*TaskStatus, SCHEDULED], queues=list(Priority),
-        kept=kept, found=found, deed=None if sweep is None else sweep.deed, deeds=_deeds(where, kept),
+        kept=kept, local=console.services.settings.env == Environment.DEV,
+        found=found, deed=None if sweep is None else sweep.deed, deeds=_deeds(where, kept),
         token=None if found is None else sweeping.encode(found.chosen),
     )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """``make demo``：对着 ``make run`` 带起的那一套走一遍真实输入，逐步核对，打印每个任务的时间线与 trace_id。
 
 登记 200 张卡（真实号段，有错号）→ 同步状态与 7 天用量 → 建用户（国际化地址）→ 发一封中文、HTML、
-1 MB 附件的邮件，再从收件端逐字节取回来对。有任何一处不符，退出码为 1。
+1 MB 附件的邮件，再从收件端逐字节取回来对；末了两封有意不顺利，一封失败、一封结局不明，说怎么办。
+有任何一处不符，退出码为 1。
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any
 from kaguan.config import ConfigurationError, Settings, load_settings
 from kaguan.dev.demo_client import Client, DemoError, connect, expect, say
 from kaguan.dev.simulator.population import iccid_at
+from kaguan.dev.smtp_sink import REFUSED, UNANSWERED
+from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.product.exit_codes import ExitCode
 from kaguan.sims.vocabulary import Carrier
 from kaguan.words.units import MIB
@@ -27,6 +30,7 @@ from kaguan.words.zones import business_today
 
 CARDS = 200
 GOOD = 190
+SPARSE = GOOD // 2
 WRONG_CHECK_DIGIT = 5
 MALFORMED = ("123", "8986", "89860000000000000000000000", "86001234567890123456", "8986ABCDEFGHIJKLMNO")
 USAGE_DAYS = 7
@@ -50,6 +54,7 @@ async def demo(settings: Settings) -> None:
         await sync_usage(client, iccids)
         await create_users(client, run)
         await send_mail(client, run)
+        await fail_mail(client, run)
 
 
 async def register_cards(client: Client) -> list[str]:
@@ -69,8 +74,8 @@ async def register_cards(client: Client) -> list[str]:
 
 
 def _card(index: int) -> dict[str, str]:
-    """十张里一张属 Control Center：它每秒只许 5 个调用，逐卡逐日地问，多了要等很久。"""
-    carrier = Carrier.ONELINK if index % 10 else Carrier.CONTROL_CENTER
+    """:data:`GOOD` 张里两张属 Control Center：它每秒只许 5 个调用，逐卡逐日地问，演示的时间多半在等它。"""
+    carrier = Carrier.ONELINK if index % SPARSE else Carrier.CONTROL_CENTER
     return {"iccid": iccid_at(carrier, index), "carrier": carrier.value}
 
 
@@ -135,6 +140,20 @@ async def send_mail(client: Client, run: str) -> None:
     mail, envelope = await received(client, first["task_id"])
     verify_mail(mail, envelope, body, content)
     say("  信封、标题、正文、HTML 与附件都一字不差，只寄了一次")
+
+
+async def fail_mail(client: Client, run: str) -> None:
+    say("6. 两封有意不顺利的：一封对方不收，进死信；一封交了出去而没有回音，等人定夺")
+    for to, expected, lever in (
+        (REFUSED, TaskStatus.FAILED, "改好再来"),
+        (UNANSWERED, TaskStatus.UNCERTAIN, "到对方那里查过，说做过还是没做过"),
+    ):
+        mail = {"to": [f"{to}x.example"], "subject": f"演示：{expected} {run}", "body": "有意不顺利的一封\n"}
+        accepted = await client.call("POST", "/tasks/email", mail)
+        task = await client.finished(accepted["task_id"], expected)
+        say(f"  {task['error']['reason']}")
+        say(f"  {lever}：控制台 {client.base}/console/tasks/{task['task_id']}")
+    say(f"  全部死信：{client.base}/console/dead-letters；命令行：kaguan task retry、kaguan task resolve")
 
 
 def verify_mail(mail: EmailMessage, envelope: dict[str, Any], sent: dict[str, Any], content: bytes) -> None:

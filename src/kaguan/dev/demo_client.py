@@ -15,10 +15,11 @@ import aiohttp
 
 from kaguan.config import Settings
 from kaguan.outbox.operate.watching import SETTLED
+from kaguan.outbox.vocabulary import TaskStatus
 
 REQUEST_TIMEOUT = 15.0  # 秒
 TASK_TIMEOUT = 300.0  # 秒；Control Center 方言一次只许一个调用，几页要走一会儿
-POLL_INTERVAL = 0.5  # 秒
+POLL_INTERVAL = 0.2  # 秒
 
 
 class DemoError(Exception):
@@ -42,9 +43,10 @@ def say(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """``mail`` 是邮件收件端存信的目录。"""
+    """``base`` 是 API 的根地址，``mail`` 是邮件收件端存信的目录。"""
 
     http: aiohttp.ClientSession
+    base: str
     mail: Path
 
     async def call(self, method: str, path: str, body: object = None) -> Any:
@@ -60,11 +62,11 @@ class Client:
             raise DemoError(f"{method} {path}：{status.value} {envelope['code']} {envelope['msg']} {envelope['data']}")
         return envelope["data"]
 
-    async def finished(self, task_id: str) -> dict[str, Any]:
+    async def finished(self, task_id: str, expected: TaskStatus = TaskStatus.SUCCEEDED) -> dict[str, Any]:
         """等任务有结局，打印时间线与 trace_id。
 
         Raises:
-            DemoError: 没有成功，或太久。
+            DemoError: 不是 ``expected`` 的结局，或太久。
         """
         try:
             async with asyncio.timeout(TASK_TIMEOUT):
@@ -82,7 +84,7 @@ class Client:
         say(f"  任务 {task['type']} {task_id} → {task['status']}   trace {task['trace_id']}")
         for stage in task["timeline"]:
             say(f"    {stage['at']}  {stage['stage']}")
-        expect(task["status"] == "succeeded", f"任务 {task_id} 没有成功：{task['error']}")
+        expect(task["status"] == expected, f"任务 {task_id} 应是 {expected}，却是 {task['status']}：{task['error']}")
         return dict(task)
 
 
@@ -99,7 +101,7 @@ async def connect(settings: Settings) -> AsyncIterator[Client]:
     headers = {"Authorization": f"Bearer {token}"}
     async with aiohttp.ClientSession(base, headers=headers, timeout=timeout) as http:
         try:
-            yield Client(http, settings.data_dir / "mail")
+            yield Client(http, base, settings.data_dir / "mail")
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
             raise DemoError(f"连不上 {base}（{type(error).__name__}）；请先在另一个终端运行 make run") from None
 

@@ -2,6 +2,8 @@
 
 文件在 ``<数据目录>/mail``：``<时间>-<编号>.eml`` 与同名 ``.json``（MAIL FROM、RCPT TO）。``.json`` 先落盘，
 因此见到 ``.eml`` 时信封必已在旁。
+
+两种收件人有意不顺利，看得见失败与不明的样子：``refused@`` 说没有这个人；``unanswered@`` 收下信，不答就断开。
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from kaguan.words.units import MIB
 log = get_logger(__name__)
 
 SIZE_LIMIT = 32 * MIB  # 10 MiB 附件编码之后约 14 MiB，留有余地
+REFUSED, UNANSWERED = "refused@", "unanswered@"
 DIALOGUE_TIMEOUT = 300.0  # 秒；RFC 5321 §4.5.3.2.7
 
 
@@ -38,8 +41,18 @@ class Store:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 库的约定
+    async def handle_RCPT(  # noqa: N802 库的约定
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
         del server, session
+        if address.startswith(REFUSED):
+            return "550 5.1.1 no such user here"
+        envelope.rcpt_tos.append(address)
+        envelope.rcpt_options.extend(options)
+        return "250 2.1.5 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 库的约定
+        del session
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{uuid4().hex[:12]}"
         content = envelope.original_content or b""
         addresses = {"mail_from": envelope.mail_from, "rcpt_tos": envelope.rcpt_tos}
@@ -49,6 +62,8 @@ class Store:
             log.error("邮件存不下", error=type(error).__name__)
             return "452 4.3.1 Insufficient system storage"
         log.info("收下一封邮件", file=f"{name}.eml", bytes=len(content), recipients=len(envelope.rcpt_tos))
+        if server.transport is not None and any(one.startswith(UNANSWERED) for one in envelope.rcpt_tos):
+            server.transport.close()
         return f"250 2.0.0 accepted as {name}"
 
     def _save(self, name: str, content: bytes, envelope: bytes) -> None:

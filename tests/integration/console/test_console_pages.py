@@ -189,10 +189,16 @@ async def test_redis_away_is_said_and_the_page_still_comes(environ: dict[str, st
         assert 'data-concern="redis"' in page.text
 
 
-async def test_a_console_without_a_task_says_how_to_send_the_first(api: Api) -> None:
+async def test_an_empty_list_says_how_to_begin_and_one_that_a_filter_emptied_how_to_clear_it(api: Api) -> None:
     async with signed_in(api) as visitor:
-        assert "/docs#submit_email" in (await visitor.get("/console/tasks")).text
-        assert "first-step" not in (await visitor.get("/console/tasks?type=email:send")).text
+        tasks = await visitor.get("/console/tasks")
+        assert "make demo" in tasks.tested("first-step")
+        assert ("/docs#submit_email" in tasks.text, 'data-testid="clear"' in tasks.text) == (True, False)
+        assert (await visitor.get("/console/sims")).tested("first-step")
+        for page in ("tasks?type=email:send", "sims?tag=none", "audit?actor=nobody"):
+            narrowed = (await visitor.get(f"/console/{page}")).text
+            link = f'href="/console/{page.partition("?")[0]}" data-testid="clear"'
+            assert ("first-step" in narrowed, link in narrowed) == (False, True)
 
 
 async def test_tasks_are_found_by_status_type_queue_key_id_and_time(api: Api) -> None:

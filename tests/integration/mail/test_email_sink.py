@@ -17,10 +17,10 @@ import pytest
 from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port
 from kaguan.dev.program import Program, wait_until_ready
-from kaguan.dev.smtp_sink import smtp_sink
+from kaguan.dev.smtp_sink import REFUSED, UNANSWERED, smtp_sink
 from kaguan.flow.probes import greets_as_smtp
 from kaguan.mail.task import EmailPayload
-from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.work.outcome import Discard, Done, Uncertain
 from tests.support.eventually import PATIENCE
 from tests.support.mail_tasks import attempt_of, config_for, insert_running, mail_to, run
 from workers.email.transport import open_mailer
@@ -46,6 +46,23 @@ def stored_in(directory: Path) -> tuple[EmailMessage, dict[str, object]]:
     parsed = message_from_bytes(stored.read_bytes(), policy=policy.default)
     assert isinstance(parsed, EmailMessage)
     return parsed, json.loads(stored.with_suffix(".json").read_text("utf-8"))
+
+
+async def test_the_sink_refuses_or_leaves_without_an_answer_whom_it_is_asked_to(pool: Pool, tmp_path: Path) -> None:
+    """看得见失败与不明的样子；不明的那一封其实收下了。"""
+    refused, unanswered = mail_to(f"{REFUSED}x.example"), mail_to(f"{UNANSWERED}x.example")
+    async with (
+        smtp_sink(tmp_path, "127.0.0.1", 0) as port,
+        open_mailer(config_for(f"smtp://127.0.0.1:{port}")) as mailer,
+    ):
+        for payload, outcome, kept in ((refused, Discard, 0), (unanswered, Uncertain, 1)):
+            task_id = await insert_running(pool, payload)
+            assert isinstance(await run(mailer, attempt_of(pool, task_id, payload)), outcome)
+            assert count_in(tmp_path) == kept
+
+
+def count_in(directory: Path) -> int:
+    return len(list(directory.glob("*.eml")))
 
 
 async def test_a_megabyte_attachment_arrives_byte_for_byte(pool: Pool, tmp_path: Path) -> None:
