@@ -28,10 +28,18 @@ create table tb_concern (
     warn_at timestamptz,
     bad_at timestamptz,
     ended_at timestamptz,
+    told text,
+    told_at timestamptz,
+    cleared_at timestamptz,
     constraint pk_tb_concern primary key (id),
-    constraint ck_tb_concern_seen check (num_nonnulls(warn_at, bad_at) > 0)
+    constraint ck_tb_concern_seen check (num_nonnulls(warn_at, bad_at) > 0),
+    constraint ck_tb_concern_told check (told in ('warn', 'bad')),
+    constraint ck_tb_concern_telling check (
+        num_nonnulls(told, told_at) <> 1 and (told is not null or cleared_at is null)
+    )
 );
 create unique index uq_tb_concern_open on tb_concern (code, subject) where ended_at is null;
+create index ix_tb_concern_kept on tb_concern (id) where ended_at is null or (told is not null and cleared_at is null);
 
 create table tb_acknowledgement (
     id uuid default gen_random_uuid() not null,

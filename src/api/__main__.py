@@ -21,9 +21,10 @@ from kaguan.database.engine import engine_on
 from kaguan.flow.background import in_background
 from kaguan.logging.access import access_lines
 from kaguan.outbox.loop import run
+from kaguan.product.checking import check_settings
 from kaguan.product.outbox import ProductOutbox
 from kaguan.product.process import run_process, spare_the_collector
-from kaguan.product.task_types import check_settings, task_types
+from kaguan.product.task_types import task_types
 from kaguan.verdict.watching import PACE, Watch
 from kaguan.words.log import get_logger
 from kaguan.words.units import KIB
@@ -69,7 +70,7 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
         await web.TCPSite(serving, settings.api.host, settings.api.port, reuse_port=is_child).start()
         if is_child:
             await stack.enter_async_context(in_background(watch_parent(stop), "parent"))
-        watch = Watch(here.pool, here.redis, settings)
+        watch = Watch(here.pool, here.redis, settings, count=here.metrics.count_accepted)
         watching = run("watch", watch.run_once, interval=PACE, backoff_max=settings.relay.backoff_max, stop=stop)
         await stack.enter_async_context(in_background(watching, "watch"))
         here.card("api").facts = app[GUARD].facts

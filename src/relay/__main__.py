@@ -16,9 +16,10 @@ from kaguan.mail.recall import Recall
 from kaguan.mail.waiting import INTERVAL, WaitingMetrics
 from kaguan.outbox.relay import Loop
 from kaguan.outbox.task_type import TaskTypes
+from kaguan.product.checking import check_settings
 from kaguan.product.outbox import ProductOutbox
 from kaguan.product.process import run_process, spare_the_collector
-from kaguan.product.task_types import check_settings, task_types
+from kaguan.product.task_types import task_types
 from kaguan.sims import change_store
 from kaguan.verdict import history
 from kaguan.verdict.watching import PACE, Watch
@@ -33,6 +34,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes) -> No
     """转交 ``types``，直到 ``stop``。"""
     async with ProductOutbox(settings, types).process("relay", stop) as here:
         pool, registry = here.pool, here.metrics.registry
+        watch = Watch(pool, here.redis, settings, count=here.metrics.count_accepted)
         relay = here.relay(
             schedules=settings.schedules,
             expiries={
@@ -43,7 +45,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes) -> No
             },
             others={
                 "recall": Loop(Recall(pool, here.redis, BreakerKind.SMTP, settings.smtp.per_second).run_once, 1.0),
-                "watch": Loop(Watch(pool, here.redis, settings).run_once, PACE),
+                "watch": Loop(watch.run_once, PACE),
                 "waiting": Loop(partial(WaitingMetrics(registry).publish, pool), INTERVAL),
                 "server": Loop(partial(ServerMetrics(registry).publish, pool, settings.database.namespace), INTERVAL),
                 "standbys": Loop(partial(StandbyMetrics(registry).publish, pool), INTERVAL),

@@ -15,9 +15,10 @@ from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work.attempt import Handler
 from kaguan.outbox.work.overrides import Overrides
+from kaguan.product.checking import check_settings
 from kaguan.product.outbox import ProductOutbox
 from kaguan.product.process import run_process, spare_the_collector
-from kaguan.product.task_types import check_settings, task_types
+from kaguan.product.task_types import task_types
 from workers.registry import open_handlers
 
 Opened: TypeAlias = AbstractAsyncContextManager[Mapping[TaskType[Any], Handler[Any]]]

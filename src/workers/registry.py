@@ -16,9 +16,11 @@ from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.work.attempt import Handler
 from kaguan.outbox.work.overrides import Overrides
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_CHANGE, SIM_STATUS_SYNC
+from kaguan.verdict.task import VERDICT_PUSH
 from workers.email.handler import open_email
 from workers.event.handler import open_event
 from workers.event.notice import open_notice
+from workers.event.verdict import open_push
 from workers.resources import Resources, open_resources
 from workers.sim.changing import open_sim_change
 from workers.sim.handler import open_sim_status
@@ -34,6 +36,7 @@ OPENERS: dict[str, Opener] = {
     SIM_CHANGE.name: open_sim_change,
     EVENT_PUBLISH.name: open_event,
     TASK_NOTIFY.name: open_notice,
+    VERDICT_PUSH.name: open_push,
 }
 
 

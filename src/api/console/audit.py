@@ -39,6 +39,7 @@ from kaguan.audit.actions import (
     TASK_RETRY,
     TOKEN_CREATE,
     TOKEN_REVOKE,
+    TRY,
 )
 from kaguan.audit.reading import NAME_MAX, AuditFilter, AuditRow
 from kaguan.audit.service import in_language
@@ -71,6 +72,7 @@ ACTIONS = (
     DRAIN,
     ACKNOWLEDGE,
     REMIND,
+    TRY,
     SESSION_END,
     TOKEN_CREATE,
     TOKEN_REVOKE,

@@ -12,6 +12,7 @@ from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.operate.sweeping import Deed
 from kaguan.outbox.vocabulary import LimitScope, PauseScope, TaskStatus
 from kaguan.verdict.model import Acknowledgement, Concern, ConcernCode, Level, Verdict
+from kaguan.verdict.runbooks import CARRIER, runbook_of
 from kaguan.verdict.wording import Wording
 
 LINKS = {
@@ -38,38 +39,6 @@ LINKS = {
     ConcernCode.HELD: "/console/holders#held-types",
     ConcernCode.BACKLOG: "/console/holders#waiting-callers",
 }
-
-# 代号 → 运维手册里的一节；与告警同名的就是告警那一节（由测试核对）
-RUNBOOKS = {
-    ConcernCode.DATABASE: "DatabaseAway",
-    ConcernCode.REDIS: "RedisAway",
-    ConcernCode.REDIS_REFUSES: "RedisAway",
-    ConcernCode.LOCKED: "DatabaseLocked",
-    ConcernCode.HISTORY: "ClaimsStopped",
-    ConcernCode.VANISHED: "TasksVanished",
-    ConcernCode.NO_RELAY: "NoRelay",
-    ConcernCode.NO_WORKER: "ProcessDown",
-    ConcernCode.QUIET: "ProcessDown",
-    ConcernCode.RESTARTS: "ProcessDown",
-    ConcernCode.BREAKER: "CarrierBreakerOpen",
-    ConcernCode.NOT_FORWARDING: "OutboxOldestPending",
-    ConcernCode.HELD: "QueueNotDraining",
-    ConcernCode.STALLED: "QueueNotDraining",
-    ConcernCode.SETBACKS: "TaskFailureRatio",
-    ConcernCode.FAILURES: "TaskFailureRatio",
-    ConcernCode.BACKLOG: "QueueNotDraining",
-    ConcernCode.LIMITED: "QueueNotDraining",
-    ConcernCode.REDIS_LOST: "RedisAway",
-    ConcernCode.DEAF: "ListenerDeaf",
-    ConcernCode.UNKNOWN_TYPE: "OutboxParked",
-    ConcernCode.ORDERING: "KeyBlocked",
-    ConcernCode.EXPIRED: "LeasesLost",
-    ConcernCode.UNCERTAIN: "TasksUncertain",
-    ConcernCode.PARKED: "OutboxParked",
-    ConcernCode.PAUSED: "Paused",
-}
-SMTP_RUNBOOK = "SmtpOutage"  # 断路器断开的是中继主机
-CARRIER = "carrier:"  # 断路器断开的是运营商
 
 
 class Lever(NamedTuple):
@@ -188,13 +157,6 @@ def _pausable(concern: Concern) -> tuple[PauseScope, str] | None:
         case code if code in PAUSABLE:
             return PAUSABLE[code], str(parameters[PAUSABLE[code]])
     return None
-
-
-def runbook_of(concern: Concern) -> str:
-    """运维手册里的哪一节。"""
-    if concern.code is ConcernCode.BREAKER and not concern.subject.startswith(CARRIER):
-        return SMTP_RUNBOOK
-    return RUNBOOKS[concern.code]
 
 
 def _acknowledge(concern: Concern) -> str:

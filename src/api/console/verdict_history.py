@@ -21,6 +21,7 @@ from kaguan.outbox.vocabulary import NOTE_LENGTH
 from kaguan.verdict import acknowledging, history
 from kaguan.verdict.acknowledging import MOST, Acknowledging
 from kaguan.verdict.model import ConcernCode
+from kaguan.verdict.notice import ways
 from kaguan.verdict.wording import Wording
 from kaguan.words.errors import Code, DomainError, conflict, invalid
 
@@ -54,6 +55,7 @@ async def verdict_history(console: ConsoleRequest) -> web.Response:
         asked=asked,
         concern=None if concern is None else words.shown(wording.text(concern)),
         known=known,
+        told_by=[words.word("type", way) for way in ways(console.services.settings.alerts)],
         lasting=FOR,
         most_minutes=MOST_MINUTES,
         note_length=NOTE_LENGTH,

@@ -12,6 +12,7 @@ TASK_CHANGE, TASK_RESOLVE, TASK_DISCARD = "task.change", "task.resolve", "task.d
 TASK_PAYLOAD = "task.payload"  # 看了载荷
 PAUSE, RESUME = "pause.create", "pause.resume"
 ACKNOWLEDGE, REMIND = "verdict.acknowledge", "verdict.remind"
+TRY = "verdict.try"  # 告警试一声
 LIMIT, LIFT = "limit.set", "limit.clear"
 DRAIN = "worker.drain"
 SESSION_END = "session.end"  # 结束了挡着我们的数据库会话

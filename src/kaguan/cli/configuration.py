@@ -12,7 +12,7 @@ from kaguan.cli.printing import AsJson, echo, print_facts, print_json
 from kaguan.cli.tree import group
 from kaguan.cli.wording import joined, say
 from kaguan.config.production import WORKER_SECRETS
-from kaguan.product.task_types import check_settings
+from kaguan.product.checking import check_settings
 
 app = group("config")
 MASK = "********"

@@ -36,6 +36,7 @@ from kaguan.queues.foreign import foreign
 from kaguan.tokens import store as tokens
 from kaguan.tokens.service import RESERVED
 from kaguan.verdict.model import ConcernCode
+from kaguan.verdict.notice import ways
 
 UNSAFE = "select name from pg_settings where name in ('fsync', 'synchronous_commit') and setting = 'off' order by name"
 MINIMUM_POSTGRES = 150_000  # server_version_num：15
@@ -93,10 +94,11 @@ async def _examine(settings: Settings) -> list[Finding]:
 
 
 def _examine_domains(settings: Settings) -> list[Awaitable[Finding | None]]:
-    """别的应用没有的：邮件、运营商、令牌。"""
+    """别的应用没有的：邮件、告警、运营商、令牌。"""
     return [
         _tokens(settings),
         _smtp(settings),
+        _alerts(settings),
         *(_carrier(settings, name, group) for name, group in settings.carriers.each().items()),
     ]
 
@@ -207,6 +209,13 @@ async def _smtp(settings: Settings) -> Finding:
     await link.close()
     login = say("no_login" if relay.username is None else "logged_in")
     return Finding(part, ok=True, detail=joined([relay.name, encryption, login]))
+
+
+async def _alerts(settings: Settings) -> Finding:
+    """没有配置是自己选的，不算异常；到不到得了，试一声才知道。"""
+    told_by = ways(settings.alerts)
+    detail = say("alerts_on", ways=joined(told_by)) if told_by else say("alerts_off")
+    return Finding(say("alerts"), ok=True, detail=detail)
 
 
 async def _carrier(settings: Settings, name: str, group: CarrierGroup) -> Finding:

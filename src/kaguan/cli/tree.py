@@ -59,7 +59,12 @@ MODULES: Mapping[str, str | Mapping[str, str]] = {
     "holders": "holders",
     "limit": "limits",
     "stats": "stats",
-    "verdict": "verdict",
+    "verdict": {
+        "history": "verdict",
+        "acknowledged": "verdict",
+        "remind": "verdict",
+        "try": "trying",
+    },
     "acknowledge": "acknowledging",
     "doctor": "doctor",
     "config": "configuration",

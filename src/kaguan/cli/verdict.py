@@ -26,7 +26,7 @@ from kaguan.words.durations import duration
 
 app = group("verdict")
 
-COLUMNS = ("level", "text", "lasted", "since", "ended_at")
+COLUMNS = ("level", "text", "lasted", "since", "ended_at", "told_at")
 ACKNOWLEDGED = ("id", "code", "subject", "level", "until", "reason", "actor")
 SHOWN, MOST = 50, 1_000
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from kaguan.config.model import Group
-from kaguan.config.values import RunbookUrl
+from kaguan.config.values import PageUrl
 
 PRINTABLE = r"^(\S(.*\S)?)?$"  # 两头没有空白，不换行
 
@@ -30,4 +30,4 @@ class Instance(Group):
 
     name: Annotated[str, Field(max_length=40, pattern=PRINTABLE)] = ""
     colour: Colour = Colour.NONE
-    runbooks: RunbookUrl = ""  # 运维手册放在哪个网页；判断里的每件事链到它的一节，空 = 只说是哪一节
+    runbooks: PageUrl = ""  # 运维手册放在哪个网页；判断里的每件事链到它的一节，空 = 只说是哪一节

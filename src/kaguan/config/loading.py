@@ -51,9 +51,10 @@ def load_settings(environ: Mapping[str, str] | None = None, process: Process = P
                 _wrong(said("config.line", key=f"{PREFIX}ENV", what=said("config.env_in_file", env=settings.env)))
             )
         if process.goes_outside:
-            problems += [
-                _wrong(said("config.line", key=f"{PREFIX}WEBHOOKS", what=line)) for line in settings.webhooks.unsigned()
-            ]
+            for name, target in (("WEBHOOKS", settings.webhooks), ("ALERTS", settings.alerts)):
+                problems += [
+                    _wrong(said("config.line", key=f"{PREFIX}{name}", what=line)) for line in target.unsigned()
+                ]
         problems += [_wrong(str(weakness)) for weakness in refused(settings, merged, process)]
     if problems or settings is None:
         raise ConfigurationError("\n".join(problems))

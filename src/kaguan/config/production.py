@@ -74,6 +74,7 @@ def _weaknesses(settings: Settings, environ: Mapping[str, str], process: Process
     yield from _cleartext("KAGUAN_WEBHOOKS__URL", settings.webhooks.url, Exemption.WEBHOOK_CLEARTEXT)
     for caller in settings.webhooks.callers:
         yield from _cleartext("KAGUAN_WEBHOOKS__CALLERS", caller.url, Exemption.WEBHOOK_CLEARTEXT)
+    yield from _cleartext("KAGUAN_ALERTS__URL", settings.alerts.url, Exemption.WEBHOOK_CLEARTEXT)
     yield from _cleartext("KAGUAN_SMTP__VERIFY_URL", settings.smtp.verify_url, Exemption.VERIFY_CLEARTEXT)
     everyone = [item for item in settings.api.trusted_proxies if ip_network(item, strict=False).prefixlen == 0]
     if everyone:

@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from kaguan.config import model
+from kaguan.config.alerts import Alerts
 from kaguan.config.instance import Instance
 from kaguan.config.schedules import Schedule, distinct
 from kaguan.config.webhooks import Webhooks
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     smtp: model.Smtp = model.Smtp()
     carriers: model.Carriers = model.Carriers()
     webhooks: Webhooks = Webhooks()
+    alerts: Alerts = Field(default_factory=Alerts)
     telemetry: model.Telemetry = model.Telemetry()
     logging: model.Logging = model.Logging()
     simulator: model.Simulator = Field(default_factory=model.Simulator)

@@ -32,6 +32,16 @@ class WebhookTarget(Group):
         """签名用的密钥；没有、或写得不对，就是空。"""
         return webhook_key(self.secret.get_secret_value()) or b""
 
+    def unsigned(self) -> list[str]:
+        """推得到而没有密钥的，一个一行。"""
+        return [] if not self.url or self.key else [said("config.webhook_no_secret")]
+
+
+class TimedTarget(WebhookTarget):
+    """推到哪里，一次推送至多多久。"""
+
+    timeout: Seconds = 10.0
+
 
 class CallerWebhook(WebhookTarget):
     """一个提交者自己的；``name`` 是令牌名，``url`` 为空即不告诉它。"""
@@ -39,10 +49,9 @@ class CallerWebhook(WebhookTarget):
     name: str = Field(min_length=1)
 
 
-class Webhooks(WebhookTarget):
+class Webhooks(TimedTarget):
     """往外推。卡状态变更推到 ``url``；任务的结局推到提交者自己的，没有就也推到 ``url``。"""
 
-    timeout: Seconds = 10.0
     callers: tuple[CallerWebhook, ...] = ()
 
     def target(self, principal: str) -> WebhookTarget | None:
@@ -52,7 +61,5 @@ class Webhooks(WebhookTarget):
 
     def unsigned(self) -> list[str]:
         """推得到而没有密钥的，一个一行。"""
-        absent = said("config.webhook_no_secret")
-        found = [] if not self.url or self.key else [absent]
-        missing = (one.name for one in self.callers if one.url and not one.key)
-        return found + [said("config.webhook_caller", name=name, what=absent) for name in missing]
+        lacking = ((one.name, what) for one in self.callers for what in one.unsigned())
+        return super().unsigned() + [said("config.webhook_caller", name=name, what=what) for name, what in lacking]

@@ -26,8 +26,8 @@ from kaguan.dev.program import PortTakenError, StartError
 from kaguan.dev.stack import Stack
 from kaguan.dev.supervisor import Supervisor
 from kaguan.logging.setup import configure_logging
+from kaguan.product.checking import check_settings
 from kaguan.product.exit_codes import ExitCode
-from kaguan.product.task_types import check_settings
 from kaguan.words.log import get_logger
 from kaguan.words.spoken import said
 

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from typing_extensions import TypeAliasType
 
-from kaguan.config import ConfigurationError, Settings
 from kaguan.config.model import Carriers, Smtp
 from kaguan.mail.task import EMAIL_SEND, email_send
 from kaguan.notices.task import TASK_NOTIFY
-from kaguan.outbox.schedule.checking import check
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_CHANGE, SIM_STATUS_SYNC, asking
-from kaguan.words.spoken import listed, said
+from kaguan.verdict.task import VERDICT_PUSH
 
 TASK_TYPES: tuple[TaskType[Any], ...] = (
     EMAIL_SEND,
@@ -22,6 +20,7 @@ TASK_TYPES: tuple[TaskType[Any], ...] = (
     SIM_CHANGE,
     EVENT_PUBLISH,
     TASK_NOTIFY,
+    VERDICT_PUSH,
 )
 
 NAMES: tuple[str, ...] = tuple(one.name for one in TASK_TYPES)
@@ -38,17 +37,3 @@ def task_types(smtp: Smtp, carriers: Carriers | None = None) -> TaskTypes:
     mail = email_send(smtp)
     decided = {mail.name: mail, **{one.name: one for one in asking(carriers or Carriers())}}
     return TaskTypes(decided.get(one.name, one) for one in TASK_TYPES)
-
-
-def check_settings(settings: Settings) -> None:
-    """配置里要懂任务类型才查得出的：是不是自己的发件箱、定时计划合不合各类型的要求。
-
-    Raises:
-        ConfigurationError: 有不合的，逐个说明。
-    """
-    if settings.database.schema_name:
-        raise ConfigurationError(said("config.other_schema"))
-    unknown = sorted(settings.worker.limits.keys() - set(NAMES))
-    if unknown:
-        raise ConfigurationError(said("config.limits_types", unknown=listed(unknown), known=listed(NAMES)))
-    check(settings.schedules, TaskTypes(TASK_TYPES))

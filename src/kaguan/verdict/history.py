@@ -26,6 +26,7 @@ class Episode:
         level: 最重的时候；``parameters`` 是最后看见的。
         since: 从何时起，能从数据看出的就照数据；``first_seen`` 是何时看见。
         ended_at: 最后看见的时刻；还没有结束就没有。
+        told_at: 何时告诉过人它有这么重；``cleared_at`` 是何时告诉过它没了。
     """
 
     id: int
@@ -37,6 +38,8 @@ class Episode:
     first_seen: datetime
     last_seen: datetime
     ended_at: datetime | None
+    told_at: datetime | None
+    cleared_at: datetime | None
 
     @property
     def concern(self) -> Concern:

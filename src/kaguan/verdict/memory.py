@@ -28,7 +28,7 @@ KNOWN = frozenset(ConcernCode)  # 滚动升级时，更新的版本会记下本�
 
 @dataclass(slots=True)
 class Remembered:
-    """一件还没有结束的：从何时起，各种轻重最后看见的时刻，说它要用的。"""
+    """一件还没有结束的：从何时起，各种轻重最后看见的时刻，说它要用的；``told`` 是告诉过人的最重的。"""
 
     code: str
     subject: str
@@ -36,6 +36,8 @@ class Remembered:
     parameters: Mapping[str, Any]
     warn_at: datetime | None = None
     bad_at: datetime | None = None
+    told: str | None = None
+    ended_at: datetime | None = None
 
     @property
     def identity(self) -> str:
@@ -58,18 +60,34 @@ class Remembered:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """记下之后的样子。
+
+    Attributes:
+        concerns: 该说的，从重到轻。
+        told: 其中告诉过人的，各是多重。
+        is_over: 有告诉过人的没了，还没有说。
+    """
+
+    concerns: list[Concern]
+    told: Mapping[str, str]
+    is_over: bool
+
+
 async def recalled(connection: Connection, now: datetime, seen: Iterable[Concern]) -> list[Concern]:
     """这次看见的，连同刚才还在的，从重到轻；一笔也不写。"""
-    return recall(await _remembered(connection), now, seen)
+    entries, _ = await _remembered(connection)
+    return recall(entries, now, seen)
 
 
-async def remember(connection: Connection, now: datetime, seen: Iterable[Concern]) -> list[Concern]:
-    """记下这次看见的，结束不再看见的；返回的与 :func:`recalled` 一样。风平浪静时一笔也不写。"""
-    entries = await _remembered(connection)
-    before = set(entries)
-    told = recall(entries, now, seen)
-    current = [one for one in told if one.level is not Level.OK]
-    gone = [name.partition(":") for name in before - {one.identity for one in current}]
+async def remember(connection: Connection, now: datetime, seen: Iterable[Concern]) -> Kept:
+    """记下这次看见的，结束不再看见的；该说的与 :func:`recalled` 一样。风平浪静时一笔也不写。"""
+    entries, over = await _remembered(connection)
+    before = dict(entries)
+    kept = recall(entries, now, seen)
+    current = {one.identity for one in kept if one.level is not Level.OK}
+    gone = [name.partition(":") for name in before.keys() - current]
     rows = [one for one in entries.values() if now in {one.warn_at, one.bad_at}]
     if rows or gone:
         parameters = {
@@ -83,13 +101,16 @@ async def remember(connection: Connection, now: datetime, seen: Iterable[Concern
             "gone_subjects": [subject for _, _, subject in gone],
         }
         await connection.execute(load(PACKAGE, "remember"), parameters)
-    return told
+    told = {name: one.told for name, one in entries.items() if one.told is not None}
+    return Kept(kept, told, over or any(before[name].told for name in before.keys() - current))
 
 
-async def _remembered(connection: Connection) -> dict[str, Remembered]:
+async def _remembered(connection: Connection) -> tuple[dict[str, Remembered], bool]:
+    """没有结束的；有没有告诉过人、没了而还没有说的。"""
     async with connection.cursor(row_factory=class_row(Remembered)) as cursor:
         await cursor.execute(load(PACKAGE, "remembered"))
-        return {one.identity: one for one in await cursor.fetchall() if one.code in KNOWN}
+        known = [one for one in await cursor.fetchall() if one.code in KNOWN]
+    return {one.identity: one for one in known if one.ended_at is None}, any(one.ended_at for one in known)
 
 
 def recall(entries: dict[str, Remembered], now: datetime, seen: Iterable[Concern]) -> list[Concern]:

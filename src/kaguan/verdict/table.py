@@ -14,12 +14,24 @@ from kaguan.database.metadata import Base
 
 
 class RememberedConcern(Base):
-    """一件事的始末：从何时起，各种轻重最后看见的时刻，说它要用的；没有结束的也是判断的记忆。"""
+    """一件事的始末：从何时起，各种轻重最后看见的时刻，说它要用的；没有结束的也是判断的记忆。
+
+    ``told``：告诉过人的最重的，``told_at`` 是何时；``cleared_at`` 是何时告诉过它没了。
+    """
 
     __tablename__ = "tb_concern"
     __table_args__ = (
         CheckConstraint("num_nonnulls(warn_at, bad_at) > 0", name="seen"),
+        CheckConstraint("told in ('warn', 'bad')", name="told"),
+        CheckConstraint(
+            "num_nonnulls(told, told_at) <> 1 and (told is not null or cleared_at is null)", name="telling"
+        ),
         Index("uq_tb_concern_open", "code", "subject", unique=True, postgresql_where=text("ended_at is null")),
+        Index(
+            "ix_tb_concern_kept",
+            "id",
+            postgresql_where=text("ended_at is null or (told is not null and cleared_at is null)"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -31,6 +43,9 @@ class RememberedConcern(Base):
     warn_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     bad_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    told: Mapped[str | None] = mapped_column(Text)
+    told_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    cleared_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
 class Acknowledged(Base):

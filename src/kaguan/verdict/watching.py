@@ -10,21 +10,24 @@ from redis.asyncio import Redis
 from kaguan.config import Settings
 from kaguan.database.pool import Pool, is_away, transaction
 from kaguan.database.sql import load
+from kaguan.outbox.accept.acceptance import Count, uncounted
 from kaguan.verdict import service
 from kaguan.verdict.memory import PACKAGE, remember
 from kaguan.verdict.model import ConcernCode
+from kaguan.verdict.telling import Telling
 
 PACE = 5.0  # 秒
 
 
 @dataclass(slots=True)
 class Watch:
-    """``pace``：隔几秒看一眼，全部进程合起来算。"""
+    """``pace``：隔几秒看一眼，全部进程合起来算；``count``：提交之后数告诉人的任务。"""
 
     pool: Pool
     redis: Redis
     settings: Settings
     pace: float = PACE
+    count: Count = uncounted
     _away: datetime | None = field(default=None, init=False)  # 从何时起数据库不答
 
     async def run_once(self) -> int:
@@ -43,11 +46,12 @@ class Watch:
         if not is_mine:
             return 0
         seen, concerns = await service.look(self.pool.connection, self.redis, self.settings)
-        async with self.pool.connection() as connection, transaction(connection):
+        async with self.pool.connection() as connection, transaction(connection) as after_commit:
             if missed is not None:
-                told = {"code": ConcernCode.DATABASE, "since": missed}
-                await connection.execute(load(PACKAGE, "missed"), told)
-            await remember(connection, seen.at, concerns)
+                away = {"code": ConcernCode.DATABASE, "since": missed}
+                await connection.execute(load(PACKAGE, "missed"), away)
+            kept = await remember(connection, seen.at, concerns)
+            await Telling(self.settings, self.count).tell(connection, seen.at, kept, after_commit)
         return 0
 
     async def _is_mine(self) -> bool:

@@ -24,7 +24,7 @@ SCOPE = "scope"  # 暂停管的是什么
 
 @cache
 def catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
-    """``concern``、``advice``、``scope`` 与接在后面的 ``more`` 四节。"""
+    """``concern``、``advice``、``scope``、告诉人的 ``notice`` 与接在后面的 ``more`` 五节。"""
     return tomllib.loads((files("kaguan.verdict") / "locales" / f"{language}.toml").read_text("utf-8"))
 
 

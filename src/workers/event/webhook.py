@@ -14,7 +14,7 @@ import aiohttp
 from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
-from kaguan.config.webhooks import Webhooks
+from kaguan.config.webhooks import TimedTarget
 from kaguan.flow.retry_after import retry_after
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry
@@ -79,7 +79,7 @@ def judge(status: int, wait: str | None) -> Outcome:
 
 
 @asynccontextmanager
-async def open_webhook(config: Webhooks) -> AsyncIterator[Webhook | None]:
+async def open_webhook(config: TimedTarget) -> AsyncIterator[Webhook | None]:
     """没有配置地址就是 ``None``。"""
     if not config.url:
         yield None
@@ -89,7 +89,7 @@ async def open_webhook(config: Webhooks) -> AsyncIterator[Webhook | None]:
 
 
 @asynccontextmanager
-async def open_session(config: Webhooks) -> AsyncIterator[aiohttp.ClientSession]:
+async def open_session(config: TimedTarget) -> AsyncIterator[aiohttp.ClientSession]:
     """不记 cookie；一次推送有时限。"""
     limit = aiohttp.ClientTimeout(total=config.timeout)
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=limit) as session:

@@ -62,6 +62,7 @@ EXCUSED = {
     **dict.fromkeys(
         ("verdict.watch", "verdict.missed", "verdict.expire_history"), "判断的历史，见 verdict/test_history"
     ),
+    "verdict.tell": "与受理同一事务，死在提交之前就没有说，见 verdict/test_telling",
     **dict.fromkeys(("verdict.acknowledge", "verdict.remind"), "人收下的事，见 verdict/test_acknowledging"),
     "audit.record": "审计与人的要求同一事务，见 test_console_actions",
     **dict.fromkeys(("sims.apply_infos", "sims.apply_statuses", "sims.upsert_usage", "sims.save_checkpoint"), BATCH),

@@ -105,6 +105,8 @@ def configured(planted: Planted, smtp_port: int) -> dict[str, str]:
     return {
         "KAGUAN_WEBHOOKS__URL": closed,
         "KAGUAN_WEBHOOKS__SECRET": webhook("webhook"),
+        "KAGUAN_ALERTS__URL": closed,
+        "KAGUAN_ALERTS__SECRET": webhook("alerts"),
         "KAGUAN_WEBHOOKS__CALLERS": json.dumps([{"name": "test", "url": closed, "secret": webhook("caller")}]),
         "KAGUAN_SCHEDULES": json.dumps([{**NIGHTLY, "payload": mail}]),
         "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer {planted.of('otlp')},x-api-key={planted.of('otlp-key')}",

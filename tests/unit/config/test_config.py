@@ -9,6 +9,7 @@ import pytest
 from kaguan.config import ConfigurationError, Environment, Process, known_keys, load_settings
 from kaguan.config.loading import CONFIG_DIRECTORY
 from kaguan.logging.masking import mask
+from kaguan.product.checking import check_settings
 from tests.support.mail_tasks import CERTIFICATES
 from tests.support.production import BOTH_CARRIERS, CONTROL_CENTER, NEEDED, ONELINK, SECRETS, SMTP
 
@@ -210,20 +211,30 @@ def test_only_the_worker_must_be_given_the_secret_of_a_webhook(environment: str)
     """签名的是它；API 只要知道推不推、推给谁。"""
     caller = '{"name": "erp", "url": "https://hooks.example/y"}'
     webhook = {"KAGUAN_WEBHOOKS__URL": "https://hooks.example/x", "KAGUAN_WEBHOOKS__CALLERS": f"[{caller}]"}
-    given = {"KAGUAN_ENV": environment, **SECRETS, **webhook}
-    target = load_settings(given, Process.API).webhooks.target("erp")
+    alerts = {"KAGUAN_ALERTS__URL": "https://hooks.example/z"}
+    given = {"KAGUAN_ENV": environment, **SECRETS, **webhook, **alerts}
+    settings = load_settings(given, Process.API)
+    target = settings.webhooks.target("erp")
     assert target is not None
+    assert settings.alerts.url == "https://hooks.example/z"
     assert target.url == "https://hooks.example/y"
     with pytest.raises(ConfigurationError) as refusal:
         load_settings(given, Process.WORKER)
-    here, theirs = str(refusal.value).splitlines()
+    here, theirs, warned = str(refusal.value).splitlines()
+    assert warned.startswith("配置有误：KAGUAN_ALERTS：没有给 secret")
     assert here.startswith("配置有误：KAGUAN_WEBHOOKS：没有给 secret")
     assert theirs.startswith("配置有误：KAGUAN_WEBHOOKS：callers 里的 erp 没有给 secret")
+
+
+def test_who_is_alerted_has_a_mailbox() -> None:
+    with pytest.raises(ConfigurationError, match=r"KAGUAN_ALERTS__MAIL_TO .*：nobody$"):
+        check_settings(load_settings({"KAGUAN_ALERTS__MAIL_TO": '["duty@example.com", "nobody"]'}))
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"KAGUAN_ALERTS__CONSOLE_URL": "ops.example"},
         {"KAGUAN_WEBHOOKS__URL": "ftp://hooks.example/x"},
         {"KAGUAN_SMTP__VERIFY_URL": "http://mail.example/log"},
         {"KAGUAN_SMTP__VERIFY_URL": "file:///{message_id}"},

@@ -64,6 +64,7 @@ WEAK = [
     (Exemption.CARRIER_CLEARTEXT, f"{CONTROL_CENTER}BASE_URL", "http://192.0.2.7:8080"),
     (Exemption.WEBHOOK_CLEARTEXT, "KAGUAN_WEBHOOKS__URL", "http://hooks.example/x"),
     (Exemption.WEBHOOK_CLEARTEXT, "KAGUAN_WEBHOOKS__CALLERS", CALLERS),
+    (Exemption.WEBHOOK_CLEARTEXT, "KAGUAN_ALERTS__URL", "http://hooks.example/x"),
     (Exemption.VERIFY_CLEARTEXT, "KAGUAN_SMTP__VERIFY_URL", "http://mail.example/{message_id}"),
     (Exemption.TRUSTED_PROXIES, PROXIES, '["10.0.0.0/8", "0.0.0.0/0"]'),
     (Exemption.TRUSTED_PROXIES, PROXIES, '["::/0"]'),

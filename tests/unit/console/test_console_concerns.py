@@ -7,8 +7,9 @@ import re
 import pytest
 
 from api.console.assets import BADGES, TYPES, asset_url
-from api.console.concerns import Lever, lever_of, link_of, runbook_of
+from api.console.concerns import Lever, lever_of, link_of
 from kaguan.verdict.model import Concern, ConcernCode, Level
+from kaguan.verdict.runbooks import runbook_of
 from tests.support.repository import ROOT
 
 HANDBOOK = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "运维手册.md"

@@ -12,7 +12,8 @@ from kaguan.config import ConfigurationError, Settings, load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import Effect, TaskType, TaskTypes, Unknown
-from kaguan.product.task_types import TASK_TYPES, check_settings
+from kaguan.product.checking import check_settings
+from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
 from workers.registry import OPENERS, open_handlers

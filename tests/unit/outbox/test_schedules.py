@@ -14,7 +14,8 @@ from kaguan.config.schedules import Schedule
 from kaguan.outbox.schedule.checking import render
 from kaguan.outbox.schedule.due import between, latest_until, next_after
 from kaguan.outbox.task_type import Payload, TaskTypes
-from kaguan.product.task_types import TASK_TYPES, check_settings
+from kaguan.product.checking import check_settings
+from kaguan.product.task_types import TASK_TYPES
 from kaguan.sims.tasks import DataSyncPayload
 from tests.support.production import SECRETS
 

@@ -84,7 +84,7 @@ def blanks(template: str) -> set[str]:
 
 
 def test_the_walk_finds_what_is_written() -> None:
-    assert DOMAINS == ["audit", "carriers", "mail", "notices", "outbox", "sims", "tokens"]
+    assert DOMAINS == ["audit", "carriers", "mail", "notices", "outbox", "sims", "tokens", "verdict"]
     assert len(uses()) > 100
     assert {"outbox.attempts_used_up", "carriers.busy", "mail.refused", "sims.webhook_missing"} <= {
         use.code for use in uses()
