@@ -141,11 +141,36 @@ async def test_a_card_is_found_on_a_phone_by_the_end_of_its_number_and_refreshed
 
 async def test_a_thumb_reaches_everything_on_a_phone(site: Site) -> None:
     """390 像素宽：没有一张表要横着拖，点得到的都有 44 像素高。"""
-    async with site.open(viewport=PHONE, locale="en-GB") as page:
-        for name in ("overview", "task", "tasks", "dead-letters", "pauses", "sweep"):
-            await page.goto(site.pages()[name])
+    async with site.open(viewport=PHONE) as page:
+        for name, path in site.pages().items():
+            await page.goto(path)
+            await expect(page.locator("main h1")).to_be_visible()
             assert await page.evaluate(SMALL) == [], name
             assert await page.evaluate(WIDE) == [], name
+
+
+async def test_the_filters_of_the_tasks_leave_room_for_the_list_on_a_phone_and_name_what_is_set(site: Site) -> None:
+    async with site.open(viewport=PHONE, locale="en-GB") as page:
+        await page.goto("/console/tasks")
+        box = await page.get_by_test_id("tasks").bounding_box()
+        assert box is not None
+        assert box["y"] < PHONE["height"] * 2 / 3
+        await page.goto("/console/tasks?caller=dev&queue=default")
+        folded = page.get_by_test_id("more")
+        await expect(folded.locator("summary")).to_contain_text("Queue default · Caller dev")
+        await expect(page.get_by_test_id("filter-caller")).to_be_hidden()
+        await folded.locator("summary").click()
+        await page.get_by_test_id("filter-caller").fill("nobody")
+        await page.get_by_test_id("filter-apply").click()
+        await expect(page).to_have_url(re.compile("caller=nobody"))
+        await expect(page.get_by_test_id("no-tasks")).to_be_visible()
+
+
+async def test_who_holds_what_is_one_line_while_nobody_does(site: Site) -> None:
+    async with site.open() as page:
+        await page.goto("/console/holders")
+        await expect(page.get_by_test_id("nobody")).to_be_visible()
+        await expect(page.locator("main table")).to_have_count(0)
 
 
 async def test_two_hundred_cards_are_suspended_three_refused_one_doubt_decided_and_the_receipts_kept(
@@ -325,6 +350,7 @@ async def test_every_page_is_accessible_translated_and_fits(site: Site, variant:
             await shoot(page, f"{name}-{variant}")
             assert await barriers(page) == [], name
             assert await overflow(page) <= 0, name
+            assert await page.evaluate(WIDE) == [], name
             if english:
                 assert await untranslated(page) == [], name
 
