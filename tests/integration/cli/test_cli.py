@@ -262,6 +262,7 @@ def test_doctor_finds_the_servers_in_order_and_names_what_is_missing(run: Invoca
     assert (off["ok"], off["attention"], off["detail"]) == (True, True, "fsync、synchronous_commit 是 off")
     assert findings["Redis"]["ok"]
     assert "KAGUAN_SMTP__URL" in findings["SMTP"]["advice"]
+    assert (findings["告警"]["ok"], "KAGUAN_ALERTS__URL" in findings["告警"]["detail"]) == (True, True)
 
 
 def test_doctor_names_a_token_that_bears_a_name_of_the_system(run: Invocation, direct_url: str) -> None:

@@ -21,7 +21,7 @@ from psycopg import AsyncCursor
 from kaguan.breakers.board import BreakerBoard, BreakerKind
 from kaguan.breakers.breaker import CLOSED, HALF_OPENED, OPENED, BreakerStatus
 from kaguan.config import load_settings
-from kaguan.database.pool import Pool
+from kaguan.database.pool import Pool, transaction
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskTypes
@@ -30,9 +30,11 @@ from kaguan.presence.beat import Presence
 from kaguan.product.exit_codes import ExitCode
 from kaguan.verdict import acknowledging
 from kaguan.verdict.acknowledging import Acknowledging
+from kaguan.verdict.memory import Kept
 from kaguan.verdict.model import Concern, ConcernCode, Level
 from kaguan.verdict.notice import is_told_by
 from kaguan.verdict.task import VERDICT_PUSH
+from kaguan.verdict.telling import Telling
 from kaguan.verdict.watching import Watch
 from kaguan.words.reasons import Reason
 from tests.support.console import signed_in
@@ -176,6 +178,23 @@ async def test_it_is_told_once_by_webhook_and_mail_though_several_watch(opening:
         for part in ("对方恢复后会自己合上", "handbook#carrierbreakeropen", "https://ops.example/console/verdict"):
             assert part in body
         assert [mail.recipients for mail in stage.post_office.mails] == [[MAILBOX]]
+
+
+async def test_a_look_beside_another_waits_for_none_and_tells_nothing_again(opening: Opening) -> None:
+    async with opening(after="60") as stage:
+        await stage.look(OPENED)
+        await stage.age("first_seen")
+        now, pool, telling = datetime.now(UTC), stage.pipeline.pool, Telling(stage.pipeline.settings)
+        kept = Kept([Concern(ConcernCode.BREAKER, Level.BAD, "carrier:onelink")], {}, is_over=False)
+        async with pool.connection() as one, pool.connection() as other:
+            async with transaction(one) as told:
+                await telling.tell(one, now, kept, told)
+                async with transaction(other) as told_beside:  # 前一眼还没有提交
+                    await telling.tell(other, now, kept, told_beside)
+            async with transaction(other) as told_after:  # 看的时候前一眼还没有提交，说的时候提交了
+                await telling.tell(other, now, kept, told_after)
+        assert await stage.heard() == [("opened", "bad", "carrier:onelink")]
+        assert len(stage.letters()) == 1
 
 
 async def test_a_flap_is_never_told_what_lasts_is(opening: Opening) -> None:

@@ -1,6 +1,9 @@
 -- 与告诉过的不一样的，记成告诉过了，返回是哪几件；别人正在记的留给别人
 -- 新的、更重的：看见够久了，同一代号同样重的不久前没有说过；没了的：告诉过、还没有说没了
-with due as materialized (
+with recent as materialized (
+    select distinct code, told from tb_concern where told_at > now() - make_interval(secs => %(again)s)
+),
+due as materialized (
     select c.id, c.told as before, n.level
     from tb_concern as c
     left join unnest(%(codes)s::text[], %(subjects)s::text[], %(levels)s::text[]) as n (code, subject, level)
@@ -12,11 +15,7 @@ with due as materialized (
           or (
               (c.told is null or (c.told = 'warn' and n.level = 'bad'))
               and c.first_seen <= clock_timestamp() - make_interval(secs => %(after)s)
-              and not exists (
-                  select from tb_concern as o
-                  where o.code = c.code and o.id <> c.id and (o.told = 'bad' or o.told = n.level)
-                    and o.told_at > clock_timestamp() - make_interval(secs => %(again)s)
-              )
+              and not exists (select from recent as r where r.code = c.code and (r.told = 'bad' or r.told = n.level))
               and n.level is not null
           )
       )
