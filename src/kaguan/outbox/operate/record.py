@@ -26,7 +26,7 @@ class TaskRecord:
         attempt, max_attempts: the attempt it is in, and how many it has.
         delivery: how often it was handed over; more than ``attempt`` where that cost no attempt.
         lost_leases: how many workers in a row fell silent over it; five in a row end it.
-        worker, lease_until: who has it, and until when.
+        worker, lease_until: who has it, and until when; of one that succeeded, how the name of its worker ended.
         progress, result: what ``attempt.report`` said last; what ``Done`` left.
         last_error: ``reason``, ``code`` and ``parameters`` of the last failed attempt.
         traceparent, attempt_traceparent: of W3C Trace Context: of its acceptance, of its last attempt.

@@ -15,6 +15,7 @@ from kaguan.config import Settings
 from kaguan.database.pool import Connection, Pool
 from kaguan.outbox.operate.decisions import cancel
 from kaguan.outbox.task_type import Payload
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.claiming import Claim, Claims, claim
 from kaguan.outbox.work.fence import Fence, FencedError, Token
@@ -243,3 +244,17 @@ async def behind(pipeline: Pipeline, connection: Connection, token: Token) -> as
 
     await eventually(waits)
     return waiting
+
+
+@pytest.mark.parametrize(("name", "told"), [("node-7-8bb4efe7", "…8bb4efe7"), ("named-by-hand", None)])
+async def test_a_task_that_succeeded_says_how_the_name_of_its_worker_ended(
+    pipeline: Pipeline, name: str, told: str | None
+) -> None:
+    """手里的那一行不在了，认领号末尾还在；自己取的名字没有这样的尾巴，就不说。"""
+    task_ids = await pipeline.submit(2)
+    execution = pipeline.execution(Recorder([Done({}), Done({})]), name)
+    await execution({}, deliveries=[(str(task_id), 1) for task_id in task_ids])
+    records = [await pipeline.task(task_id) for task_id in task_ids]
+    assert [(record.status, record.worker) for record in records] == [("succeeded", told)] * 2
+    rows = await pipeline.sql("select count(distinct claim_id) from tb_task")
+    assert rows == [(2,)]
