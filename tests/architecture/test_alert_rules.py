@@ -18,6 +18,7 @@ from tests.support.installed import program
 from tests.support.repository import ROOT
 
 WINDOW = re.compile(r"\[\w+\]")
+MATCHERS = ("source_matchers", "target_matchers")
 HANDBOOK = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "运维手册.md"
 
 
@@ -46,6 +47,20 @@ def test_every_alert_has_its_page_in_the_handbook_and_leads_to_it() -> None:
 @pytest.mark.parametrize("arguments", [("check", "config", "prometheus.yml"), ("test", "rules", "alerts.test.yaml")])
 def test_promtool_accepts_the_rules_and_their_unit_tests(arguments: tuple[str, ...]) -> None:
     promtool(OBSERVABILITY / "prometheus", *arguments)
+
+
+def test_what_silences_an_alert_and_what_is_silenced_exist_and_a_page_calls_somebody() -> None:
+    amtool = program("amtool", since=(0, 25))
+    config = OBSERVABILITY / "alertmanager" / "alertmanager.yml"
+    subprocess.run([amtool, "check-config", config], check=True, capture_output=True, timeout=PATIENCE)
+    known = {rule["alert"] for rule in rules() if "alert" in rule}
+    content = load_yaml(config)
+    matchers = [one for rule in content["inhibit_rules"] for key in MATCHERS for one in rule[key]]
+    named = {name for one in matchers if one.startswith("alertname") for name in one.split('"')[1].split("|")}
+    assert named <= known
+    (page,) = content["route"]["routes"]
+    called = {one["name"]: one for one in content["receivers"]}[page["receiver"]]
+    assert (page["matchers"], set(called)) == (['severity = "page"'], {"name", "webhook_configs", "email_configs"})
 
 
 def test_every_alert_is_tested_both_ringing_and_silent() -> None:

@@ -239,7 +239,10 @@ def test_compose_serves_what_grafana_and_the_collector_ask_for() -> None:
     mounts = dict(volume.removesuffix(":ro").split(":")[::-1] for volume in services["grafana"]["volumes"])
     assert mounts[provider["options"]["path"]] == "./grafana/dashboards"
     assert mounts["/etc/grafana/provisioning"] == "./grafana/provisioning"
-    endpoints = {load_yaml(path)["exporters"]["otlp/jaeger"]["endpoint"] for path in (COLLECTOR, TAIL_SAMPLING)}
+    (router,) = load_yaml(OBSERVABILITY / "prometheus" / "prometheus.yml")["alerting"]["alertmanagers"]
+    (target,) = router["static_configs"][0]["targets"]
+    assert f"--web.listen-address={target}" in services["alertmanager"]["command"]
+    endpoints = {load_yaml(path)["exporters"]["otlp_grpc/jaeger"]["endpoint"] for path in (COLLECTOR, TAIL_SAMPLING)}
     host, _, port = endpoints.pop().partition(":")
     assert not endpoints
     jaeger = load_yaml(OBSERVABILITY / "jaeger" / "config.yaml")

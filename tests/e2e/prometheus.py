@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 import urllib.parse
 import urllib.request
@@ -16,8 +15,9 @@ from typing import Any
 import yaml
 
 from tests.e2e.stack import RunningStack
+from tests.e2e.standing import standing
 from tests.support.accelerated_rules import accelerated
-from tests.support.eventually import PATIENCE, eventually
+from tests.support.eventually import PATIENCE
 from tests.support.installed import program
 from tests.support.places import own_port
 from tests.support.repository import ROOT
@@ -70,8 +70,10 @@ class Prometheus:
         return {target["labels"]["job"]: target["health"] for target in self.get("targets")["activeTargets"]}
 
 
-def configuration(shipped: Mapping[str, Any], ports: Mapping[str, str], rules: Path) -> dict[str, Any]:
-    """仓库里的 prometheus.yml，目标换成 ``ports``（抓取任务 → 端口），规则换成 ``rules`` 目录里的。"""
+def configuration(
+    shipped: Mapping[str, Any], ports: Mapping[str, str], rules: Path, alertmanager: int
+) -> dict[str, Any]:
+    """仓库里的，换掉目标（``ports``：抓取任务 → 端口）、规则的目录与送告警的端口。"""
     scrapes = [
         {**scrape, "static_configs": [{"targets": [f"127.0.0.1:{ports[scrape['job_name']]}"]}]}
         for scrape in shipped["scrape_configs"]
@@ -80,11 +82,12 @@ def configuration(shipped: Mapping[str, Any], ports: Mapping[str, str], rules: P
         **shipped,
         "global": {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL},
         "rule_files": [f"{rules}/*.yml"],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]},
         "scrape_configs": scrapes,
     }
 
 
-def write_configuration(stack: RunningStack, home: Path) -> Path:
+def write_configuration(stack: RunningStack, home: Path, alertmanager: int) -> Path:
     """记录规则原样，告警规则快进；返回配置文件。"""
     rules = home / "rules"
     rules.mkdir(parents=True)
@@ -98,35 +101,20 @@ def write_configuration(stack: RunningStack, home: Path) -> Path:
     }
     shipped = yaml.safe_load((SHIPPED / "prometheus.yml").read_text("utf-8"))
     path = home / "prometheus.yml"
-    path.write_text(yaml.safe_dump(configuration(shipped, ports, rules), allow_unicode=True), "utf-8")
+    path.write_text(yaml.safe_dump(configuration(shipped, ports, rules, alertmanager), allow_unicode=True), "utf-8")
     return path
 
 
 @asynccontextmanager
-async def prometheus(stack: RunningStack, home: Path) -> AsyncIterator[Prometheus]:
-    """起一个抓着 ``stack`` 的 Prometheus，等它把三个进程都抓到。"""
+async def prometheus(stack: RunningStack, home: Path, alertmanager: int) -> AsyncIterator[Prometheus]:
+    """起一个抓着 ``stack``、往 ``alertmanager``（端口）送告警的 Prometheus，等它把三个进程都抓到。"""
     command = [
         program("prometheus", since=(2, 42)),
-        f"--config.file={write_configuration(stack, home)}",
+        f"--config.file={write_configuration(stack, home, alertmanager)}",
         f"--storage.tsdb.path={home / 'data'}",
         f"--web.listen-address=127.0.0.1:{(port := own_port())}",
         "--enable-feature=exemplar-storage",
     ]
-    log = home / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: ASYNC220 只是启动
     server = Prometheus(f"http://127.0.0.1:{port}")
-
-    def scraping() -> bool:
-        assert process.poll() is None, log.read_text("utf-8", "replace")
-        try:
-            return set(server.targets().values()) == {"up"}
-        except OSError:
-            return False
-
-    try:
-        await eventually(scraping)
+    async with standing(command, home / "log", lambda: set(server.targets().values()) == {"up"}):
         yield server
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)

@@ -19,6 +19,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.architecture.shipped import rules as shipped_rules
+from tests.e2e.alertmanager import Alertmanager, alertmanager
 from tests.e2e.browser import chromium, shoot, tab
 from tests.e2e.prometheus import Prometheus, prometheus
 from tests.e2e.stack import RunningStack, fetch, started
@@ -44,11 +45,13 @@ LABEL_VALUES = re.compile(r"label_values\((?P<selector>.+), (?P<label>\w+)\)")
 class Observed:
     stack: RunningStack
     prometheus: Prometheus
+    alertmanager: Alertmanager
 
 
 @pytest.fixture(scope="module")
 def module_place() -> Iterator[Path]:
     with temporary_place("prometheus") as directory:
+        (directory / "alertmanager").mkdir()
         yield directory
 
 
@@ -60,10 +63,11 @@ async def observed(module_place: Path) -> AsyncIterator[Observed]:
         extra = {**SETTINGS, "KAGUAN_SMTP__URL": smtp.url}
         async with (
             started(module_place / "data", module_place / "log", extra=extra) as stack,
-            prometheus(stack, module_place / "prometheus") as server,
+            alertmanager(module_place / "alertmanager") as router,
+            prometheus(stack, module_place / "prometheus", router.port) as server,
         ):
             await every_kind(stack, smtp)
-            yield Observed(stack, server)
+            yield Observed(stack, server, router)
 
 
 def dashboard(path: Path) -> dict[str, Any]:
@@ -165,8 +169,8 @@ async def test_an_exemplar_opens_the_trace_of_its_task(observed: Observed) -> No
 
 
 async def test_a_queue_that_is_really_stuck_raises_the_alarm_and_recovers(observed: Observed) -> None:
-    """worker 被冻住：Redis 到了高水位，发件箱不再动。解冻之后告警自己消失，任务一个不少。"""
-    stack, server = observed.stack, observed.prometheus
+    """worker 被冻住：高水位满了，发件箱不再动。叫人的是它，不是它引出来的；解冻之后自己消失，任务一个不少。"""
+    stack, server, router = observed.stack, observed.prometheus, observed.alertmanager
     assert STUCK.isdisjoint(server.alerts())
     worker = stack.pid("worker")
     os.kill(worker, signal.SIGSTOP)
@@ -180,10 +184,17 @@ async def test_a_queue_that_is_really_stuck_raises_the_alarm_and_recovers(observ
         assert alerts["OutboxOldestPending"]["queue"] == "default"
         assert alerts["ProcessDown"]["job"] == "kaguan-worker"
         assert "relay" in alerts["QueueNotDraining"]["action"]
+        await eventually(lambda: router.inhibited() >= STUCK - {"ProcessDown"})
+        await eventually(lambda: "ProcessDown" in router.told("firing"))
+        await eventually(lambda: any(b"oncall@example.com" in mail.content for mail in router.mails.mails))
     finally:
         os.kill(worker, signal.SIGCONT)
     assert set((await settled(stack, task_ids)).values()) == {"succeeded"}
     await eventually(lambda: STUCK.isdisjoint(server.alerts()))
+    await eventually(lambda: "ProcessDown" in router.told("resolved"))
+    keep("pages.json", router.pages)
+    assert {page["receiver"] for page in router.pages} == {"page"}
+    assert {page["groupLabels"]["severity"] for page in router.pages} == {"page"}
 
 
 async def test_the_curve_that_grafana_draws_shows_the_stuck_queue(observed: Observed) -> None:

@@ -135,4 +135,7 @@ async def too_many(stack: RunningStack) -> None:
             async with client.get("/api/v1/tasks", params={"page_size": 1}) as answer:
                 return answer.status
 
-        assert 429 in await asyncio.gather(*(once() for _ in range(RATE_LIMIT * 3)))
+        async def turned_away() -> bool:  # 机器忙着，一秒里也许发不出这么多：再来
+            return 429 in await asyncio.gather(*(once() for _ in range(RATE_LIMIT * 3)))
+
+        await eventually(turned_away)
