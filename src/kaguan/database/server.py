@@ -20,7 +20,8 @@ SESSIONS, TABLES, STATEMENTS = 20, 40, 10
 MOST_PID = 2**31 - 1
 # 要 shared_preload_libraries 与这个库里的 CREATE EXTENSION；只有这个角色自己的语句
 SLOW = """
-select left(query, 300) as text, calls, total_exec_time / 1000 as seconds, mean_exec_time / 1000 as mean
+select left(btrim(regexp_replace(query, '--[^\\n]*\\n?', '', 'g')), 300) as text,
+       calls, total_exec_time / 1000 as seconds, mean_exec_time / 1000 as mean
 from pg_stat_statements
 where dbid = (select oid from pg_database where datname = current_database())
   and userid = (select oid from pg_roles where rolname = current_user)

@@ -93,7 +93,7 @@ async def test_the_lock_that_a_handler_waits_for_is_named_with_its_holder(
         kept = SECRET
         async with attempt.pool.connection() as connection, connection.transaction():
             await connection.execute(PATIENT)
-            await connection.execute("lock table tb_user in share mode")
+            await connection.execute("-- 整张表\nlock table tb_user in share mode")
         return Done({"kept": len(kept)})
 
     async with (
