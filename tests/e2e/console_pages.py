@@ -13,6 +13,7 @@ NOT_PAGES = {
     "/console/assets/{name}": "样式与脚本",
     "/console/live/overview": PART,
     "/console/live/whoami": PART,
+    "/console/live/tasks": PART,
     "/console/live/tasks/{task_id}": PART,
     "/console/live/tasks/{task_id}/trace": PART,
     "/console/live/sims/{iccid}": PART,

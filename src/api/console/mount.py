@@ -96,6 +96,7 @@ def pages() -> list[web.RouteDef]:
         web.post(f"{CONSOLE}/preferences", preferences.preferences),
         web.get(f"{assets.PATH}{{name}}", assets.asset),
         web.get(tasks.PATH, page(tasks.task_list)),
+        web.get(tasks.LIVE, fragment(tasks.live_tasks)),
         web.post(f"{tasks.PATH}/cancel", action(TASK_CANCEL, tasks.cancel_many)),
         web.post(f"{tasks.PATH}/discard", action(TASK_DISCARD, tasks.discard_many)),
         web.post(f"{tasks.PATH}/retry", action(TASK_RETRY, tasks.retry_many)),

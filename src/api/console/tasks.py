@@ -28,7 +28,7 @@ from kaguan.product.matching import containing
 from kaguan.product.searching import find
 from kaguan.words import zones
 
-PATH = "/console/tasks"
+PATH, LIVE = "/console/tasks", "/console/live/tasks"
 PAGE = 50
 MAX_SEARCH = 128
 SCHEDULED = "scheduled"  # 等待的里定在以后的：看起来是另一种状态
@@ -38,6 +38,14 @@ FIELDS = ("type", "status", "queue", "q", "key", "caller", "error", "iccid", "re
 
 
 async def task_list(console: ConsoleRequest) -> web.Response:
+    return await _listed(console, "tasks.html")
+
+
+async def live_tasks(console: ConsoleRequest) -> web.Response:
+    return await _listed(console, "tasks_live.html")
+
+
+async def _listed(console: ConsoleRequest, template: str) -> web.Response:
     query = console.request.query
     given = {name: query.get(name, "").strip() for name in FIELDS}
     if UUID_TEXT.fullmatch(given["q"]):
@@ -56,7 +64,8 @@ async def task_list(console: ConsoleRequest) -> web.Response:
     kept = {name: value for name, value in given.items() if value}
     older = None if page.older is None else f"{PATH}?{urlencode({**kept, 'cursor': str(page.older)})}"
     return console.render(
-        "tasks.html",
+        template,
+        live=f"{LIVE}?{urlencode(kept)}",
         page=page, until=None if page.older is None else moment_of_id(page.older), told=told, now=datetime.now(UTC),
         given=given, wrong=wrong, older=older, newest=f"{PATH}?{urlencode(kept)}", paged="cursor" in query,
         types=sorted({*types, *filter(None, (where.type,))}), statuses=[*TaskStatus, SCHEDULED], queues=list(Priority),

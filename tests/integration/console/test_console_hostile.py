@@ -39,6 +39,7 @@ QUERIES = {
     ),
     "/console/tasks/{task_id}": ("trace",),
     "/console/tasks/{task_id}/stack": (),
+    "/console/live/tasks": ("status", "q", "error", "since", "cursor"),
     "/console/live/tasks/{task_id}": (),
     "/console/live/tasks/{task_id}/trace": ("trace",),
     "/console/sims": ("q", "carrier", "state", "plan", "group", "tag", "customer", "cursor"),

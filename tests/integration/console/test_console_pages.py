@@ -201,6 +201,18 @@ async def test_an_empty_list_says_how_to_begin_and_one_that_a_filter_emptied_how
             assert ("first-step" in narrowed, link in narrowed) == (False, True)
 
 
+async def test_the_list_of_tasks_renews_itself_as_it_is_filtered_but_no_older_page_does(api: Api) -> None:
+    await submit(api, 51)
+    async with signed_in(api) as visitor:
+        page = (await visitor.get("/console/tasks?type=email:send")).text
+        [live] = re.findall(r'data-live="([^"]+)" data-every="\d+" data-still>', page)
+        fragment = await visitor.get(html.unescape(live))
+        assert (fragment.text.count("<tr data-task="), "<form" in fragment.text) == (50, False)
+        [older] = re.findall(r'href="([^"]+)" rel="next"', page)
+        assert "data-still data-final" in (await visitor.get(html.unescape(older))).text
+        assert (await visitor.get("/console/live/tasks?status=failed")).text.count("<tr data-task=") == 0
+
+
 async def test_tasks_are_found_by_status_type_queue_key_id_and_time(api: Api) -> None:
     [first] = await submit(api, request_id="bill-1", priority="low")
     [second] = await submit(api)

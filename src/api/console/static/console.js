@@ -115,7 +115,8 @@
         if (!response.ok) throw new Error(String(response.status));
         const html = await response.text();
         if (paused) return;
-        if (!writing(area)) replace(area, html);
+        // 一行正要点下去，不许换成别的一行
+        if (!writing(area) && !area.matches("[data-still]:hover")) replace(area, html);
         const verdict = one("[data-title]", area)?.dataset;
         if (verdict) badge(verdict.title, verdict.icon);
         if (one("[data-final]", area)) area.setAttribute("data-final", "");
