@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tests.support.occasion import WRITTEN
 from tests.support.repository import ROOT
 
 EVIDENCE = "docs/evidence"
@@ -50,8 +51,8 @@ class Result:
 
 
 def is_same_code(commit: str) -> bool:
-    """那个提交与现在的只差在证据上。"""
-    asked = ["git", "diff", "--quiet", commit, "HEAD", "--", ".", f":!{EVIDENCE}"]
+    """那个提交与现在的只差在证据与台账上。"""
+    asked = ["git", "diff", "--quiet", commit, "HEAD", "--", *WRITTEN]
     return subprocess.run(asked, cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.prove import evening
+from tests.prove.campaigns import Campaign
 from tests.prove.commands import read
 from tests.prove.fresh import MEANING, PLAN, surroundings
 from tests.prove.page import document
@@ -40,6 +42,33 @@ def test_what_other_code_has_shown_is_shown_again(tmp_path: Path) -> None:
     file = tmp_path / "fresh.jsonl"
     keep(file, replace(PLAYED, commit="0" * 40))
     assert current(load(file)) == []
+
+
+def test_an_evening_plays_each_campaign_once_goes_on_where_it_stopped_and_hides_no_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = git("rev-parse", "--short", "HEAD")
+    monkeypatch.setattr(evening, "commit", lambda: head)
+    campaigns = {name: Campaign(f"shows {name}", "", "", "") for name in ("one", "two", "three")}
+    played: list[str] = []
+
+    def run(campaign: Campaign, _options: list[str]) -> int:
+        played.append(campaign.does.split()[-1])
+        if len(played) == 3:
+            raise KeyboardInterrupt
+        return len(played) - 1
+
+    with pytest.raises(KeyboardInterrupt):
+        evening.everything(campaigns, run, tmp_path)
+    assert evening.report(campaigns, tmp_path) == 1
+    told = capsys.readouterr().out
+    assert (f"two          没成  {head}" in told, "three        ——  没跑过" in told) == (True, True)
+    assert evening.everything(campaigns, run, tmp_path) == 1
+    assert played == ["one", "two", "three", "three"]
+    page = (tmp_path / f"{evening.NAME}.md").read_text("utf-8")
+    assert "跑过 3 轮，没过的 2 轮；这份代码还没有跑的：没有。" in page
+    monkeypatch.setattr(evening, "commit", lambda: f"{head}（另有改动）")
+    assert evening.everything(campaigns, run, tmp_path) == 2
 
 
 def test_the_plan_is_the_one_that_was_promised() -> None:

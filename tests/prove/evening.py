@@ -1,0 +1,85 @@
+"""一晚上：一个提交上的全部，一场接一场（``make prove P=all``）；停了再来，接着没跑的。
+
+``make prove P=report`` 说哪一场是哪个提交的、成没成；退出码 1 即这份代码有没跑的，或没成的。
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from tests.prove.campaigns import Campaign
+from tests.prove.page import document
+from tests.prove.rounds import EVIDENCE, Result, Round, current, keep, load, remaining
+from tests.support.occasion import commit, machine
+from tests.support.repository import ROOT
+
+NAME: Final = "all"
+TITLE: Final = "一个提交上的全部"
+DIRTY: Final = "工作树里有没提交的改动：跑出来的说不清是哪份代码的，先提交 / commit first\n"
+# 不在一晚上里的：空机器上的几小时；上网的；只把图抄进文档的
+APART: Final = frozenset({"fresh", "audit", "injection", "image", "screenshots"})
+
+Play = Callable[[Campaign, list[str]], int]
+
+
+def play(name: str, campaign: Campaign, run: Play) -> Result:
+    began, started, before = datetime.now(UTC), time.monotonic(), _cpu()
+    code = run(campaign, [])
+    problems = [f"退出码 {code}"] if code else []
+    seconds, spent = time.monotonic() - started, _cpu() - before
+    when = began.strftime("%Y-%m-%d %H:%M UTC")
+    return Result(name, 1, commit(), machine(), when, round(seconds), round(spent), problems)
+
+
+def everything(campaigns: Mapping[str, Campaign], run: Play, folder: Path = ROOT / EVIDENCE) -> int:
+    """每场之后重写那一页；返回 1 即这份代码有一场没成。"""
+    if not commit().isalnum():
+        sys.stderr.write(DIRTY)
+        return 2
+    kept = folder / f"{NAME}.jsonl"
+    while todo := remaining(plan(campaigns), current(load(kept))):
+        name = todo[0].part
+        sys.stdout.write(f"{name}，还有 {len(todo)} 场……\n")
+        sys.stdout.flush()
+        keep(kept, play(name, campaigns[name], run))
+        write(campaigns, folder)
+    return int(any(one.problems for one in current(load(kept))))
+
+
+def report(campaigns: Mapping[str, Campaign], folder: Path = ROOT / EVIDENCE) -> int:
+    """印出每一场最近一次是哪个提交的。"""
+    results = load(folder / f"{NAME}.jsonl")
+    here = {one.part for one in current(results) if not one.problems}
+    for name in (one.part for one in plan(campaigns)):
+        latest = latest_of(name, results)
+        told = "没跑过" if latest is None else f"{latest.commit[:12]}，{latest.began}"
+        failed = latest is not None and latest.problems
+        sys.stdout.write(f"  {name:<12} {'没成' if failed else '这份代码' if name in here else '——'}  {told}\n")
+    return int(here != {one.part for one in plan(campaigns)})
+
+
+def write(campaigns: Mapping[str, Campaign], folder: Path) -> None:
+    results = load(folder / f"{NAME}.jsonl")
+    meaning = {one.part: campaigns[one.part].does for one in plan(campaigns)}
+    shown = [latest for name in meaning if (latest := latest_of(name, results)) is not None]
+    left = remaining(plan(campaigns), current(results))
+    (folder / f"{NAME}.md").write_text(document(TITLE, NAME, meaning, shown, left), "utf-8")
+
+
+def plan(campaigns: Mapping[str, Campaign]) -> list[Round]:
+    return [Round(name, 1) for name in campaigns if name not in APART]
+
+
+def latest_of(name: str, results: Sequence[Result]) -> Result | None:
+    return next((one for one in reversed(results) if one.part == name), None)
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
