@@ -33,6 +33,7 @@ from tests.simulation.forgetting import asked_about_the_tail, lost_holders, noth
 from tests.simulation.machine import explore
 from tests.simulation.outside import Turn
 from tests.simulation.process import Process
+from tests.simulation.witness import ALONE, TOGETHER
 from tests.simulation.world import World
 from tests.support.eventually import PATIENCE
 from tests.support.readable import REPEAT
@@ -238,6 +239,14 @@ def test_every_statement_that_writes_has_its_points_or_a_reason() -> None:
     reached = {line.split()[1] for line in GOLDEN.read_text("utf-8").splitlines()}
     writing = {name for text, name in names().items() if WRITES.search(re.sub("--.*", "", text))}
     assert writing - reached == set(EXCUSED)
+
+
+def test_the_witness_reads_the_tokens_of_every_statement_it_watches() -> None:
+    """语句改成一批一批的，旁观的也要跟着改：读不到令牌就等于没有看。"""
+    texts = {name: text for text, name in names().items()}
+    one, many = {"%(task_id)s", "%(claim_id)s"}, {"%(task_ids)s", "%(deliveries)s", "%(claim_ids)s"}
+    assert {name for name in ALONE if not all(part in texts[name] for part in one)} == set()
+    assert {name for name in TOGETHER if not all(part in texts[name] for part in many)} == set()
 
 
 @pytest.mark.parametrize("policy", ["hold"], indirect=True)
