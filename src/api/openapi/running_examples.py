@@ -22,6 +22,7 @@ HOLDERS: dict[str, Any] = {
             "name": WORKER,
             "count": 20,
             "longest_seconds": 83.2,
+            "busy": 20,
             "slots": 20,
             "version": "0.3.0",
             "host": "host-1",

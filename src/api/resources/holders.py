@@ -40,11 +40,12 @@ class HeldView(View):
 
 
 class WorkerView(View):
-    """一个 worker 手里有几个；它的名片看不见时，槽位与在哪里是空的。"""
+    """一个 worker 手里有几个，其中 ``busy`` 个占着槽位，别的在等外面；它的名片看不见时，槽位与在哪里是空的。"""
 
     name: str
     count: int
     longest_seconds: float
+    busy: int | None
     slots: int | None
     version: str | None
     host: str | None

@@ -20,7 +20,7 @@ from kaguan.words.durations import duration
 app = group("holders")
 
 HELD = ("name", "count", "longest_seconds", "waits")
-WORKERS = ("name", "count", "slots", "longest_seconds", "version", "host", "pid")
+WORKERS = ("name", "count", "busy", "slots", "longest_seconds", "version", "host", "pid")
 LONGEST = ("task_id", "type", "caller", "seconds", "worker", "progress")
 LINE = ("name", "count", "per_second", "seconds_left")
 KEYS = ("key", "caller", "behind", "task_id")

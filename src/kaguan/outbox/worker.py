@@ -129,7 +129,7 @@ class Worker:
             if count:
                 away.setdefault(name, {})[whom] = count
         held = {name: count for name, count in slots.held.items() if count}
-        return {**self._newer.facts(), "held": held, "away": away}
+        return {**self._newer.facts(), "busy": self.execution.slots.busy, "held": held, "away": away}
 
     def consumer(self) -> Consumer:
         """取件的一头。

@@ -33,6 +33,7 @@ class Card(BaseModel, strict=True):
     version: Word
     started: Annotated[int, Field(ge=0, le=LATEST * 1000)]
     slots: Annotated[dict[Word, Count], Field(max_length=MOST_NAMED)] = {}
+    busy: Annotated[dict[Word, Count], Field(max_length=MOST_NAMED)] = {}
     held: Annotated[dict[Word, Count], Field(max_length=MOST_NAMED)] = {}
     away: Annotated[dict[Word, dict[Word, Count]], Field(max_length=MOST_NAMED)] = {}
     unknown: Annotated[dict[Word, Count], Field(max_length=MOST_NAMED)] = {}
@@ -44,7 +45,7 @@ class Process:
     """一个进程；``quiet`` 是最近一拍到现在的秒数。
 
     Attributes:
-        slots: worker 每个队列的槽位。
+        slots: worker 每个队列的槽位；``busy`` 是在用的，借来的也在内。
         held: worker 占着槽位的，类型 → 几个。
         away: worker 在等外面的，占着槽位与否，类型 → 等谁 → 几个。
         unknown: relay 搁下的、不认得的任务类型 → 个数。
@@ -61,6 +62,7 @@ class Process:
     seen_at: datetime
     quiet: float
     slots: Mapping[str, int] = field(default_factory=dict)
+    busy: Mapping[str, int] = field(default_factory=dict)
     held: Mapping[str, int] = field(default_factory=dict)
     away: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     unknown: Mapping[str, int] = field(default_factory=dict)
@@ -119,6 +121,7 @@ def _process(now: datetime, name: bytes, milliseconds: float, value: bytes) -> P
         seen_at=seen,
         quiet=quiet,
         slots=card.slots,
+        busy=card.busy,
         held=card.held,
         away=card.away,
         unknown=card.unknown,

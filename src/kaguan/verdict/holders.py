@@ -79,11 +79,12 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """一个 worker 手里有几个；没有名片的（Redis 不在，或它刚没了）说不出它是谁。"""
+    """一个 worker 手里有几个；没有名片的（Redis 不在，或它刚没了）说不出它是谁。``busy`` 个占着槽位，别的在等外面。"""
 
     name: str
     count: int
     longest_seconds: float
+    busy: int | None = None
     slots: int | None = None
     version: str | None = None
     host: str | None = None
@@ -192,6 +193,7 @@ def _hand(one: Held, card: Process | None) -> Hand:
         name=one.name,
         count=one.count,
         longest_seconds=one.longest_seconds,
+        busy=sum(card.busy.values()),
         slots=sum(card.slots.values()),
         version=card.version,
         host=card.host,

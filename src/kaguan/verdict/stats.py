@@ -15,7 +15,6 @@ from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.census import Census, Process
-from kaguan.verdict import queries
 from kaguan.verdict.judging import QUIET
 from kaguan.verdict.observation import PACKAGE, Flow, read_flow
 from kaguan.words.units import HOUR, MINUTE
@@ -78,7 +77,7 @@ class Turnover:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """一个队列、一个 worker 的槽位，此刻占着几个。"""
+    """一个队列、一个 worker 的槽位，此刻在用几个；在等外面的不占，队列的会借，所以可以超过它那一份。"""
 
     name: str
     busy: int
@@ -119,19 +118,19 @@ async def look(connection: Connection, census: Census | None) -> Stats:
     async with connection.cursor(row_factory=class_row(Turnover)) as cursor:
         await cursor.execute(load(PACKAGE, "turnover"), {"window": HOUR, "cap": TURNOVER})
         turnover = await cursor.fetchall()
-    flow, held = await read_flow(connection), await queries.running(connection)
+    flow = await read_flow(connection)
     alive = [] if census is None else [one for one in census.processes if one.quiet <= QUIET]
     workers = [one for one in alive if one.role == "worker"]
     return Stats(
         types=[_type(one, [line for line in flow if line.type == one.type]) for one in timings],
         turnover=turnover,
         queues=[
-            Use(queue, sum(one.held for one in held if one.queue == queue), sum(w.slots.get(queue, 0) for w in workers))
+            Use(queue, sum(w.busy.get(queue, 0) for w in workers), sum(w.slots.get(queue, 0) for w in workers))
             for queue in Priority
             if workers
         ],
         workers=[
-            Use(one.name, sum(item.held for item in held if item.worker == one.name), sum(one.slots.values()))
+            Use(one.name, sum(one.busy.values()), sum(one.slots.values()))
             for one in sorted(workers, key=lambda one: one.name)
         ],
         releases=releases(alive),

@@ -59,7 +59,7 @@ async def busy(pipeline: Pipeline) -> list[UUID]:
     await pipeline.submit(3, queue=Priority.LOW, principal="li.lei@example.com", ordering_key="han.mei@example.com")
     card = Presence(pipeline.redis, "worker", WORKER)
     waits = {"email:send": {"relay host": 1}}
-    card.facts = lambda: {"slots": {"default": 4}, "held": {"email:send": 2}, "away": waits}
+    card.facts = lambda: {"slots": {"default": 4}, "busy": {"default": 1}, "held": {"email:send": 2}, "away": waits}
     await card.run_once()
     return mine
 
@@ -74,7 +74,7 @@ async def test_who_holds_and_who_waits_is_told_the_same_by_api_and_console(setti
     [kind], [caller], [worker] = found["held_types"], found["held_callers"], found["held_workers"]
     assert (kind["name"], kind["count"], kind["waits"]) == ("email:send", 2, {"relay host": 1})
     assert (caller["name"], caller["count"]) == ("importer", 2)
-    assert (worker["name"], worker["count"], worker["slots"]) == (WORKER, 2, 4)
+    assert (worker["name"], worker["count"], worker["busy"], worker["slots"]) == (WORKER, 2, 1, 4)
     assert [one["task_id"] for one in found["longest"]] == [str(mine[1]), str(mine[0])]  # 久的在前
     assert found["longest"][0]["seconds"] >= 90
     assert (found["waiting"], found["estimated"]) == (4, False)  # 没到时候的不算，同键的只有队头

@@ -60,7 +60,9 @@ async def measured(pipeline: Pipeline) -> None:
     await pipeline.sql(DONE)
     [task_id] = await pipeline.submit()
     await pipeline.sql(HOLD, WORKER, "12 s", [task_id])
-    card = Presence(pipeline.redis, "worker", WORKER, lambda: {"slots": {"default": 4, "low": 2}})
+    card = Presence(
+        pipeline.redis, "worker", WORKER, lambda: {"slots": {"default": 4, "low": 2}, "busy": {"default": 1}}
+    )
     await card.run_once()
 
 

@@ -94,6 +94,11 @@ class Slots:
             queue: _Lane(queue.rank, share, min(reserve, share)) for queue, share in split_slots(total, weights).items()
         }
 
+    @property
+    def busy(self) -> dict[str, int]:
+        """此刻在用的，按队列；借来的也在内。"""
+        return {queue: lane.running for queue, lane in self._lanes.items() if lane.running}
+
     def fetch(self, queue: Priority) -> Fetching:
         """要去这个队列取：等到 :attr:`Fetching.granted` 才去，取到的说 :meth:`Fetching.got`，最后关上。"""
         lane = self._lanes[queue]
