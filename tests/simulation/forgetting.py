@@ -17,7 +17,7 @@ from tests.simulation.world import World
 RUNNING = frozenset({"worker handler running"})
 BEFORE_CLAIM = frozenset({"worker work.claim before"})
 BEFORE_CALL = frozenset({"worker smtp before"})
-BEFORE_INTENT = frozenset({"worker mail.recipients before"})
+BEFORE_INTENT = frozenset({"worker work.claim after"})
 REFUSED = frozenset({"worker work.outcome_of after", "worker recover.gate_is_open after"})  # 没写成，问过了为什么
 # 停在哪里，醒来之后是什么结局：写入与结算的语句各一条
 HOLDERS = (
@@ -43,10 +43,10 @@ def held(world: World, task_type: TaskType[Any], where: frozenset[str], *script:
     return taken(world, where)
 
 
-def taken(world: World, where: frozenset[str]) -> Process:
+def taken(world: World, where: frozenset[str], *, or_through: bool = False) -> Process:
     worker = world.spawn("worker")
     drive.take(world, worker)
-    halfway(world, worker, where)
+    halfway(world, worker, where, or_through=or_through)
     return worker
 
 
@@ -109,7 +109,7 @@ def _rivals(world: World, task_type: TaskType[Any], where: frozenset[str], turn:
     drive.lose_jobs(world)
     drive.expire_leases(world)
     drive.turn(world, "forward")
-    return zombie, taken(world, where)
+    return zombie, taken(world, where, or_through=True)
 
 
 def too_early(world: World) -> None:

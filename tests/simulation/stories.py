@@ -14,7 +14,7 @@ from tests.simulation.walking import api, halfway, relay, watched, work
 from tests.simulation.world import World
 
 HALFWAY = frozenset({"worker handler running", "worker smtp before"})
-BEFORE_INTENT = frozenset({"worker mail.recipients before"})
+BEFORE_INTENT = frozenset({"worker work.claim after"})
 BEFORE_MARK = frozenset({"relay deliver.handed_over before"})
 ZOMBIES = (
     (SIM_STATUS_SYNC, HALFWAY),
@@ -99,7 +99,7 @@ def outrun(world: World) -> None:
     for zombie in _zombies(world):
         heir = world.spawn("worker")
         drive.take(world, heir)
-        halfway(world, heir, HALFWAY)
+        halfway(world, heir, HALFWAY, or_through=True)
         watched(world, zombie)
         watched(world, heir)
 

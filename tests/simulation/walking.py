@@ -74,10 +74,17 @@ def watched(world: World, process: Process) -> None:
     through(world, process)
 
 
-def halfway(world: World, process: Process, where: frozenset[str]) -> None:
-    """走到停在 ``where`` 里的一个点，或走完。"""
+def halfway(world: World, process: Process, where: frozenset[str], *, or_through: bool = False) -> None:
+    """走到停在 ``where`` 里的一个点；``or_through``：走完了也行。
+
+    Raises:
+        AssertionError: 走不到：这段经历不再是它说的那一段，考不着它要考的。
+    """
     for _ in range(STEPS):
         WATCH.look(world, process)
-        if not process.working or any(here.name in where for here in process.parked):
+        if any(here.name in where for here in process.parked):
             return
+        if not process.working:
+            break
         world.advance(process)
+    assert or_through, f"{process.name} 没有停在 {sorted(where)}"
