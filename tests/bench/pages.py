@@ -143,6 +143,7 @@ PAGES = (
     "/console/tasks/{failed}",
     "/console/tasks/{behind}",
     "/console/tasks/{head}",
+    "/console/live/tasks",
     "/console/live/tasks/{behind}",
     "/console/live/tasks/{failed}/trace",
     "/console/tasks/{running}/stack",

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count, islice
+from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
@@ -31,7 +31,7 @@ CARD = "89860012345678901238"
 SIMULATED = 1_000  # 张；栈里的模拟器有这么多
 FLEET = 200  # 张
 FIRST = 100  # 序号更小的，别的用例也登记
-ACTIVE = "2"  # OneLink 的「已激活」
+ACTIVE, STOPPED = "2", "4"  # OneLink 的「已激活」「已停机」
 SETTINGS = {
     "KAGUAN_WORKER__LEASE": "3",
     "KAGUAN_RELAY__BACKSTOP_AGE": "5",
@@ -138,11 +138,12 @@ async def card(stack: RunningStack) -> None:
 
 
 async def fleet(stack: RunningStack) -> int:
-    """一队卡：两百张在用的，运营商那里也在用；三张已停的。队外一张在用的停了机：那一次的号。"""
+    """一队卡：两百张在用的，三张已停的，运营商那里也是：定时的刷新改不了它们。队外一张在用的停了机：那一次的号。"""
     now, population = datetime.now(UTC), Population(cards=SIMULATED)
-    mine = (iccid_at(Carrier.ONELINK, index) for index in count(FIRST))
-    in_use = (one for one in mine if population.state(Carrier.ONELINK, one, now) == ACTIVE)
-    *iccids, single = islice(in_use, FLEET + 4)
+    mine = [iccid_at(Carrier.ONELINK, index) for index in range(FIRST, SIMULATED)]
+    states = {one: population.state(Carrier.ONELINK, one, now) for one in mine}
+    *in_use, single = islice((one for one in mine if states[one] == ACTIVE), FLEET + 1)
+    iccids = [*in_use, *islice((one for one in mine if states[one] == STOPPED), 3)]
     cards = [{"iccid": one, "carrier": "onelink", "group": "fleet"} for one in iccids]
     status, answer = stack.request("POST", "/api/v1/sims", {"sims": [*cards, {"iccid": single, "carrier": "onelink"}]})
     assert status == 201, answer

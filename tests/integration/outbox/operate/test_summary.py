@@ -18,12 +18,16 @@ from kaguan.outbox.task_type import Effect, Payload, TaskType
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.sims import tasks as sims
 from kaguan.sims.vocabulary import Carrier, Change, LifecycleState, SyncType
+from kaguan.verdict.task import VERDICT_PUSH, PushPayload
+from kaguan.verdict.task import Change as PushChange
 
-DAY = date(2026, 11, 1)
+DAY, NOW = date(2026, 11, 1), datetime(2026, 11, 1, tzinfo=UTC)
 CARD = "8986001234567890"
-NEWS = sims.SimChange(
-    iccid=f"{CARD}123", old=LifecycleState.ACTIVE, new=LifecycleState.SUSPENDED, at=datetime(2026, 11, 1, tzinfo=UTC)
-)
+NEWS = sims.SimChange(iccid=f"{CARD}123", old=LifecycleState.ACTIVE, new=LifecycleState.SUSPENDED, at=NOW)
+GONE = PushChange(
+    id=1, state="opened", code="no_relay", severity="bad", subject="", text="t", advice="a", since=NOW, ended_at=None,
+    runbook="",
+)  # fmt: skip
 # 类型、载荷、两种语言的说法、只看的人看到的
 TOLD: list[tuple[TaskType[Any], Payload, str, str, str]] = [
     (
@@ -62,6 +66,13 @@ TOLD: list[tuple[TaskType[Any], Payload, str, str, str]] = [
         f"{CARD}123 及另外 1 个",
         f"{CARD}123 and 1 more",
         "…0123 and 1 more",
+    ),
+    (
+        VERDICT_PUSH,
+        PushPayload(at=NOW, instance="", level="bad", console="", concerns=(GONE,)),
+        "bad · no_relay",
+        "bad · no_relay",
+        "bad · …",
     ),
 ]
 

@@ -63,6 +63,7 @@ async def test_a_worker_is_put_together_from_its_settings_and_its_card_says_who_
             await eventually(lambda: waits(pipeline, CALL.name, 2))
             told = {
                 "unknown": {},
+                "busy": {Priority.LOW: 4},
                 "held": {STAY.name: 4},
                 "away": {ASK.name: {"carrier": 2}, CALL.name: {"hook": 1}, STAY.name: {"partner": 4}},
             }
@@ -72,4 +73,4 @@ async def test_a_worker_is_put_together_from_its_settings_and_its_card_says_who_
             assert worker.facts() == told
             answered.set()
             await eventually(lambda: done(pipeline, asked))
-        assert worker.facts() == {"unknown": {}, "held": {}, "away": {}}
+        assert worker.facts() == {"unknown": {}, "busy": {}, "held": {}, "away": {}}
