@@ -211,11 +211,12 @@ def lines_of(file: Path) -> list[str]:
 
 
 async def doubt(stack: RunningStack) -> None:
-    """一张的结局成了不明的。"""
+    """刚才的一张，结局成了不明的。"""
     async with await psycopg.AsyncConnection.connect(stack.env["KAGUAN_DATABASE__URL"], autocommit=True) as connection:
         await connection.execute(
             "update tb_task set status = 'uncertain', finished_at = null"
-            " where id = (select id from tb_task where type = 'sim:change' and status = 'succeeded' limit 1)"
+            " where id = (select id from tb_task where type = 'sim:change' and status = 'succeeded'"
+            " order by id desc limit 1)"
         )
 
 
