@@ -87,6 +87,7 @@ async def kaguan(environ: dict[str, str], *arguments: str) -> tuple[int, str]:
     return process.returncode or 0, (out + err).decode()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("product", [True, False], ids=["beside the product", "alone in the database"])
 async def test_a_guest_sees_and_decides_his_own_tasks_and_nothing_of_the_product(
     settings: Settings, environ: dict[str, str], empty_database: str, product: bool
@@ -152,6 +153,7 @@ async def decides(person: Person, shop: Shop) -> None:
     assert (await person.act("/console/outbox/redrive", older="0")).status == 303
 
 
+@pytest.mark.measured
 async def test_only_the_newest_link_lets_in_and_only_its_own_forms_do_anything(
     settings: Settings, environ: dict[str, str]
 ) -> None:
@@ -183,6 +185,7 @@ async def test_only_the_newest_link_lets_in_and_only_its_own_forms_do_anything(
             assert (await other.get("/console/tasks")).location.startswith("/console/login")
 
 
+@pytest.mark.measured
 async def test_the_verdict_knows_the_guests_processes_from_the_products(
     settings: Settings, environ: dict[str, str]
 ) -> None:
