@@ -119,3 +119,45 @@ def test_a_file_is_looked_at_and_only_a_run_registers_its_new_cards(
     assert database.execute("select plan from tb_sim where iccid = %s", (NEW,)).fetchone() == ("100M",)
     assert run("sim", "import", str(tmp_path / "none.csv"))[0] == 2
     assert run(*asked, "--run", "--dry-run")[0] == 2
+
+
+def test_a_card_is_changed_after_a_dry_run_and_its_receipt_is_read(
+    run: Invocation, database: psycopg.Connection
+) -> None:
+    """试运行什么也不做；已在那个状态的、不认得的卡各说缘由；问了就有一笔审计，回执照卡也照那一次找得到。"""
+    cards = (ICCID, "89860012345678909999")
+    dry = answered(run, "sim", "suspend", *cards, "--reason", "客户停用", "--dry-run")
+    assert (dry["dry_run"], dry["accepted"], dry["refused"], [one["iccid"] for one in dry["refusals"]]) == (
+        *(True, 1, 1),
+        [cards[1]],
+    )
+    assert cards[1] in run("sim", "suspend", *cards, "--reason", "客户停用", "--dry-run")[1]
+    assert database.execute("select count(*) from tb_task").fetchall() == [(0,)]
+    done = answered(run, "sim", "suspend", *cards, "--reason", "客户停用", "--run")
+    assert (done["dry_run"], done["accepted"], done["refused"]) == (False, 1, 1)
+    assert database.execute("select action, target from tb_audit").fetchall() == [("sim.change", str(done["id"]))]
+    change = answered(run, "sim", "change", str(done["id"]))
+    assert change["receipts"][0]["iccid"] == ICCID
+    assert ICCID in run("sim", "change", str(done["id"]))[1]
+    assert ICCID in run("sim", "change", str(done["id"]), "--csv")[1]
+    assert [one["id"] for one in answered(run, "sim", "changes", ICCID)] == [done["id"]]
+    assert "suspend" in run("sim", "changes", ICCID)[1]
+    assert "1" in run("sim", "plan", "100M", ICCID, "--reason", "换套餐", "--dry-run")[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("suspend", ICCID, "--reason", "r", "--run", "--dry-run"),
+        ("suspend", ICCID, "--reason", " "),
+        ("suspend", "--reason", "r"),
+        ("suspend", ICCID, "--group", "g", "--reason", "r"),
+        ("suspend", "no card", "--reason", "r"),
+        ("suspend", "--group", "nobody", "--reason", "r"),
+    ],
+)
+@pytest.mark.usefixtures("database")
+def test_a_change_that_cannot_be_meant_is_refused_in_words(run: Invocation, arguments: tuple[str, ...]) -> None:
+    code, out, err = run("sim", *arguments)
+    assert (code, out) == (2, "")
+    assert err.strip()
