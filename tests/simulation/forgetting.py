@@ -104,7 +104,8 @@ def _rivals(world: World, task_type: TaskType[Any], where: frozenset[str], turn:
     world.standby.lag()
     drive.turn(world, "forward")
     zombie = taken(world, where)
-    world.fail_over()
+    # 认领了而还没有记意向的，会话一断就到不了那一步
+    world.fail_over(pooled=zombie if where is BEFORE_INTENT else None)
     drive.turn(world, "epoch")
     drive.lose_jobs(world)
     drive.expire_leases(world)
@@ -115,7 +116,7 @@ def _rivals(world: World, task_type: TaskType[Any], where: frozenset[str], turn:
 def too_early(world: World) -> None:
     """核对之前来收租约、核对投递、转交、认领、取消的都等着；没有忘的持有者写不进。核对完照写。"""
     drive.turn(world, "epoch")
-    holders = [held(world, *one) for one in (*HOLDERS, (DATA_SYNC, BEFORE_CLAIM))]
+    holders = [held(world, *one) for one in (*HOLDERS, (DATA_SYNC, BEFORE_CLAIM), (EMAIL_SEND, BEFORE_INTENT))]
     lost = held(world, EMAIL_SEND, BEFORE_INTENT)
     accepted(world, EMAIL_SEND)
     drive.turn(world, "forward")
@@ -123,7 +124,7 @@ def too_early(world: World) -> None:
     world.standby.lag()
     world.finish(lost)
     worked_off(world)
-    world.fail_over()
+    world.fail_over(pooled=holders[-1])
     drive.expire_leases(world, lost.name)
     relay(world, "lease", "presence", "forward")
     asked(world, "cancel", waiting)

@@ -233,9 +233,10 @@ class World:
         self.loop.run_until_complete(self._settle())
         self.count_unnamed()
 
-    def fail_over(self, *, same_timeline: bool = False) -> None:
-        """备库顶上来：谁的会话都断了，进程还在，手里的令牌也在。"""
-        terminate(self.admin, [connection for process in self.processes.values() for connection in process.connections])
+    def fail_over(self, *, same_timeline: bool = False, pooled: Process | None = None) -> None:
+        """备库顶上来：谁的会话都断了，进程还在，手里的令牌也在。``pooled`` 隔着连接池器，闲着的会话不断。"""
+        cut = [process for process in self.processes.values() if process is not pooled]
+        terminate(self.admin, [connection for process in cut for connection in process.connections])
         self.loop.run_until_complete(self._settle())
         self.standby.promote(same_timeline=same_timeline)
         self.unnamed, self.witness.cut = nameless(self), True
