@@ -29,7 +29,9 @@ NOT_PAGES = {
 
 
 def shown(routes: Iterable[RouteDef], samples: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """``samples`` 是各页的样子：路由到名字与地址；返回全部的名字与地址。"""
+    """全部的名字与地址。``samples`` 是要另给样子的：路由到名字与地址；地址里要填东西的都得给。"""
     pages = {route.path for route in routes if route.method == hdrs.METH_GET} - NOT_PAGES.keys()
-    assert pages == samples.keys(), sorted(pages ^ samples.keys())
-    return {name: path for variants in samples.values() for name, path in variants.items()}
+    plain = {page: {page.removeprefix("/console/").replace("/", "-"): page} for page in pages if "{" not in page}
+    variants = {**plain, **samples}
+    assert pages == variants.keys(), sorted(pages ^ variants.keys())
+    return {name: path for given in variants.values() for name, path in given.items()}

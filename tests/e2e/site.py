@@ -68,27 +68,16 @@ class Site:
         uncertain = f"/console/tasks/{self.task('uncertain')}"
         samples = {
             "/": {"overview": "/"},
-            "/console/sims": {"sims": "/console/sims"},
-            "/console/sims/import": {"sims-import": "/console/sims/import"},
             "/console/sims/changes/{change}": {"sim-change": f"/console/sims/changes/{self.change}"},
             "/console/sims/{iccid}": {"sim": f"/console/sims/{CARD}"},
             "/console/tasks": {"tasks": "/console/tasks", "sweep": "/console/tasks?type=email:send&deed=discard"},
             "/console/tasks/{task_id}": {"task": uncertain},
             "/console/tasks/{task_id}/stack": {},  # 要有在跑的；看别的应用的控制台时看它
             "/console/dead-letters": {"dead-letters": "/console/dead-letters?preview=1&status=failed#replay"},
-            "/console/vanished": {"vanished": "/console/vanished"},
-            "/console/schedules": {"schedules": "/console/schedules"},
-            "/console/outbox": {"outbox": "/console/outbox"},
-            "/console/queues": {"queues": "/console/queues"},
-            "/console/database": {"database": "/console/database"},
-            "/console/holders": {"holders": "/console/holders"},
-            "/console/stats": {"stats": "/console/stats"},
-            "/console/pauses": {"pauses": "/console/pauses"},
             "/console/verdict": {
                 "verdict": "/console/verdict",
                 "acknowledge": f"/console/verdict?{urlencode({'concern': ConcernCode.VANISHED, 'subject': ''})}",
             },
-            "/console/audit": {"audit": "/console/audit"},
         }
         return shown(registered.routes(), samples)
 

@@ -21,13 +21,6 @@ def pages(shop: Shop) -> dict[str, str]:
         "/console/tasks/{task_id}": {"task": f"/console/tasks/{shop.charged}"},
         "/console/tasks/{task_id}/stack": {"stack": f"/console/tasks/{shop.running}/stack"},
         "/console/dead-letters": {"dead-letters": "/console/dead-letters?preview=1&status=failed#replay"},
-        "/console/vanished": {"vanished": "/console/vanished"},
-        "/console/outbox": {"outbox": "/console/outbox"},
-        "/console/queues": {"queues": "/console/queues"},
-        "/console/database": {"database": "/console/database"},
-        "/console/holders": {"holders": "/console/holders"},
-        "/console/stats": {"stats": "/console/stats"},
-        "/console/pauses": {"pauses": "/console/pauses"},
     }
     return shown(window.routes(), samples)
 
