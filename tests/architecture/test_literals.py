@@ -1,20 +1,22 @@
-"""一件事只写在一处：同名同值的常量、几个文件里一字不差的文字，改的时候总会漏掉一处。"""
+"""一件事只写在一处：同名同值的常量、写了几遍的文字与数，改的时候总会漏掉一处。"""
 
 from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from tests.support.repository import trees
+from tests.support.repository import SOURCE, trees
 
-FILES = 3  # 一段文字写在这么多个文件里，就该有个名字
+TIMES = 3  # 一段文字、一个数写了这么多遍，就该有个名字
 LONG = 8  # 字符；更短的是词
+SMALL, ROUND = 100, 1_000  # 数：三位以下的不查；千是毫秒、千分之
 # 一整段话、一条路径、一个带限定的名字；单个的词是列名、字段名，SQL 与 JSON 里也得这么写
 COMPOUND = re.compile(r"[.:/ ]|[一-鿿]{4}")
-# 标准里的名字，标准就是它的出处：HTTP 头、媒体类型
-STANDARD = re.compile(r"(?:[A-Z][a-z]*|ID|WWW)(?:-[A-Z][A-Za-z]*)*|(?:text|application)/[\w.+-]+")
+# 标准里的名字，标准就是它的出处：HTTP 头、媒体类型、OpenTelemetry 的属性
+STANDARD = re.compile(r"(?:[A-Z][a-z]*|ID|WWW)(?:-[A-Z][A-Za-z]*)*|(?:text|application)/[\w.+-]+|otel\.[\w.]+")
 # 同名同值而两回事的
 COINCIDENCES = {
     "CAUSE": "控制台与命令行各说自己的一次重投是人叫的",
@@ -23,6 +25,8 @@ COINCIDENCES = {
     "MAX_ROWS": "页面画几行与一次提交合并几个",
     "T": "类型变量，各模块自己的",
 }
+# 一字不差而两回事的
+ALIKE = {"length(reason) between 1 and 500": "四张表各自的 CHECK，写的是库里的样子"}
 UNIT = re.compile(r"[KMGT]I?B|(?:SECONDS_PER_)?(?:MINUTE|HOUR|DAY|WEEK|YEAR)|(?:KILO|MEGA|GIGA)BYTE")
 
 
@@ -92,26 +96,55 @@ def names(node: ast.expr, name: str) -> bool:
     return isinstance(node, ast.Name) and node.id == name
 
 
+def codes() -> set[str]:
+    """词汇表里的键：``房间.键``。"""
+    tables = [(file.parent.name, tomllib.loads(file.read_text("utf-8"))) for file in SOURCE.rglob("*.toml")]
+    return {f"{room}.{key}" for room, table in tables for key in table}
+
+
 def repeated(sources: Mapping[str, ast.Module]) -> dict[str, list[str]]:
-    """一字不差地写在 ``FILES`` 个以上文件里的文字。"""
-    where: defaultdict[str, set[str]] = defaultdict(set)
+    """一字不差地写了 ``TIMES`` 遍以上的文字。"""
+    where: defaultdict[str, list[str]] = defaultdict(list)
     for name, tree in sources.items():
         skipped = set(map(id, told(tree)))
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
-                where[node.value].add(name)
-    own = packages(sources)
+                where[node.value].append(f"{name}:{node.lineno}")
+    known = packages(sources) | codes()
     return {
-        text: sorted(files)
-        for text, files in where.items()
-        if len(files) >= FILES and len(text) >= LONG and COMPOUND.search(text)
-        if text not in own and not STANDARD.fullmatch(text)
+        text: places
+        for text, places in where.items()
+        if len(places) >= TIMES and len(text) >= LONG and COMPOUND.search(text)
+        if text not in known and not STANDARD.fullmatch(text)
     }
+
+
+def named(tree: ast.Module) -> Iterator[ast.expr]:
+    """有名字的值：常量、字段与参数的缺省、按名字给的参数。"""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef):
+            yield from (one.value for one in node.body if isinstance(one, ast.Assign | ast.AnnAssign) and one.value)
+        elif isinstance(node, ast.arguments):
+            yield from filter(None, (*node.defaults, *node.kw_defaults))
+        elif isinstance(node, ast.keyword):
+            yield node.value
+
+
+def nameless(sources: Mapping[str, ast.Module]) -> dict[float, list[str]]:
+    """写在表达式里 ``TIMES`` 遍以上、三位以上的数：该有个名字。"""
+    where: defaultdict[float, list[str]] = defaultdict(list)
+    for name, tree in sources.items():
+        skipped = {id(node) for value in named(tree) for node in ast.walk(value)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and id(node) not in skipped:
+                where[node.value].append(f"{name}:{node.lineno}")
+    often = {number: places for number, places in where.items() if len(places) >= TIMES}
+    return {number: places for number, places in often.items() if number > SMALL and number != ROUND}
 
 
 def looked_at() -> dict[str, ast.Module]:
     """给文档看的样例照着真的写，写几遍都行。"""
-    return {name: tree for name, tree in trees("src").items() if name != "src/api/openapi/examples.py"}
+    return {name: tree for name, tree in trees("src").items() if not name.endswith("examples.py")}
 
 
 def test_a_twin_is_noticed() -> None:
@@ -144,8 +177,15 @@ def test_the_units_stand_in_one_place() -> None:
 
 
 def test_no_text_is_written_in_several_files() -> None:
-    assert repeated(looked_at()) == {}
+    assert {text: places for text, places in repeated(looked_at()).items() if text not in ALIKE} == {}
+
+
+def test_no_number_is_written_again_and_again_without_a_name() -> None:
+    text = "def wait():\n    sleep(250)\nLONGEST = 300\nask(timeout=400)\nhalf = 1_000 / 2"
+    assert set(nameless({name: ast.parse(text) for name in ("a.py", "b.py", "c.py")})) == {250}
+    assert nameless(looked_at()) == {}
 
 
 def test_every_exception_is_still_needed() -> None:
     assert set(COINCIDENCES) <= set(twins(looked_at()))
+    assert set(ALIKE) <= set(repeated(looked_at()))

@@ -11,6 +11,9 @@ from tests.support.repository import ROOT, functions_of
 ROWS = 121
 STATES = ("做到", "另一种做法", "部分")
 TABLE = ROOT / "docs" / "ledgers" / "REQUIREMENTS.md"
+BENCHMARKS = ROOT / "docs" / "evidence" / "BENCHMARKS.md"
+LATENCY = re.compile(r"^\| 3 \| 受理的 (P9[59])[^|]*\| \*\*([\d.]+) ms\*\*", re.MULTILINE)
+ASKED = {"P95": 200, "P99": 500}  # 毫秒：T090
 ROW = re.compile(r"^\| T(\d{3}) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.*?) \|$", re.MULTILINE)
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 QUOTED = re.compile(r"`([^`]+)`")
@@ -58,6 +61,12 @@ def test_a_false_row_is_noticed() -> None:
     assert len(faults(planted)) == 2
     assert faults(Row(1, "部分", "`src`", "审阅", "")) == ["没有说差在哪里"]
     assert faults(Row(1, "做到", "`src`", "审阅", "")) == ["没有能跑的证明"]
+
+
+def test_the_latencies_measured_are_within_what_was_asked() -> None:
+    measured = dict(LATENCY.findall(BENCHMARKS.read_text("utf-8")))
+    assert measured.keys() == ASKED.keys()
+    assert {name: value for name, value in measured.items() if float(value) >= ASKED[name]} == {}
 
 
 def test_the_summary_counts_what_is_in_the_table() -> None:

@@ -14,6 +14,7 @@ from kaguan.words.errors import not_found
 from kaguan.words.units import YEAR
 
 PATH = "/console/assets/"
+ICON = "icon.svg"
 # 判断的轻重在图标上是什么颜色；标签页缩成一个图标时也看得见
 BADGES = {Level.OK: "#22c55e", Level.WARN: "#f59e0b", Level.BAD: "#dc2626", Level.UNKNOWN: "#6b7280"}
 BADGE = '<circle cx="24" cy="24" r="8" fill="{}" stroke="#fff" stroke-width="2"/></svg>'
@@ -21,7 +22,7 @@ TYPES = {
     "console.css": "text/css",
     "pages.css": "text/css",
     "console.js": "text/javascript",
-    "icon.svg": "image/svg+xml",
+    ICON: "image/svg+xml",
     **{f"icon-{level}.svg": "image/svg+xml" for level in BADGES},
 }
 MAX_AGE = f"public, max-age={YEAR}, immutable"
@@ -50,6 +51,6 @@ def _version(name: str) -> str:
 def _read(name: str) -> bytes:
     if name.startswith("icon-"):
         level = Level(name.removeprefix("icon-").removesuffix(".svg"))
-        return _read("icon.svg").replace(b"</svg>", BADGE.format(BADGES[level]).encode(), 1)
+        return _read(ICON).replace(b"</svg>", BADGE.format(BADGES[level]).encode(), 1)
     own = (files("api.console") / "static" / name).read_bytes()
     return own + (files("kaguan.telemetry") / "waterfall.css").read_bytes() if name == "pages.css" else own

@@ -15,27 +15,28 @@ from kaguan.verdict.model import Acknowledgement, Concern, ConcernCode, Level, V
 from kaguan.verdict.runbooks import CARRIER, runbook_of
 from kaguan.verdict.wording import Wording
 
+HEALTH, OUTBOX, PAUSES = "/health", "/console/outbox", "/console/pauses"
 LINKS = {
-    ConcernCode.DATABASE: "/health",
-    ConcernCode.REDIS: "/health",
-    ConcernCode.REDIS_REFUSES: "/health",
+    ConcernCode.DATABASE: HEALTH,
+    ConcernCode.REDIS: HEALTH,
+    ConcernCode.REDIS_REFUSES: HEALTH,
     ConcernCode.LOCKED: "/console/database#locks",
-    ConcernCode.HISTORY: "/health",
+    ConcernCode.HISTORY: HEALTH,
     ConcernCode.VANISHED: "/console/vanished",
     ConcernCode.NO_RELAY: "#processes",
     ConcernCode.NO_WORKER: "#workers",
-    ConcernCode.NOT_FORWARDING: "/console/outbox",
+    ConcernCode.NOT_FORWARDING: OUTBOX,
     ConcernCode.QUIET: "#processes",
     ConcernCode.RESTARTS: "#processes",
     ConcernCode.BREAKER: "#faults",
-    ConcernCode.LIMITED: "/console/outbox",
+    ConcernCode.LIMITED: OUTBOX,
     ConcernCode.REDIS_LOST: "#faults",
     ConcernCode.DEAF: "#processes",
-    ConcernCode.UNKNOWN_TYPE: "/console/outbox",
+    ConcernCode.UNKNOWN_TYPE: OUTBOX,
     ConcernCode.EXPIRED: "#workers",
     ConcernCode.UNCERTAIN: "/console/dead-letters",
-    ConcernCode.PARKED: "/console/outbox#parked",
-    ConcernCode.PAUSED: "/console/pauses",
+    ConcernCode.PARKED: f"{OUTBOX}#parked",
+    ConcernCode.PAUSED: PAUSES,
     ConcernCode.HELD: "/console/holders#held-types",
     ConcernCode.BACKLOG: "/console/holders#waiting-callers",
 }
@@ -56,13 +57,13 @@ PAUSABLE = {
     ConcernCode.STALLED: PauseScope.QUEUE,
     ConcernCode.BACKLOG: PauseScope.QUEUE,
 }
-REDRIVE = Lever("redrive", "/console/outbox")
+REDRIVE = Lever("redrive", OUTBOX)
 LEVERS = {
     ConcernCode.LOCKED: Lever("end", "/console/database#locks"),
     ConcernCode.NOT_FORWARDING: REDRIVE,
     ConcernCode.PARKED: REDRIVE,
     ConcernCode.UNCERTAIN: Lever("settle", f"/console/tasks?status={TaskStatus.UNCERTAIN}"),
-    ConcernCode.PAUSED: Lever("resume", "/console/pauses"),
+    ConcernCode.PAUSED: Lever("resume", PAUSES),
 }
 
 

@@ -20,7 +20,7 @@ from saq.job import Job, Status
 from saq.web import aiohttp as saq_web
 from saq.web.common import STATIC_PATH, render
 
-from api.console.assets import asset_url
+from api.console.assets import ICON, asset_url
 from api.console.browser import require_same_origin
 from api.console.serve import session_of, to_login
 from api.console.site import SITE
@@ -158,7 +158,7 @@ async def _page(_request: web.Request) -> web.StreamResponse:
         "X-Frame-Options": "SAMEORIGIN",
     }
     # 浏览器没有图标可取就去要 /favicon.ico，白得一个 404
-    icon = f'<link rel="icon" href="{asset_url("icon.svg")}" type="image/svg+xml">'
+    icon = f'<link rel="icon" href="{asset_url(ICON)}" type="image/svg+xml">'
     return web.Response(text=render(root_path=ROOT).replace("</head>", f"{icon}</head>", 1), headers=headers)
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.endpoints import json_body
 from api.endpoints.endpoint import BODY_LIMIT, Endpoint
-from api.endpoints.reasons import MAX_REPORTED, field_errors
+from api.endpoints.reasons import MAX_REPORTED, NOT_UUID, field_errors
 from api.endpoints.shapes import QueryModel
 from api.endpoints.structure import capacity
 from api.http.context import context_of
@@ -55,7 +55,7 @@ def bind_path(parameters: Mapping[str, str], request: web.Request) -> dict[str, 
 
 _PATH_REASONS = {
     "int": ("应为 1 到 2^63-1 的整数", "must be an integer from 1 to 2^63-1"),
-    "uuid": ("应为 UUID", "must be a UUID"),
+    "uuid": NOT_UUID,
     "number": (f"应为 1 到 {MAX_PATH_TEXT} 个可见字符", f"must be 1 to {MAX_PATH_TEXT} printable characters"),
     "str": (f"应为 1 到 {MAX_PATH_TEXT} 个可见字符", f"must be 1 to {MAX_PATH_TEXT} printable characters"),
 }

@@ -13,6 +13,14 @@ from kaguan.words.reasons import Reason
 MAX_REPORTED = 100
 BEYOND_64_BITS = 2.0**63
 
+# 几种错说的是同一句
+NOT_INTEGER = ("应为整数", "must be an integer")
+NOT_OBJECT = ("应为对象", "must be an object")
+NOT_UUID = ("应为 UUID", "must be a UUID")
+NOT_DATE = ("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD")
+NOT_MOMENT = ("应为 RFC 3339 时间", "must be an RFC 3339 time")
+NULL_PREVIEW = ("preview 不能是 null", "preview must not be null")
+
 _REASONS: Mapping[str, tuple[str, str]] = {
     "missing": ("必填", "required"),
     "extra_forbidden": ("未知字段", "unknown field"),
@@ -21,10 +29,10 @@ _REASONS: Mapping[str, tuple[str, str]] = {
     "string_too_long": ("至多 {max_length} 个字符", "at most {max_length} characters"),
     "string_pattern_mismatch": ("格式不符：{pattern}", "must match {pattern}"),
     "string_unicode": ("不是合法的 Unicode", "must be valid Unicode"),
-    "int_type": ("应为整数", "must be an integer"),
-    "int_parsing": ("应为整数", "must be an integer"),
+    "int_type": NOT_INTEGER,
+    "int_parsing": NOT_INTEGER,
     "int_parsing_size": ("整数过大", "integer too large"),
-    "int_from_float": ("应为整数", "must be an integer"),
+    "int_from_float": NOT_INTEGER,
     "float_type": ("应为数字", "must be a number"),
     "bool_type": ("应为 true 或 false", "must be true or false"),
     "bool_parsing": ("应为 true 或 false", "must be true or false"),
@@ -36,20 +44,20 @@ _REASONS: Mapping[str, tuple[str, str]] = {
     "literal_error": ("允许 {expected}", "must be {expected}"),
     "list_type": ("应为数组", "must be an array"),
     "tuple_type": ("应为数组", "must be an array"),
-    "dict_type": ("应为对象", "must be an object"),
-    "model_type": ("应为对象", "must be an object"),
-    "model_attributes_type": ("应为对象", "must be an object"),
+    "dict_type": NOT_OBJECT,
+    "model_type": NOT_OBJECT,
+    "model_attributes_type": NOT_OBJECT,
     "too_short": ("至少 {min_length} 项", "at least {min_length} items"),
     "too_long": ("至多 {max_length} 项", "at most {max_length} items"),
-    "uuid_parsing": ("应为 UUID", "must be a UUID"),
-    "uuid_type": ("应为 UUID", "must be a UUID"),
-    "date_from_datetime_parsing": ("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD"),
-    "date_from_datetime_inexact": ("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD"),
-    "date_parsing": ("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD"),
-    "date_type": ("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD"),
-    "datetime_parsing": ("应为 RFC 3339 时间", "must be an RFC 3339 time"),
-    "datetime_from_date_parsing": ("应为 RFC 3339 时间", "must be an RFC 3339 time"),
-    "datetime_type": ("应为 RFC 3339 时间", "must be an RFC 3339 time"),
+    "uuid_parsing": NOT_UUID,
+    "uuid_type": NOT_UUID,
+    "date_from_datetime_parsing": NOT_DATE,
+    "date_from_datetime_inexact": NOT_DATE,
+    "date_parsing": NOT_DATE,
+    "date_type": NOT_DATE,
+    "datetime_parsing": NOT_MOMENT,
+    "datetime_from_date_parsing": NOT_MOMENT,
+    "datetime_type": NOT_MOMENT,
     "timezone_aware": ("须带时区", "must have a time zone"),
     "union_tag_not_found": ("缺少类型", "the type is missing"),
     "union_tag_invalid": ("允许 {expected_tags}", "must be one of {expected_tags}"),

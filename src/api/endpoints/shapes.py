@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from api.endpoints.reasons import reason
+from api.endpoints.reasons import NOT_DATE, NOT_INTEGER, NOT_MOMENT, reason
 from kaguan.database.paging import BIGINT_MAX
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def _decimal(value: object) -> object:
     """只认 ASCII 十进制整数：``1_000``、``1.0``、全角数字都不算。"""
     if isinstance(value, str):
         if DECIMAL.fullmatch(value) is None:
-            raise reason("应为整数", "must be an integer")
+            raise reason(*NOT_INTEGER)
         return int(value)
     return value
 
@@ -52,7 +52,7 @@ def _decimal(value: object) -> object:
 def _dated(value: object) -> object:
     """光秃秃的数字会被当成纪元秒：不收。"""
     if not isinstance(value, str) or DATED.fullmatch(value) is None:
-        raise reason("应为 RFC 3339 时间", "must be an RFC 3339 time")
+        raise reason(*NOT_MOMENT)
     return value
 
 
@@ -68,7 +68,7 @@ def _written_out(value: object) -> object:
     if isinstance(value, date):
         return value
     if not isinstance(value, str) or ISO_DATE.fullmatch(value) is None:
-        raise reason("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD")
+        raise reason(*NOT_DATE)
     return value
 
 

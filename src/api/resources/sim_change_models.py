@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from api.endpoints.listing import Paging
-from api.endpoints.reasons import reason
+from api.endpoints.reasons import NULL_PREVIEW, reason
 from api.endpoints.shapes import Choice, RequestModel, View
 from api.resources.sim_models import Label, Search, Tag
 from api.resources.task_models import IccidText, RequestId, ScheduleAt
@@ -60,7 +60,7 @@ class ChangeRequest(RequestModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.preview is None and "preview" in self.model_fields_set:
-            raise reason("preview 不能是 null", "preview must not be null")
+            raise reason(*NULL_PREVIEW)
         if self.preview is not None:
             if self.dry_run or self.model_fields_set - TOGETHER:
                 raise reason(

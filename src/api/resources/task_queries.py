@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field, field_validator, model_validator
 
 from api.endpoints.listing import DEFAULT_PAGE_SIZE, OF_CURSOR
-from api.endpoints.reasons import reason
+from api.endpoints.reasons import NULL_PREVIEW, reason
 from api.endpoints.shapes import Choice, Moment, PageSize, QueryModel, RequestModel
 from kaguan.outbox.operate.listing import TaskFilter
 from kaguan.outbox.operate.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
@@ -138,7 +138,7 @@ class ReplayRequest(RequestModel):
             raise reason("status 只能是 failed 或 uncertain", "status must be failed or uncertain")
         if self.preview is None and "preview" in self.model_fields_set:
             # 脚本把空的凭据传过来：绝不能当成「按默认条件做」
-            raise reason("preview 不能是 null", "preview must not be null")
+            raise reason(*NULL_PREVIEW)
         if self.preview is not None and (self.dry_run or self.model_fields_set - {"preview", "dry_run"}):
             raise reason(
                 "给了 preview 就只再给 dry_run: false，条件都在其中",
@@ -189,7 +189,7 @@ class SweepRequest(RequestModel):
     def _check(self) -> Self:
         given = self.model_fields_set - {"preview", "dry_run", "limit"}
         if self.preview is None and "preview" in self.model_fields_set:
-            raise reason("preview 不能是 null", "preview must not be null")
+            raise reason(*NULL_PREVIEW)
         if self.preview is not None and (self.dry_run or given or "limit" in self.model_fields_set):
             raise reason(
                 "给了 preview 就只再给 dry_run: false，条件都在其中",

@@ -63,6 +63,7 @@ T = TypeVar("T")
 By: TypeAlias = Callable[[Request, float], Awaitable[Reply]]  # 怎么发：查询可以重试，变更只发一次
 
 MAX_BATCH = 100
+STATUSES = "sim-status/batch"
 
 OK = "0"
 TOKEN_EXPIRED = "12021"
@@ -143,7 +144,7 @@ class OneLinkGateway:
         return capabilities(self._config)
 
     async def statuses(self, iccids: Sequence[str]) -> list[StatusResult]:
-        return await self._batch("sim-status/batch", iccids, _status)
+        return await self._batch(STATUSES, iccids, _status)
 
     async def infos(self, iccids: Sequence[str]) -> list[InfoResult]:
         return await self._batch("sim-card-info/batch", iccids, _info)
@@ -192,7 +193,7 @@ class OneLinkGateway:
         evidence = {"order_status": result.orderStatus, "finished_at": result.finishDate}
         if stage is Stage.UNDERWAY or order.change is Change.PLAN:
             return OrderSeen(stage, result.orderNum, evidence)
-        (card,) = await self._ask("sim-status/batch", [order.iccid], _status, {}, deadline)
+        (card,) = await self._ask(STATUSES, [order.iccid], _status, {}, deadline)
         if not isinstance(card, CardStatus) or card.state is not TARGETS[order.change]:
             return OrderSeen(Stage.UNDERWAY, result.orderNum)
         return OrderSeen(stage, result.orderNum, {**evidence, "status": card.raw}, card)

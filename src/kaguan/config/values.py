@@ -17,6 +17,7 @@ from kaguan.words.units import DAY
 
 WEBHOOK_PREFIX = "whsec_"
 WEBHOOK_KEY_BYTES = range(24, 65)
+WEB = ("http://", "https://")
 
 
 def _are_networks(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -66,13 +67,13 @@ def _is_listenable(value: SecretStr) -> SecretStr:
 
 
 def _has_placeholder(value: str) -> str:
-    if value and (not value.startswith(("http://", "https://")) or "{message_id}" not in value):
+    if value and (not value.startswith(WEB) or "{message_id}" not in value):
         raise ValueError(said("config.verify_form", placeholder="{message_id}"))
     return value
 
 
 def _is_page(value: str) -> str:
-    if value and not value.startswith(("http://", "https://")):
+    if value and not value.startswith(WEB):
         raise ValueError(said("config.page"))
     return value
 

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 
 from kaguan.config.model import Group
-from kaguan.config.values import Seconds, webhook_key
+from kaguan.config.values import WEB, Seconds, webhook_key
 from kaguan.words.spoken import said
 
 
@@ -21,7 +21,7 @@ class WebhookTarget(Group):
     def _complete(self) -> Self:
         if not self.url:
             return self
-        if not self.url.startswith(("http://", "https://")):
+        if not self.url.startswith(WEB):
             raise ValueError(said("config.webhook_url"))
         if self.secret.get_secret_value() and not self.key:
             raise ValueError(said("config.webhook_secret"))

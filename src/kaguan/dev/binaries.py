@@ -9,7 +9,7 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from kaguan.dev.privileges import Identity, can_run
+from kaguan.dev.privileges import READABLE, Identity, can_run
 from kaguan.dev.program import StartError
 from kaguan.words.log import get_logger
 from kaguan.words.spoken import said
@@ -67,8 +67,8 @@ def _copy(root: Path, parts: tuple[str, ...], target: Path) -> None:
     staging = target.with_name(f"{target.name}.{os.getpid()}")
     try:
         for level in (target.parents[1], target.parent):
-            level.mkdir(mode=0o755, parents=True, exist_ok=True)
-            level.chmod(0o755)
+            level.mkdir(mode=READABLE, parents=True, exist_ok=True)
+            level.chmod(READABLE)
         for part in parts:
             shutil.copytree(root / part, staging / part, ignore=NOT_NEEDED, dirs_exist_ok=True)
         _open_to_all(staging)
@@ -82,7 +82,7 @@ def _copy(root: Path, parts: tuple[str, ...], target: Path) -> None:
 
 def _open_to_all(tree: Path) -> None:
     for folder, _, files in os.walk(tree):
-        Path(folder).chmod(0o755)
+        Path(folder).chmod(READABLE)
         for name in files:
             path = Path(folder, name)
-            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+            path.chmod(READABLE if path.stat().st_mode & 0o100 else 0o644)

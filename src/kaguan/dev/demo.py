@@ -28,6 +28,7 @@ from kaguan.sims.vocabulary import Carrier
 from kaguan.words.units import MIB
 from kaguan.words.zones import business_today
 
+MAILS = "/tasks/email"
 CARDS = 200
 GOOD = 190
 SPARSE = GOOD // 2
@@ -133,8 +134,8 @@ async def send_mail(client: Client, run: str) -> None:
         "html": "<p>各位好：</p><p>报表见<strong>附件</strong>。</p>",
         "attachments": [{**attachment, "content_base64": base64.b64encode(content).decode("ascii")}],
     }
-    first = await client.call("POST", "/tasks/email", body)
-    again = await client.call("POST", "/tasks/email", body)
+    first = await client.call("POST", MAILS, body)
+    again = await client.call("POST", MAILS, body)
     expect(first["task_id"] == again["task_id"], "同一 request_id 重复提交得到了两个任务")
     await client.finished(first["task_id"])
     mail, envelope = await received(client, first["task_id"])
@@ -149,7 +150,7 @@ async def fail_mail(client: Client, run: str) -> None:
         (UNANSWERED, TaskStatus.UNCERTAIN, "到对方那里查过，说做过还是没做过"),
     ):
         mail = {"to": [f"{to}x.example"], "subject": f"演示：{expected} {run}", "body": "有意不顺利的一封\n"}
-        accepted = await client.call("POST", "/tasks/email", mail)
+        accepted = await client.call("POST", MAILS, mail)
         task = await client.finished(accepted["task_id"], expected)
         say(f"  {task['error']['reason']}")
         say(f"  {lever}：控制台 {client.base}/console/tasks/{task['task_id']}")

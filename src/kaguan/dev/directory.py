@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaguan.dev.ports import free_port, is_free
-from kaguan.dev.privileges import write_private
+from kaguan.dev.privileges import PRIVATE_MODE, write_private
 from kaguan.dev.program import StartError
 from kaguan.words.spoken import said
 
@@ -64,7 +64,7 @@ class DataDirectory:
         """
         try:
             # 0711：root 启动时 nobody 要能穿过它；里面的文件与子目录各自是私有的
-            self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o711 if os.geteuid() == 0 else PRIVATE_MODE, parents=True, exist_ok=True)
             self._refuse_another_s()
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW  # 不跟着链接去截断别的文件
             lock = os.fdopen(os.open(self.path / "lock", flags, 0o644), "a+", encoding="utf-8")
@@ -93,8 +93,8 @@ class DataDirectory:
             folder = self.path / name
             if folder.is_symlink():
                 raise StartError(said("dev.link", path=folder))
-            folder.mkdir(mode=0o700, exist_ok=True)
-            folder.chmod(0o700)
+            folder.mkdir(mode=PRIVATE_MODE, exist_ok=True)
+            folder.chmod(PRIVATE_MODE)
         for stale in self.pids.glob("*.pid"):  # 上一套被 SIGKILL 时留下的；子进程已随它而去
             stale.unlink()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kaguan.dev.directory import DataDirectory
 from kaguan.dev.predecessor import POSTMASTER_PID
-from kaguan.dev.privileges import Identity, can_enter, write_private
+from kaguan.dev.privileges import READABLE, Identity, can_enter, write_private
 from kaguan.dev.program import StartError
 from kaguan.words.log import get_logger
 from kaguan.words.spoken import said
@@ -54,7 +54,7 @@ def _home(data: DataDirectory, common: Path) -> Path:
     home = common / instance
     for level in (common, home):
         level.mkdir(mode=0o711, parents=True, exist_ok=True)
-        level.chmod(0o711 if level == home else 0o755)
+        level.chmod(0o711 if level == home else READABLE)
     write_private(home / ORIGIN, f"{data.path}\n")
     return home
 

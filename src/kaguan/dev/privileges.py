@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+PRIVATE_MODE, READABLE = 0o700, 0o755  # 目录：自己的；人人进得去、读得了
 SYSTEM_DIRECTORY = Path("/var/lib/kaguan")
 
 
@@ -60,8 +61,8 @@ def _allows(path: Path, identity: Identity, *, execute: bool = False, read: bool
 
 def make_private(directory: Path, identity: Identity | None) -> None:
     """建一个只有服务器身份进得去的目录（0700）。"""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory.chmod(0o700)
+    directory.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
+    directory.chmod(PRIVATE_MODE)
     if identity is not None:
         os.chown(directory, identity.uid, identity.gid)
 

@@ -17,6 +17,7 @@ from kaguan.dev.simulator.world import World
 from kaguan.sims.iccid import normalise
 from kaguan.sims.vocabulary import Carrier
 
+FAULTS = "/__admin/faults"
 MAX_LISTED = 1_000
 
 
@@ -50,9 +51,9 @@ class Admin:
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/__admin/health", self._health)
-        router.add_get("/__admin/faults", self._faults)
-        router.add_put("/__admin/faults", self._set_faults)
-        router.add_delete("/__admin/faults", self._reset)
+        router.add_get(FAULTS, self._faults)
+        router.add_put(FAULTS, self._set_faults)
+        router.add_delete(FAULTS, self._reset)
         router.add_get("/__admin/counters", self._counters)
         router.add_get("/__admin/executions", self._executions)
         router.add_get("/__admin/clock", self._clock)

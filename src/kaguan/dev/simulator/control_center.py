@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import date, datetime
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -22,6 +23,10 @@ ME = Carrier.CONTROL_CENTER
 LIVE = frozenset({"ACTIVATED", "DEACTIVATED", "ACTIVATION_READY", "TEST_READY", "INVENTORY"})
 # 要成的状态 → 从哪些来得了；已经是的也收下
 EDITABLE = {"ACTIVATED": LIVE, "DEACTIVATED": frozenset({"ACTIVATED", "DEACTIVATED"})}
+UNAUTHORISED = (HTTPStatus.UNAUTHORIZED, "10000001", "Invalid credentials")
+UNKNOWN_CARD = (HTTPStatus.NOT_FOUND, "20000001", "Resource not found - Invalid ICCID")
+WRONG_PARAMETER = (HTTPStatus.BAD_REQUEST, "10000003", "Invalid parameter")
+NOT_ALLOWED = ("30000001", "Edit not allowed")
 WRONG_STATE = ("30000002", "Invalid status transition")
 
 
@@ -49,15 +54,15 @@ class ControlCenter:
     async def _search(self, request: web.Request) -> web.StreamResponse:
         async with self._world.gates[ME].call("search-devices", request) as drift:
             if not self._authorised(request):
-                return _error(401, "10000001", "Invalid credentials")
+                return _error(*UNAUTHORISED)
             try:
                 since = datetime.fromisoformat(request.query["modifiedSince"])
                 until = datetime.fromisoformat(request.query.get("modifiedTill", self._world.now().isoformat()))
                 size, page = int(request.query.get("pageSize", PAGE_SIZE)), int(request.query.get("pageNumber", 1))
             except (KeyError, ValueError):
-                return _error(400, "10000003", "Invalid parameter")
+                return _error(*WRONG_PARAMETER)
             if since.tzinfo is None or until.tzinfo is None or not 1 <= size <= PAGE_SIZE or page < 1:
-                return _error(400, "10000003", "Invalid parameter")
+                return _error(*WRONG_PARAMETER)
             response = drifted(drift, {"items": []})
             return response or self._page((since, min(until, self._world.now())), size, page, drift)
 
@@ -78,15 +83,15 @@ class ControlCenter:
         async def handle(request: web.Request) -> web.StreamResponse:
             async with self._world.gates[ME].call(operation, request) as drift:
                 if not self._authorised(request):
-                    return _error(401, "10000001", "Invalid credentials")
+                    return _error(*UNAUTHORISED)
                 if (response := drifted(drift, [])) is not None:
                     return response
                 iccid = self._world.find(ME, request.match_info["iccid"])
                 if iccid is None:
-                    return _error(404, "20000001", "Resource not found - Invalid ICCID")
+                    return _error(*UNKNOWN_CARD)
                 fields = None if iccid in self._world.gates[ME].faults.refuse else answer(iccid, request)
                 if fields is None:
-                    return _error(400, "10000003", "Invalid parameter")
+                    return _error(*WRONG_PARAMETER)
                 return web.json_response({"iccid": iccid, **({} if drift is Drift.MISSING_FIELD else fields)})
 
         return handle
@@ -96,20 +101,20 @@ class ControlCenter:
         raw = await request.read()  # 问的人走了，收下的照样做
         async with self._world.gates[ME].call("edit-device", request):
             if not self._authorised(request):
-                return _error(401, "10000001", "Invalid credentials")
+                return _error(*UNAUTHORISED)
             iccid = self._world.find(ME, request.match_info["iccid"])
             if iccid is None:
-                return _error(404, "20000001", "Resource not found - Invalid ICCID")
+                return _error(*UNKNOWN_CARD)
             body = json.loads(raw)
             fields = set(body) & {STATUS, PLAN}
             if len(body) != 1 or not fields:
-                return _error(400, "10000003", "Invalid parameter")
+                return _error(*WRONG_PARAMETER)
             (name,) = fields
             before = self._world.population.state(ME, iccid, self._world.now())
             fit = name == PLAN or before in EDITABLE.get(body[name], ())
             placed = await place(self._world, ME, request, Wish(iccid, name, body[name]), fit=fit)
             if isinstance(placed, Denied):
-                return _error(400, *(("30000001", "Edit not allowed") if placed.fit else WRONG_STATE))
+                return _error(HTTPStatus.BAD_REQUEST, *(NOT_ALLOWED if placed.fit else WRONG_STATE))
             return web.json_response({"iccid": iccid})
 
     def _audit(self, iccid: str, _request: web.Request) -> dict[str, Any]:

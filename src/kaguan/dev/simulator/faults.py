@@ -15,6 +15,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from kaguan.carriers.onelink import BUSY, TOO_FREQUENT
+from kaguan.words.units import DAY
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 
@@ -73,7 +74,7 @@ class Faults(BaseModel):
     lost_rate: Rate = 0.0
     half_rate: Rate = 0.0
     later_rate: Rate = 0.0
-    later: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    later: Annotated[float, Field(ge=0, le=DAY)] = 0.0
     denied_rate: Rate = 0.0
     wrong_state_rate: Rate = 0.0
     answer_delay: Annotated[float, Field(ge=0, le=60)] = 0.0

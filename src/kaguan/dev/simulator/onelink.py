@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from kaguan.carriers.control_center import PLAN, STATUS
-from kaguan.carriers.onelink import BAD_ARGUMENT, CARD_NOT_FOUND, MAX_BATCH, OK, TOKEN_EXPIRED
+from kaguan.carriers.onelink import BAD_ARGUMENT, CARD_NOT_FOUND, MAX_BATCH, OK, STATUSES, TOKEN_EXPIRED
 from kaguan.dev.simulator.counter import Wish
 from kaguan.dev.simulator.faults import Drift
 from kaguan.dev.simulator.placing import Denied, place
@@ -20,6 +20,7 @@ from kaguan.sims.vocabulary import Carrier
 ME = Carrier.ONELINK
 BAD_CREDENTIALS = "11003"
 SUSPENDED = "4"
+EXPIRED, WRONG_ARGUMENT = (TOKEN_EXPIRED, "token 已过期"), (BAD_ARGUMENT, "参数错误")
 WRONG_STATE = ("12014", "当前状态不允许")
 # operType → 从哪种状态，到哪种
 TRANSITIONS = {"0": ("2", "4"), "1": ("4", "2"), "2": ("7", "2"), "5": ("6", "2"), "6": ("1", "2")}
@@ -38,7 +39,7 @@ class OneLink:
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/v5/ec/get/token", self._issue)
         batches: dict[str, Callable[[str, web.Request], dict[str, Any]]] = {
-            "sim-status/batch": self._status,
+            STATUSES: self._status,
             "sim-card-info/batch": self._info,
             "sim-data-usage-daily/batch": self._usage,
         }
@@ -70,7 +71,7 @@ class OneLink:
         operation = request.path.rpartition("/")[2]
         async with self._world.gates[ME].call(f"change-{operation}", request):
             if not self._known(request):
-                return _envelope(TOKEN_EXPIRED, "token 已过期")
+                return _envelope(*EXPIRED)
             iccid = self._world.find(ME, request.query.get("iccid", ""))
             if iccid is None:
                 return _envelope(CARD_NOT_FOUND, "卡号不存在")
@@ -79,7 +80,7 @@ class OneLink:
                 return _envelope(BAD_ARGUMENT, "transid 重复")
             fit, wish = self._wish(iccid, request, reference)
             if wish is None:
-                return _envelope(BAD_ARGUMENT, "参数错误")
+                return _envelope(*WRONG_ARGUMENT)
             placed = await place(self._world, ME, request, wish, fit=fit)
             if isinstance(placed, Denied):
                 return _envelope(*(("12020", "业务受限") if placed.fit else WRONG_STATE))
@@ -97,7 +98,7 @@ class OneLink:
     async def _order(self, request: web.Request) -> web.StreamResponse:
         async with self._world.gates[ME].call("order-result", request) as drift:
             if not self._known(request):
-                return _envelope(TOKEN_EXPIRED, "token 已过期")
+                return _envelope(*EXPIRED)
             if (response := drifted(drift, {"code": 0, "data": []})) is not None:
                 return response
             self._world.settle()
@@ -117,12 +118,12 @@ class OneLink:
         async def handle(request: web.Request) -> web.StreamResponse:
             async with self._world.gates[ME].call(operation, request) as drift:
                 if not self._known(request):
-                    return _envelope(TOKEN_EXPIRED, "token 已过期")
+                    return _envelope(*EXPIRED)
                 iccids = request.query.get("iccids", "").split("_")
                 if not 1 <= len(iccids) <= MAX_BATCH or not _day_allowed(request, self._world.today()):
-                    return _envelope(BAD_ARGUMENT, "参数错误")
+                    return _envelope(*WRONG_ARGUMENT)
                 if not self._world.gates[ME].faults.refuse.isdisjoint(iccids):
-                    return _envelope(BAD_ARGUMENT, "参数错误")
+                    return _envelope(*WRONG_ARGUMENT)
                 return self._answer(iccids, request, record, drift)
 
         return handle
