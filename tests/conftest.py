@@ -160,6 +160,7 @@ def admin(postgres_server: PostgresServer) -> Iterator[psycopg.Connection]:
     with psycopg.connect(postgres_server.admin_url_of("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {TEMPLATE} OWNER {ROLE}")
         upgrade(postgres_server.url_of(TEMPLATE))
+        psycopg.connect(postgres_server.url_of(TEMPLATE)).close()  # 目录的缓存随模板抄走，不必各自再建
         yield connection
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -52,7 +53,7 @@ def kaguan(*arguments: str, data: Path, **more: str) -> subprocess.CompletedProc
 class RunningStack:
     """已就绪的一套。"""
 
-    process: subprocess.Popen[bytes]
+    process: warm.Process
     data: Path
     log: Path
 
@@ -109,8 +110,7 @@ class RunningStack:
 
     async def gone(self) -> int:
         """等监督者退出；返回退出码。"""
-        await eventually(lambda: self.process.poll() is not None)
-        return self.process.returncode
+        return await asyncio.wait_for(self.process.wait(), PATIENCE)
 
     async def replaced(self, name: str, pid: int) -> None:
         """等 ``name`` 有了新的进程。"""
@@ -125,7 +125,7 @@ async def started(
     data: Path,
     log: Path,
     *,
-    program: tuple[str, ...] = KAGUAN,
+    program: tuple[str, ...] = (),
     user: int | None = None,
     extra: Mapping[str, str] | None = None,
     named_ports: bool = True,
@@ -136,7 +136,7 @@ async def started(
     Args:
         data: 数据目录。
         log: 它的输出写到哪里。
-        program: 怎样运行 ``kaguan``。
+        program: 怎样现起一个 ``kaguan``；没有给，由导入好了的解释器分出来，子进程也是。
         user: 要换成的用户号。
         extra: 另加的环境变量。
         named_ports: 点名要空闲的端口；否则由它自己挑，公布的优先。
@@ -150,29 +150,29 @@ async def started(
         | dict(extra or {})
     )
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: ASYNC220 只是启动，随后异步地等
-            [*program, "up"],
-            env=environment,
-            cwd=folder,
-            user=user,
-            group=user,
-            extra_groups=None if user is None else [],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        if program:
+            options: dict[str, Any] = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+            process: warm.Process = await asyncio.create_subprocess_exec(
+                *program, "up", env=environment, cwd=folder, stdout=output, stderr=output, **options
+            )
+        else:
+            process = await warm.start(
+                "tests.support.warm_up", environment=environment, output=output, directory=folder
+            )
     stack = RunningStack(process, data, log)
     try:
-        await eventually(lambda: READY in stack.output or process.poll() is not None)
-        assert process.poll() is None, stack.output
+        await eventually(lambda: READY in stack.output or process.returncode is not None)
+        assert process.returncode is None, stack.output
         yield stack
     finally:
-        if process.poll() is None:
+        if process.returncode is None:
             stack.signal(signal.SIGINT)
             try:
                 await stack.gone()
             finally:  # 停不下来的，用例已经失败；不让它占着处理器，连累别的
-                process.kill()
-                process.wait()
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
 
 
 def fetch(url: str) -> str:

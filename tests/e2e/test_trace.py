@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
-from kaguan.dev.program import minimal_environment
 from kaguan.dev.smtp_sink import smtp_sink
 from kaguan.tokens import service as tokens
+from tests.support import warm
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.otlp_receiver import Kind, OtlpReceiver, ReceivedSpan, otlp_receiver
 from tests.support.places import own_port
@@ -84,9 +83,7 @@ class Stack:
 async def process(module: str, environ: dict[str, str], directory: Path) -> AsyncIterator[None]:
     """起一个我们的进程，离开时用 SIGTERM 停下，须正常退出。"""
     with (directory / f"{module}.out").open("wb") as output:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, env=minimal_environment() | environ, stdout=output, stderr=output
-        )
+        child = await warm.start(module, environment=environ, output=output)
     try:
         yield
     finally:

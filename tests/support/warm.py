@@ -2,6 +2,7 @@
 
 分出来的是真的进程：自己的进程号、会话、环境、标准输出、信号与退出码；只有「解释器现起、模块现导入」不在其内，
 那是 ``tests/e2e/test_up.py`` 与 ``tests/integration/product/test_start.py`` 的事。
+整套的 ``kaguan up`` 见 ``warm_up.py``。
 """
 
 from __future__ import annotations
@@ -32,7 +33,15 @@ from kaguan.dev.program import PR_SET_PDEATHSIG, Program, minimal_environment
 from tests.support.repository import ROOT
 
 # 它们导入的，几乎就是全部；自己（``__main__``）由分出来的进程现跑
-PROGRAMS: Final = ("api.__main__", "relay.__main__", "workers.__main__", "kaguan.dev.smtp_sink")
+PROGRAMS: Final = (
+    "api.__main__",
+    "relay.__main__",
+    "workers.__main__",
+    "kaguan.dev.smtp_sink",
+    "kaguan.dev.simulator.__main__",
+    "kaguan.dev.traceview.__main__",
+    "tests.support.warm_up",
+)
 MESSAGE: Final = 256 * 1024  # 字节；一次请求装得下的环境变量
 OURS: Final = f"{ROOT / 'src'}{os.pathsep}{ROOT}"  # 不管装的是哪一份
 COMMAND: Final = str(Path(__file__).with_name("warm_kaguan.py"))
@@ -46,6 +55,7 @@ class Forked:
 
     pid: int
     _waiting: asyncio.Task[int]
+    stdout: asyncio.StreamReader | None = None
 
     @property
     def returncode(self) -> int | None:
@@ -70,10 +80,18 @@ Process: TypeAlias = Forked | asyncio.subprocess.Process
 
 
 async def start(
-    module: str, *arguments: str, environment: Mapping[str, str], output: IO[bytes], directory: Path = ROOT
+    module: str,
+    *arguments: str,
+    environment: Mapping[str, str],
+    output: IO[bytes] | int,
+    directory: Path = ROOT,
+    asking: socket.socket | None = None,
 ) -> Process:
-    """``python -m module``，输出与错误都进 ``output``；环境只有给出的与最小的，随本进程而死。"""
-    if any(name.startswith(READ_AT_START) for name in environment):
+    """``python -m module``，输出与错误都进 ``output``；环境只有给出的与最小的，随本进程而死。
+
+    ``asking`` 是要由它来分的；没有给，是本进程的那一个。
+    """
+    if asking is None and any(name.startswith(READ_AT_START) for name in environment):
         path = {"PYTHONPATH": OURS, **environment}
         program = Program(module, (sys.executable, "-m", module, *arguments), directory, environment=path)
         return await asyncio.create_subprocess_exec(
@@ -84,8 +102,9 @@ async def start(
     ours.settimeout(0)
     with theirs, open(os.devnull, "rb") as nothing:  # noqa: ASYNC230, PTH123 当场就开了
         asked = [module, arguments, str(directory), minimal_environment() | dict(environment)]
-        descriptors = [nothing.fileno(), output.fileno(), output.fileno(), theirs.fileno()]
-        socket.send_fds(interpreter(), [json.dumps(asked).encode()], descriptors)
+        written = output if isinstance(output, int) else output.fileno()
+        descriptors = [nothing.fileno(), written, written, theirs.fileno()]
+        socket.send_fds(asking or interpreter(), [json.dumps(asked).encode()], descriptors)
     (pid,) = NUMBER.unpack(await loop.sock_recv(ours, NUMBER.size))
     return Forked(pid, loop.create_task(_ended(ours), name=f"wait-{module}"))
 
@@ -105,8 +124,7 @@ def kaguan() -> tuple[tuple[str, ...], int, dict[str, str]]:
 @cache
 def interpreter() -> socket.socket:
     """一个进程一个，头一次要用时才导入；这一头一关它就退出，分出来的也都随它死。"""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MESSAGE)
+    ours, theirs = control_ends()
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(theirs.fileno())],
@@ -122,6 +140,13 @@ def interpreter() -> socket.socket:
 
     atexit.register(end)
     return ours
+
+
+def control_ends() -> tuple[socket.socket, socket.socket]:
+    """要人分的一头，与分的一头。"""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MESSAGE)
+    return ours, theirs
 
 
 # ---- 以下在那个解释器里
@@ -187,7 +212,7 @@ def reap(endings: dict[int, socket.socket]) -> None:
 def become(program: str, arguments: list[str], directory: str, environment: dict[str, str], given: list[int]) -> None:
     """成为 ``python -m 模块``，或运行 ``模块:函数``；``given`` 是标准输入、输出与错误。"""
     os.setsid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    die_with_parent()
     for number, descriptor in enumerate(given):
         os.dup2(descriptor, number)
         os.close(descriptor)
@@ -201,6 +226,10 @@ def become(program: str, arguments: list[str], directory: str, environment: dict
         getattr(importlib.import_module(module), function)()
     else:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 if __name__ == "__main__":
