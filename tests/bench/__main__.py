@@ -21,6 +21,7 @@ from tests.bench.plots import draw, drawable
 from tests.bench.report import document, surroundings, table
 from tests.bench.rows import FASTAPI_ROW, RIVAL_ROWS, TITLES, bench, issue_token, say
 from tests.bench.scale import DEFAULT, LONG, SHORT, Scale
+from tests.bench.stack import EVERYTHING
 from tests.bench.steady import EMAIL, SIM, Figures, run
 from tests.bench.steady_text import show
 from tests.bench.tuning import tune
@@ -70,7 +71,7 @@ async def steady(scale: Scale, options: argparse.Namespace) -> Figures:
             options.steady,
             [options.seconds],
             SIM if options.sim else EMAIL,
-            traced=options.traced,
+            sampled=EVERYTHING if options.traced else None,
             settings=settings,
         )
 

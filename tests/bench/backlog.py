@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+
 from kaguan.database.pool import Connection
 
 UNSETTLED = "select count(*) from tb_task where status in ('pending', 'retrying')"
@@ -12,9 +14,9 @@ with task as (
         available_at
     )
     select
-        uuidv7(), 'email:send', 'default', %(principal)s,
+        uuidv7(), %(type)s, 'default', %(principal)s,
         gen_random_uuid()::text,
-        '{"v": 1, "to": ["customer@example.com"], "subject": "usage", "body": "your cards used 80 percent"}'::jsonb,
+        %(payload)s::jsonb,
         6, '00-' || md5(n::text) || '-' || substr(md5(n::text), 1, 16) || '-00', clock_timestamp(), clock_timestamp()
     from generate_series(1, %(rows)s) as n
     returning id, delivery, type, queue, principal, available_at, traceparent
@@ -27,6 +29,19 @@ from task
 """
 
 
-async def fill(connection: Connection, rows: int, principal: str = "bench") -> None:
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """备下的是什么。"""
+
+    type: str
+    payload: str
+
+
+MAIL = Waiting(
+    "email:send", '{"v": 1, "to": ["customer@example.com"], "subject": "usage", "body": "your cards used 80 percent"}'
+)
+
+
+async def fill(connection: Connection, rows: int, principal: str = "bench", waiting: Waiting = MAIL) -> None:
     """受理 ``rows`` 个任务，都是 ``principal`` 提交的。"""
-    await connection.execute(FILL, {"rows": rows, "principal": principal})
+    await connection.execute(FILL, {"rows": rows, "principal": principal, **asdict(waiting)})

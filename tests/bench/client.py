@@ -67,7 +67,7 @@ class Run:
         self.sent += 1
         # 像用户自己编的号：前后不挨着，不会都落在索引的同一页；``timed`` 则像 UUIDv7，时间在前
         first = time.time_ns() if self.timed else self.dice.getrandbits(64)
-        content = body(f"{first:016x}-{self.prefix}-{self.sent}", self.rest)
+        content = body(f"{first:016x}-{self.prefix}-{self.sent}", self.rest) if self.rest else b""
         return self.head % len(content) + content
 
     def answered(self) -> None:
@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
         end = self._buffer.find(END_OF_HEAD)
         if end < 0 or len(self._buffer) < end + len(END_OF_HEAD) + _length(self._buffer[:end]):
             return
-        self._run.errors += not self._buffer.startswith(b"HTTP/1.1 202")
+        self._run.errors += not self._buffer.startswith(b"HTTP/1.1 202" if self._run.rest else b"HTTP/1.1 200")
         self._buffer = b""
         now = self._loop.time()
         self._run.latencies.append(now - self._started)
@@ -139,8 +139,8 @@ async def drive(options: argparse.Namespace) -> dict[str, float]:
     loop = asyncio.get_running_loop()
     used = _cpu()
     head = (
-        f"POST {options.path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nAuthorization: Bearer {options.token}\r\n"
-        "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        f"{'POST' if options.rest else 'GET'} {options.path} HTTP/1.1\r\nHost: {LOOPBACK}\r\n"
+        f"Authorization: Bearer {options.token}\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     ).encode()
     run = Run(head, options.prefix, options.rest, 0.0, closed=options.rate <= 0, timed=options.numbers == "timed")
     for _ in range(options.connections):
@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--path", required=True)
     parser.add_argument("--token", required=True)
     parser.add_argument("--prefix", required=True)
-    parser.add_argument("--rest", default=REST, help="正文里请求号之后的部分")
+    parser.add_argument("--rest", default=REST, help="正文里请求号之后的部分；空为 GET")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--rate", type=float, default=0.0, help="每秒到达数；0 为闭环，压满")

@@ -113,4 +113,9 @@ def absolute(row: int, what: str, figures: Sequence[float], unit: str, target: T
 
 def describe(figures: Sequence[float]) -> str:
     """中位数（最小–最大）。"""
-    return f"{median(figures):,.0f}（{min(figures):,.0f}–{max(figures):,.0f}）"
+    return f"{figure(median(figures))}（{figure(min(figures))}–{figure(max(figures))}）"
+
+
+def figure(value: float) -> str:
+    """三位有效数字上下，够比较，不装精确。"""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

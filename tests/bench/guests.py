@@ -6,7 +6,6 @@ examples/shop 那样。受理是处理请求的人正要入队的那一刻，开
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -193,12 +192,7 @@ class Guests:
         await self.laboratory.execute("truncate shop_order, receipt", database=guest.database)
 
     async def _settled(self, guest: Guest) -> None:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while await self.laboratory.number(LEFT, database=guest.database):  # noqa: ASYNC110 等的是库里的状态
-                    await asyncio.sleep(LOOK)
-        except TimeoutError:
-            raise MeasureError(f"{guest.title}：{PATIENCE:g} 秒还没做完") from None
+        await self.laboratory.until_none(LEFT, PATIENCE, LOOK, guest.database)
 
     def _program(self, guest: Guest, python: str, part: str, *arguments: str, port: int | None = None) -> Program:
         url = self.laboratory.database_url(guest.database)

@@ -68,7 +68,7 @@ class Horizon:
         most = f"；死行最多 {max(pinned.dead):,.0f} ÷ {max(free.dead):,.0f}"
         return [
             _compared(f"{what}吞吐", pinned.finished, free.finished, f"任务/秒{most}", Target(0.95, 1.0)),
-            _compared(f"{what}受理 → 开始 P95", pinned.p95, free.p95, f"ms{most}", at_most(2, 1.2)),
+            _compared(f"{what}受理 → 开始 P95", pinned.p95, free.p95, f"ms{most}", at_most(1.5, 1.1)),
         ]
 
     def plots(self) -> list[Plot]:

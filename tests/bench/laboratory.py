@@ -19,7 +19,7 @@ from kaguan.dev.postgres import DATABASE, PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import Program, Ready, ready_at_once
 from kaguan.dev.valkey import ValkeyServer
-from tests.bench.backlog import fill
+from tests.bench.backlog import MAIL, Waiting, fill
 from tests.bench.comparison import MeasureError
 from tests.bench.processes import running
 from tests.bench.scale import Scale
@@ -98,7 +98,7 @@ class Laboratory:
         """
         await self.until_none(BUSY, QUIET_PATIENCE, QUIET_PAUSE)
 
-    async def until_none(self, count: LiteralString, patience: float, pause: float) -> None:
+    async def until_none(self, count: LiteralString, patience: float, pause: float, database: str = DATABASE) -> None:
         """每 ``pause`` 秒数一次，直到为 0；用超级用户数，不算在应用的账上。
 
         Raises:
@@ -106,15 +106,17 @@ class Laboratory:
         """
         try:
             async with asyncio.timeout(patience):
-                while (await self.administer(count, database=DATABASE))[0][0]:  # noqa: ASYNC110 等的是数据库里的状态，没有事件可等
+                while (await self.administer(count, database=database))[0][0]:  # noqa: ASYNC110 等的是数据库里的状态，没有事件可等
                     await asyncio.sleep(pause)
         except TimeoutError:
             raise MeasureError(f"{patience:g} 秒之后还不为 0：{count}") from None
 
-    async def filled(self, rows: int, principal: str = "bench", database: str = DATABASE) -> None:
+    async def filled(
+        self, rows: int, principal: str = "bench", database: str = DATABASE, waiting: Waiting = MAIL
+    ) -> None:
         """备好 ``rows`` 个积压并更新统计：自动清理迟早会做，这里不等它。"""
         async with await psycopg.AsyncConnection.connect(self.database_url(database), autocommit=True) as connection:
-            await fill(connection, rows, principal)
+            await fill(connection, rows, principal, waiting)
             await connection.execute("analyze tb_task, tb_work, tb_outbox")
         await self.checkpoint()
 

@@ -72,7 +72,7 @@ class Load:
         return _checked(Report(**orjson.loads(line.removeprefix(MARK))))
 
     async def paced(self, port: int, path: str, seconds: float, rate: float, following: str = REST) -> Report:
-        """每秒 ``rate`` 个，开环；0 为闭环压满。``following`` 是正文里请求号之后的部分。
+        """每秒 ``rate`` 个，开环；0 为闭环压满。``following`` 是正文里请求号之后的部分，空为 GET。
 
         Raises:
             MeasureError: 有请求失败。

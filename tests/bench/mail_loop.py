@@ -1,14 +1,15 @@
 """一个下午写得出的发信循环，独占一个进程：同样的两行（意向、结局）各自提交，同样多条连接，没有任何保证。
 
-``python -m tests.bench.mail_loop 端口 封数 连接数``，数据库照配置；印出 JSON：每秒几封，本进程每封的 CPU 秒。
+``python -m tests.bench.mail_loop 端口 封数 连接数 每秒几封到``，数据库照配置；印出 JSON：
+每秒几封，本进程每封的 CPU 秒，从到达到寄成的 P95 毫秒。
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
@@ -21,6 +22,7 @@ from aiosmtplib import SMTP
 from kaguan.config import load_settings
 from kaguan.database.pool import Pool, open_pool
 from kaguan.flow.probes import LOOPBACK
+from tests.bench.client import SEED
 from tests.bench.mailing import BODY, RECIPIENT, SUBJECT
 
 INTEND = (
@@ -45,24 +47,40 @@ async def send(pool: Pool, client: SMTP, task_id: UUID) -> None:
         await connection.execute(RECORD, (250, reply, task_id, RECIPIENT))
 
 
-async def lane(pool: Pool, port: int, tasks: Iterator[UUID]) -> None:
+async def lane(pool: Pool, port: int, due: asyncio.Queue[float | None], waits: list[float]) -> None:
     client = SMTP(hostname=LOOPBACK, port=port, start_tls=False, use_tls=False)
     async with client:
-        for task_id in tasks:
-            await send(pool, client, task_id)
+        while (moment := await due.get()) is not None:
+            await send(pool, client, uuid4())
+            waits.append(time.monotonic() - moment)
 
 
-async def main(port: int, mails: int, connections: int) -> None:
+async def arrive(due: asyncio.Queue[float | None], mails: int, rate: float) -> None:
+    """``rate`` 为 0 都已经到了；否则泊松到达。"""
+    dice, moment = random.Random(SEED), time.monotonic()
+    for _ in range(mails):
+        moment += dice.expovariate(rate) if rate else 0
+        await asyncio.sleep(max(0, moment - time.monotonic()))
+        due.put_nowait(moment)
+
+
+async def main(port: int, mails: int, connections: int, rate: float) -> None:
     settings = load_settings()
-    tasks = iter([uuid4() for _ in range(mails)])
+    due: asyncio.Queue[float | None] = asyncio.Queue()
+    waits: list[float] = []
     async with open_pool(settings.database, "mail-loop") as pool:
         started, used = time.monotonic(), time.process_time()
         async with asyncio.TaskGroup() as lanes:
             for _ in range(connections):
-                lanes.create_task(lane(pool, port, tasks))
+                lanes.create_task(lane(pool, port, due, waits))
+            await arrive(due, mails, rate)
+            for _ in range(connections):
+                due.put_nowait(None)
         seconds, cpu = time.monotonic() - started, time.process_time() - used
-    sys.stdout.buffer.write(orjson.dumps({"rate": mails / seconds, "cpu": cpu / mails}))
+    p95 = sorted(waits)[int(0.95 * (mails - 1))] * 1000
+    sys.stdout.buffer.write(orjson.dumps({"rate": mails / seconds, "cpu": cpu / mails, "p95": p95}))
 
 
 if __name__ == "__main__":
-    uvloop.run(main(*(int(one) for one in sys.argv[1:4])))
+    port, mails, connections = map(int, sys.argv[1:4])
+    uvloop.run(main(port, mails, connections, float(sys.argv[4])))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tests.bench.comparison import Missing, Result, Target
+from tests.bench.comparison import Missing, Result, Target, figure
 from tests.bench.environments import LOCKED, locked_version, newest_python
 from tests.bench.plots import Plot
 from tests.bench.scale import CONNECTIONS, Scale
@@ -72,11 +72,6 @@ def _line(result: Result | Missing) -> str:
         result.target.verdict(result.value),
     )
     return f"| {' | '.join(cells)} |"
-
-
-def figure(value: float) -> str:
-    """三位有效数字上下，够比较，不装精确。"""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def _bound(target: Target, bound: float | None) -> str:

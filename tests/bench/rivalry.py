@@ -26,15 +26,11 @@ NEARLY = 0.999  # 少几个不算它没做完：SAQ 的清扫偶尔把刚取走�
 
 @dataclass(frozen=True, slots=True)
 class Paced:
-    """定速入队的一次：各个从入队到开始的毫秒数，剩下没做完的，与每任务的 CPU 微秒（入队的不算）。"""
+    """定速入队的一次：从入队到开始的 P95 毫秒，剩下没做完的，与每任务的 CPU 微秒（入队的不算）。"""
 
-    waits: list[float]
+    p95: float
     left: int
     cpu: float
-
-    @property
-    def p95(self) -> float:
-        return sorted(self.waits)[int(0.95 * (len(self.waits) - 1))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +108,8 @@ class Rival(ABC):
             await self._settled()
             after = cpu_seconds(processes)
         spent = sum(after[name] - before[name] for name in processes)
-        return Paced(await self.waits(), left, spent / report.requests * 1e6)
+        waits = sorted(await self.waits())
+        return Paced(waits[int(0.95 * (len(waits) - 1))], left, spent / report.requests * 1e6)
 
     async def press(self, rate: float, seconds: float) -> Report:
         return Report(**orjson.loads(await self.ask("press", "--rate", str(rate), "--seconds", str(seconds))))

@@ -13,6 +13,7 @@ from tests.support.places import own_port
 
 LIVE = "/health/live"
 NOOP, REAL = "tests.bench.noop_worker", "workers"
+EVERYTHING = "1"  # 全部采样
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,14 @@ class Stack:
 
 @asynccontextmanager
 async def open_stack(
-    laboratory: Laboratory, worker: str = NOOP, *, traced: bool = False, settings: Mapping[str, str] | None = None
+    laboratory: Laboratory, worker: str = NOOP, *, sampled: str | None = None, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Stack]:
-    """``worker`` 是 worker 进程的模块；``traced`` 时全部采样，并真的导出到一个收下就丢的接收端。"""
+    """``worker`` 是 worker 进程的模块；给了 ``sampled``：按这个比例采样，并真的导出到一个收下就丢的接收端。"""
     shared = dict(settings or {})
     port, metrics = own_port(), own_port()
     async with AsyncExitStack() as stack:
-        if traced:
-            shared["KAGUAN_TELEMETRY__SAMPLE_RATIO"] = "1"
+        if sampled is not None:
+            shared["KAGUAN_TELEMETRY__SAMPLE_RATIO"] = sampled
             shared["OTEL_EXPORTER_OTLP_ENDPOINT"] = await stack.enter_async_context(otlp_sink(laboratory, "stack"))
 
         def environment(**own: str) -> dict[str, str]:

@@ -163,12 +163,12 @@ async def open_steady(
     load: Load,
     workload: Workload = EMAIL,
     *,
-    traced: bool = False,
+    sampled: str | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Steady]:
     await laboratory.execute(CARD, (ICCID, Carrier.ONELINK.value))
     await laboratory.execute(FRESH, (ICCID,))
-    async with open_stack(laboratory, workload.worker, traced=traced, settings=settings) as stack:
+    async with open_stack(laboratory, workload.worker, sampled=sampled, settings=settings) as stack:
         yield Steady(laboratory, load, stack, workload)
 
 
@@ -179,13 +179,13 @@ async def run(
     durations: Sequence[float],
     workload: Workload = EMAIL,
     *,
-    traced: bool = False,
+    sampled: str | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Figures:
     """从空表、空 Redis、刚做完的检查点与新起的进程开始，预热之后每个时长一段；落下了就不再往下压。"""
     await laboratory.clean()
     before = await read_tables(laboratory)
-    async with open_steady(laboratory, load, workload, traced=traced, settings=settings) as steady:
+    async with open_steady(laboratory, load, workload, sampled=sampled, settings=settings) as steady:
         await steady.warm(rate)
         windows: list[Window] = []
         for seconds in durations:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.bench.comparison import MeasureError, Missing, Result, Target
-from tests.bench.report import document, figure, table
+from tests.bench.comparison import MeasureError, Missing, Result, Target, figure
+from tests.bench.report import document, table
 from tests.bench.rows import measured
 from tests.bench.scale import SHORT
 

@@ -1,4 +1,4 @@
-"""对手一：光秃秃的 aiohttp + psycopg。同样两行，一条语句，自动提交；没有认证、校验、日志、指标、跟踪。"""
+"""对手一：光秃秃的 aiohttp + psycopg。受理写同样两行，一条语句；问任务读同一行。没有认证、校验、日志、指标、跟踪。"""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import orjson
 import uuid_utils.compat as uuid7_source
 import uvloop
 from aiohttp import web
+from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 POOL = web.AppKey("POOL", AsyncConnectionPool)
@@ -40,6 +41,15 @@ async def submit(request: web.Request) -> web.Response:
     return web.Response(body=body, status=202, content_type="application/json")
 
 
+async def show(request: web.Request) -> web.Response:
+    async with request.app[POOL].connection() as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        row = await (
+            await cursor.execute("select * from tb_task where id = %s", (request.match_info["id"],))
+        ).fetchone()
+    return web.Response(body=orjson.dumps(row), content_type="application/json")
+
+
 async def pooled(app: web.Application) -> AsyncIterator[None]:
     url = os.environ["RIVAL_DATABASE_URL"]
     async with AsyncConnectionPool(
@@ -53,6 +63,7 @@ def main() -> None:
     app = web.Application()
     app.cleanup_ctx.append(pooled)
     app.router.add_post("/submit", submit)
+    app.router.add_get("/tasks/{id}", show)
     loop = uvloop.new_event_loop()
     web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, loop=loop)
 
