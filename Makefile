@@ -109,7 +109,7 @@ lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
 	$(BIN)/uv pip compile $(UNLOCKED) $(CLIENT).in -o $(CLIENT).txt
 	$(BIN)/uv pip compile $(UNLOCKED:3.11=3.12) -c requirements-dev.txt $(RIVALS)/shop.in -o $(RIVALS)/shop.txt
 	$(BIN)/uv pip compile $(UNLOCKED:3.11=3.12) -c requirements-dev.txt pyproject.toml $(RIVALS)/shop.in -o $(RIVALS)/kaguan.txt
-	for rival in oban pgqueuer procrastinate saq; do $(BIN)/uv pip compile $(UNLOCKED:3.11=3.12) -c $(RIVALS)/shop.txt $(RIVALS)/$$rival.in -o $(RIVALS)/$$rival.txt; done
+	for rival in oban pgqueuer procrastinate saq awa-pg faststream-outbox; do $(BIN)/uv pip compile $(UNLOCKED:3.11=3.12) -c $(RIVALS)/shop.txt $(RIVALS)/$$rival.in -o $(RIVALS)/$$rival.txt; done
 	$(BIN)/uv pip compile $(UNLOCKED) tests/audit/tools.in -o tests/audit/tools.txt
 	printf 'editables>=0.5\nhatchling>=1.27\n' | $(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt - -o deploy/requirements-build.txt
 

@@ -17,7 +17,7 @@ from tests.support.repository import ROOT
 
 LOCKS = Path(__file__).with_name("rivals")
 PLACE = ROOT / ".venv" / "rivals"  # 不进版本库，`make clean` 一并删掉
-LOCKED = ("oban", "pgqueuer", "procrastinate")
+LOCKED = ("oban", "pgqueuer", "procrastinate", "awa-pg", "faststream-outbox")
 OWN = "kaguan"
 GUESTS = (OWN, "oban", "procrastinate", "saq")  # 客人的应用各在哪个环境
 KNOWN = ("python3.14", "python3.13", "python3.12")

@@ -15,6 +15,8 @@ from tests.bench.laboratory import Laboratory
 from tests.bench.rivalry import Rival
 from tests.bench.rivals.saq import QUEUE
 
+MARK: LiteralString = "create table if not exists mark (at timestamptz); insert into mark values (clock_timestamp())"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaqRival(Rival):
@@ -167,9 +169,48 @@ def procrastinate(laboratory: Laboratory) -> Rival:
     )
 
 
+def awa(laboratory: Laboratory) -> Rival:
+    """它的存放是一圈只添不改的段，跑着不能清空：只数 ``clean`` 之后入队的。"""
+    since = "created_at > (select max(at) from mark)"
+    return PostgresRival(
+        laboratory=laboratory,
+        name="awa",
+        module="awa",
+        python=environment("awa-pg"),
+        knob="200",
+        steady_knob="50",
+        knobs=("10", "50", "100", "200", "400"),
+        emptying=MARK,
+        unfinished=f"select count(*) from awa.jobs where finalized_at is null and {since}",
+        finished="select count(*), extract(epoch from max(finalized_at) - min(attempted_at)) from awa.jobs"
+        f" where state = 'completed' and {since}",
+        starts=f"select extract(epoch from attempted_at - created_at) * 1000 from awa.jobs where {since}",
+    )
+
+
+def faststream(laboratory: Laboratory) -> Rival:
+    """最后一个做完按最后一个开始算：它不记，只会算快了。"""
+    since = "created_at > (select max(at) from mark)"
+    return PostgresRival(
+        laboratory=laboratory,
+        name="faststream-outbox",
+        module="faststream",
+        python=environment("faststream-outbox"),
+        knob="1x100x100",
+        steady_knob="4x10x1",
+        knobs=("1x10x1", "4x10x1", "10x100x1", "1x100x100", "4x100x100"),
+        emptying=f"{MARK}; truncate outbox, ledger",
+        unfinished="select count(*) from outbox",
+        finished=f"select count(*), extract(epoch from max(started_at) - min(started_at)) from ledger where {since}",
+        starts=f"select extract(epoch from started_at - created_at) * 1000 from ledger where {since}",
+    )
+
+
 RIVALS: dict[str, Callable[[Laboratory], Rival]] = {
     "SAQ": saq,
     "Oban": oban,
     "PgQueuer": pgqueuer,
     "Procrastinate": procrastinate,
+    "awa": awa,
+    "faststream-outbox": faststream,
 }
