@@ -169,6 +169,10 @@ CAMPAIGNS: Final = {
         "machine",
         "6 min", "docs/evidence/GUEST.md", f"python -m tests.bench.guest_page --output docs/evidence/GUEST.md {TAKES}",
     ),
+    "harness": Campaign(
+        "an adapter for hardbyte's queue benchmark, spoken to as its harness does: 800/s beside a held transaction",
+        "5 min", "", f"python -m tests.bench.harness {TAKES}",
+    ),
     "queries": Campaign(
         "every list on a million tasks, counted in blocks", "", "docs/evidence/QUERIES.md",
         """
