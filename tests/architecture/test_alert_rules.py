@@ -12,12 +12,19 @@ import pytest
 import yaml
 
 from tests.architecture.shipped import OBSERVABILITY, load_yaml, rules
-from tests.support.accelerated_rules import accelerated
+from tests.support.accelerated_rules import accelerated, seconds_of
 from tests.support.eventually import PATIENCE
 from tests.support.installed import program
 from tests.support.repository import ROOT
 
 WINDOW = re.compile(r"\[\w+\]")
+CALLED = 120  # 秒：叫到人
+# 一时的不算，要看上一阵的
+SEEN_OVER_TIME = {
+    "OutboxOldestPending": "积压：重启、部署引起的自己会散",
+    "QueueNotDraining": "十分钟一条也不走",
+    "ApiErrors": "五分钟里的比率",
+}
 MATCHERS = ("source_matchers", "target_matchers")
 HANDBOOK = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "运维手册.md"
 
@@ -61,6 +68,17 @@ def test_what_silences_an_alert_and_what_is_silenced_exist_and_a_page_calls_some
     (page,) = content["route"]["routes"]
     called = {one["name"]: one for one in content["receivers"]}[page["receiver"]]
     assert (page["matchers"], set(called)) == (['severity = "page"'], {"name", "webhook_configs", "email_configs"})
+
+
+def test_what_needs_nobody_to_wait_and_see_calls_within_two_minutes() -> None:
+    """发生 → 抓到 → 算到 → 持续够久 → 攒一攒，一步步加起来。"""
+    given = load_yaml(OBSERVABILITY / "prometheus" / "prometheus.yml")["global"]
+    (page,) = load_yaml(OBSERVABILITY / "alertmanager" / "alertmanager.yml")["route"]["routes"]
+    way = sum(map(seconds_of, (given["scrape_interval"], given["evaluation_interval"], page["group_wait"])))
+    pages = [rule for rule in rules() if "alert" in rule and rule["labels"]["severity"] == "page"]
+    lasting = {rule["alert"]: rule.get("for", "0s") for rule in pages}
+    late = {name for name, held in lasting.items() if way + seconds_of(held) > CALLED}
+    assert late == set(SEEN_OVER_TIME)
 
 
 def test_every_alert_is_tested_both_ringing_and_silent() -> None:

@@ -10,7 +10,6 @@ from tests.chaos.sentinel_faults import TAIL_LOST
 from tests.chaos.verdict import MAIL, Verdict
 
 BACK = 5.0  # 秒：目标
-SLACK = 2.0  # 秒：七个进程挤两个核
 SIGNS = {"api": "受理", "worker": "认领", "relay": "交出"}  # 哪种进程，做成了什么才算回来
 FORGOTTEN = {"redis_lost_data", "queue_forgot"}  # 重投的缘由：Redis 不认得了
 NOTHING_LOST = "尾巴其实没有丢，说明不了什么"
@@ -39,8 +38,8 @@ def _comes_back(
         latest = [wait for at in moments for wait in waits[at].values()]
         if latest:
             verdict.figures[f"{which}之后各进程的首个{what}，最晚（秒）"] = round(max(latest), 2)
-    late = [f"{name}：{wait:.2f} 秒" for at in lone for name, wait in waits[at].items() if wait > BACK + SLACK]
-    verdict.rule(f"提升之后 {BACK:g} 秒（容差 {SLACK:g}）有进程没有新的{what}", late)
+    late = [f"{name}：{wait:.2f} 秒" for at in lone for name, wait in waits[at].items() if wait > BACK]
+    verdict.rule(f"提升之后 {BACK:g} 秒有进程没有新的{what}", late)
 
 
 def _first(moments: list[float], at: float) -> float:
@@ -50,7 +49,7 @@ def _first(moments: list[float], at: float) -> float:
 
 def _lone(at: float, evidence: Evidence) -> bool:
     """前后没有别的故障，此后负载也还在：没有人交，就没有什么可做。"""
-    return at + BACK + SLACK < evidence.asked_until and not any(
+    return at + BACK < evidence.asked_until and not any(
         strike.at < at + BACK and strike.ended + BEFORE > at
         for strike in evidence.struck
         if not strike.missed and not strike.at <= at <= strike.ended

@@ -75,9 +75,9 @@ def test_a_promotion_that_lost_its_tail_and_named_it_passes() -> None:
 @pytest.mark.parametrize(
     ("broken", "rule"),
     [
-        (away("api-1", 99.0, 108.0), "提升之后 5 秒（容差 2）有进程没有新的受理"),
-        (away("worker-1", 99.5), "提升之后 5 秒（容差 2）有进程没有新的认领"),
-        (away("relay-1"), "提升之后 5 秒（容差 2）有进程没有新的交出"),
+        (away("api-1", 99.0, 108.0), "提升之后 5 秒有进程没有新的受理"),
+        (away("worker-1", 99.5), "提升之后 5 秒有进程没有新的认领"),
+        (away("relay-1"), "提升之后 5 秒有进程没有新的交出"),
         ({"vanished": {}}, "投递还在而没有点名"),
         ({"vanished": None}, "丢了的没有一处点名"),
         ({"vanished": {GONE: (MAIL, "other")}}, "点了名而类型或请求号不对"),
@@ -100,7 +100,7 @@ def test_a_promotion_among_other_faults_is_shown_and_not_judged() -> None:
 
 
 def test_a_promotion_after_which_nobody_asked_for_anything_is_shown_and_not_judged() -> None:
-    verdict = judge(replace(history(), **away("relay-1"), asked_until=PROMOTED + 6))  # type: ignore[arg-type] # 同上
+    verdict = judge(replace(history(), **away("relay-1"), asked_until=PROMOTED + 4))  # type: ignore[arg-type] # 同上
     assert verdict.passed, verdict.violations
 
 

@@ -117,7 +117,7 @@ async def test_a_route_without_a_body_reads_none(api: Api, route: Endpoint) -> N
         (bodies.registrable_sims, "/api/v1/sims", {201}),
     ],
 )
-async def test_the_largest_legal_body_is_taken_and_others_get_their_turns(
+async def test_the_largest_legal_body_is_taken(
     environ: dict[str, str], make: Any, path: str, statuses: set[int]
 ) -> None:
     generous = {"KAGUAN_API__REQUEST_TIMEOUT": "60", "KAGUAN_DATABASE__STATEMENT_TIMEOUT": "60"}

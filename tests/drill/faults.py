@@ -1,4 +1,4 @@
-"""十个故障：怎么下手、该说中哪一件、怎么收场。"""
+"""十二个故障：怎么下手、该说中哪一件、怎么收场。"""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.support.eventually import eventually
 
 RELAY_DEATHS = 5
 BATCH, BATCHES = 1_000, 50
+HANGS = 60.0  # 秒
 SLOW_MAIL = 2.0  # 秒：中继每句应答想这么久，信因此都在半路上
 
 
@@ -69,6 +70,25 @@ async def mail_down(stage: Stage) -> AsyncIterator[None]:
         yield
     finally:
         await stage.relay.start()
+
+
+@asynccontextmanager
+async def mail_hangs(stage: Stage) -> AsyncIterator[None]:
+    """连得上，一个字也不回。"""
+    stage.relay.server.script.delay = HANGS
+    try:
+        yield
+    finally:
+        stage.relay.server.script.delay = 0.0
+
+
+@asynccontextmanager
+async def carrier_hangs(stage: Stage) -> AsyncIterator[None]:
+    await stage.carrier_faults(answer_delay=HANGS)
+    try:
+        yield
+    finally:
+        await stage.carrier_faults()
 
 
 @asynccontextmanager
@@ -155,6 +175,8 @@ FAULTS = {
         Fault("flushed_redis", "FLUSHALL", frozenset({"redis_lost"}), 10, flushed_redis),
         Fault("mail_down", "SMTP 停", frozenset({"setbacks", "breaker"}), 49, mail_down),
         Fault("carrier_down", "OneLink 全 500", frozenset({"setbacks", "breaker"}), 52, carrier_down),
+        Fault("mail_hangs", "SMTP 不回话", frozenset({"setbacks", "breaker", "held"}), 49, mail_hangs),
+        Fault("carrier_hangs", "OneLink 不回话", frozenset({"setbacks", "breaker", "held"}), 52, carrier_hangs),
         Fault("stopped_postgres", "PostgreSQL SIGSTOP", frozenset({"database"}), 23, stopped_postgres),
         Fault("unknown_type", "不认得的类型", frozenset({"unknown_type"}), 10, unknown_type),
         Fault("stuck_key", "有序键卡住", frozenset({"ordering"}), 30, stuck_key),

@@ -1,6 +1,6 @@
 """``python -m tests.drill.night [哪几件 …]``：每件事一套新的栈，人拿着桌面、手机各走一遍，写成一页。
 
-退出码 0 即每件都说中了缘由、没有冤枉谁、三下之内动了手。
+退出码 0 即每件都在 20 秒之内说中了缘由、没有冤枉谁、三下之内动了手。
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from playwright.async_api import Error as PlaywrightError
 from tests.bench.report import surroundings
 from tests.drill.nights import NIGHTS, Night
 from tests.drill.person import DEVICES, Deed, Person
+from tests.drill.scoring import PROMPT
 from tests.drill.stage import Stage, staged
 from tests.e2e.browser import chromium, tab
 from tests.e2e.site import log_in
@@ -142,7 +143,7 @@ def main() -> int:
             + "".join(played.line() for played in found),
             "utf-8",
         )
-    return 0 if all(played.passed for played in found) else 1
+    return 0 if all(played.passed and played.seconds <= PROMPT for played in found) else 1
 
 
 PREFACE = """# 夜里：从告诉到动手

@@ -87,8 +87,8 @@ CAMPAIGNS: Final = {
         "docs/ledgers/FAULTS.md", "python -m tests.checklist --write docs/ledgers/FAULTS.md",
     ),
     "drill": Campaign(
-        "ten faults against a running stack: when do console, /health and doctor notice, do they name the cause",
-        "12 min", "", f"python -m tests.drill {TAKES}",
+        "twelve faults, a running stack: console, /health and doctor name the cause within 20 s and do not blink",
+        "15 min", "", f"python -m tests.drill {TAKES}",
     ),
     "night": Campaign(
         "thirteen faults, the person on call in a real browser, desktop and phone: seconds until told, the cause, taps "
@@ -138,7 +138,7 @@ CAMPAIGNS: Final = {
         f"python -m tests.fuzz.lies {TAKES}",
     ),
     "attacks": Campaign(
-        "hostile requests one by one: how long does a bystander wait, how much memory stays", "", "",
+        "hostile requests one by one: no bystander may wait 0.2 s; how much memory stays; a quiet machine", "", "",
         f"python -m tests.attacks {TAKES}",
     ),
     "audit": Campaign(

@@ -39,11 +39,20 @@ def shorter(duration: str, factor: int) -> str:
     Raises:
         ValueError: 不是「数字加一个单位」，或缩到了不足一毫秒。
     """
-    match = DURATION.fullmatch(duration)
-    if match is None:
-        raise ValueError(f"看不懂的时长：{duration}")
-    whole = timedelta(seconds=int(match["count"]) * UNITS[match["unit"]])
+    whole = timedelta(seconds=seconds_of(duration))
     milliseconds = whole / factor // timedelta(milliseconds=1)
     if milliseconds < 1:
         raise ValueError(f"{duration} 缩短 {factor} 倍不足一毫秒")
     return f"{milliseconds}ms"
+
+
+def seconds_of(duration: str) -> int:
+    """``"10m"`` → 600。
+
+    Raises:
+        ValueError: 不是「数字加一个单位」。
+    """
+    match = DURATION.fullmatch(duration)
+    if match is None:
+        raise ValueError(f"看不懂的时长：{duration}")
+    return int(match["count"]) * UNITS[match["unit"]]

@@ -13,7 +13,7 @@ from tests.support.api_process import api_process
 from tests.support.eventually import PACE, PATIENCE
 
 SMALL = 64 * 1024  # 字节；更大的正文另有用例
-RATIO = 50  # 旁人的一次等待里，进程花的 CPU 与平时之比；以前是几百到几千倍
+RATIO = 20  # 旁人的一次等待里，进程花的 CPU 与平时之比，至少按 0.2 秒算；以前是几百到几千倍
 LEAST = 0.01 * PACE  # 秒；平时比它还少的按它算
 
 

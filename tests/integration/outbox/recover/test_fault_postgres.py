@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -19,6 +20,7 @@ from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.work.claiming import claim
 from kaguan.outbox.work.fence import Token
 from kaguan.outbox.work.leases import Leases
 from tests.support.eventually import eventually
@@ -36,7 +38,6 @@ from tests.support.fault_plant import (
     own_postgres,
     relaying,
 )
-from tests.support.in_hand import HOLD
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
 from tests.support.records import Record
 from tests.support.serving import serving
@@ -218,11 +219,13 @@ async def closed_on(url: str) -> bool:
 
 
 async def test_a_redrive_that_meets_an_uncommitted_claim_gives_way(pipeline: Pipeline) -> None:
+    """认领是真的那一条语句，还没有提交（River#1302）。"""
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
     await pipeline.sql("update tb_work set queued_at = queued_at - interval '1 hour'")
     async with pipeline.pool.connection() as connection, connection.transaction():
-        await connection.execute(HOLD, ("w", "1 hour", [task_id]))
+        (held,) = await claim(connection, [(Token(task_id, 1, uuid4()), None)], worker="w", lease=3_600.0)
+        assert held is not None
         await pipeline.redis.flushdb()
         await pipeline.presence.run_once()
     await pipeline.presence.run_once()
