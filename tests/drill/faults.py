@@ -84,7 +84,7 @@ async def mail_hangs(stage: Stage) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def carrier_hangs(stage: Stage) -> AsyncIterator[None]:
-    await stage.carrier_faults(answer_delay=HANGS)
+    await stage.carrier_faults(latency=HANGS)
     try:
         yield
     finally:

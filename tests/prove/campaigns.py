@@ -13,6 +13,7 @@ from tests.support.repository import ROOT
 
 SYSTEM: Final = "system"
 AUDIT: Final = ".venv/audit/.installed"
+BENCH: Final = ".venv/bench/.installed"
 CLIENT: Final = ".venv/client/.installed"
 TAKES: Final = '"$@"'  # 选项接在这里；没有它的一概不接
 
@@ -26,6 +27,7 @@ class Campaign:
         writes: 写在哪里；空的只印出来。
         script: bash 的命令，一条不成就停。
         needs: 先 make 的目标。
+        proves: 证明的是哪些路径：它们变了，从前那一场说的就是别的代码。
     """
 
     does: str
@@ -33,7 +35,17 @@ class Campaign:
     writes: str
     script: str
     needs: tuple[str, ...] = ()
+    proves: tuple[str, ...] = ("src", "migrations")
 
+
+# 谁证明什么：没有写的是整个产品
+PROTOCOL: Final = (
+    "migrations", "src/kaguan/database", "src/kaguan/mail", "src/kaguan/outbox", "src/kaguan/queues", "src/relay",
+    "src/workers",
+)  # fmt: skip
+LISTS: Final = ("migrations", "src/api", "src/kaguan")
+API: Final = ("src/api", "src/kaguan/logging", "src/kaguan/words")
+CARRIERS: Final = ("src/kaguan/carriers", "src/kaguan/sims", "src/workers")
 
 RELIABILITY = "docs/evidence/RELIABILITY.md"
 FOUGHT = f"python -m tests.chaos --write {RELIABILITY}"
@@ -44,23 +56,28 @@ CAMPAIGNS: Final = {
         "our own rigs: broken builds and models that they must condemn, calibrations; what the suite plays in short",
         "6 min", "",
         "python -m pytest -m 'rigs or long' --numprocesses 2 --dist loadfile", (SYSTEM,),
+        proves=("tests/chaos", "tests/model"),
     ),
     "fresh": Campaign(
         "`make run` and `make test` on empty Debian 12 and 13, on one core, busy, quiet; goes on where it stopped, "
         "WITH='--part quiet' plays one part; root",
         "hours", "docs/evidence", f"python -m tests.prove.fresh {TAKES}", (SYSTEM,),
+        proves=("Makefile", "pyproject.toml", "requirements-dev.txt"),
     ),
     "chaos": Campaign(
         "the long fault campaign: real processes, real signals, an independent checker, broken builds it must condemn",
         "50 min", RELIABILITY, f"{FOUGHT} {TAKES}", (SYSTEM,),
+        proves=PROTOCOL,
     ),
     "changes": Campaign(
         "5 000 cards changed at their carriers through 200 faults: each once, every doubt named; broken builds it must "
         "condemn",
         "", "docs/evidence/CHANGES.md", f"python -m tests.chaos.card_changes --write docs/evidence/CHANGES.md {TAKES}",
+        proves=(*PROTOCOL, *CARRIERS),
     ),
     "targets": Campaign(
         "each reliability target at full size", "20 min", RELIABILITY, f"{FOUGHT} --scenario all",
+        proves=PROTOCOL,
     ),
     "power": Campaign(
         "24 power cuts under load, on a file system that forgets what was not synced", "8 min", RELIABILITY,
@@ -69,6 +86,7 @@ CAMPAIGNS: Final = {
         {FOUGHT} --power --kinds 断电 --tasks 7200 --faults 24 --rate 20 --no-controls
         """,
         (SYSTEM,),
+        proves=PROTOCOL,
     ),
     "failover": Campaign(
         "a real standby promoted again and again: synchronous, then losing its tail; two primaries; no standby",
@@ -81,6 +99,7 @@ CAMPAIGNS: Final = {
         {PROMOTED} sync
         {PROMOTED} async
         """,
+        proves=PROTOCOL,
     ),
     "checklist": Campaign(
         "the rows of the ledger of faults that name a threshold, as written, at full size; a quiet machine", "20 min",
@@ -103,6 +122,7 @@ CAMPAIGNS: Final = {
         python -m tests.support.judging
         """,
         (SYSTEM,),
+        proves=PROTOCOL,
     ),
     "simulate": Campaign(
         "the real relay and workers under thousands of interleavings; SIMULATE_EXAMPLES=n, SIMULATE_SEED=n replays",
@@ -111,10 +131,12 @@ CAMPAIGNS: Final = {
         SIMULATE_EXAMPLES=${SIMULATE_EXAMPLES:-5000} python -m pytest --timeout 0 --numprocesses 2 --dist load \\
             tests/integration/outbox/test_simulation.py -k 'interleaving or death'
         """,
+        proves=PROTOCOL,
     ),
     "mutate": Campaign(
         "the protocol's code broken in many ways: the tests must notice", "30 min", "",
         f"python -m tests.model.mutate {TAKES}",
+        proves=PROTOCOL,
     ),
     "contract": Campaign(
         "every operation against its document, every carrier dialect against its contract and through a session",
@@ -124,22 +146,27 @@ CAMPAIGNS: Final = {
             tests/contracts/test_carriers*.py
         SESSION_DOCUMENT=docs/evidence/SESSION-CARRIERS.md python -m pytest tests/e2e/test_carrier_session.py
         """,
+        proves=(*API, *CARRIERS, "docs/openapi.yaml"),
     ),
     "client": Campaign(
         "a typed client made from docs/openapi.yaml, checked by mypy and used against a real server", "1 min", "",
         "python -m pytest tests/contracts/test_typed_client.py", (CLIENT,),
+        proves=("docs/openapi.yaml",),
     ),
     "fuzz": Campaign(
         "malformed HTTP over raw sockets, clients that never finish; WITH='--seed n' replays", "3 min", "",
         f"python -m tests.fuzz {TAKES}",
+        proves=API,
     ),
     "fuzz-redis": Campaign(
         "every kind of lie in every Redis key that is used, beside work, on a real stack; WITH=n replays", "20 min", "",
         f"python -m tests.fuzz.lies {TAKES}",
+        proves=PROTOCOL,
     ),
     "attacks": Campaign(
         "hostile requests one by one: no bystander may wait 0.2 s; how much memory stays; a quiet machine", "", "",
         f"python -m tests.attacks {TAKES}",
+        proves=API,
     ),
     "audit": Campaign(
         "bandit, semgrep with our rules, secrets in the tree, known vulnerabilities of what is locked "
@@ -163,11 +190,17 @@ CAMPAIGNS: Final = {
     "mta": Campaign(
         "mail of every size through a real Postfix: clear, STARTTLS, TLS; cut lines too; root", "", "",
         "python -m tests.mta",
+        proves=("src/kaguan/mail", "src/workers/email"),
+    ),
+    "bench": Campaign(
+        "`make bench`: every speed beside honest rivals; a quiet machine",
+        "20 min", "docs/evidence/BENCHMARKS.md", f".venv/bench/bin/python -m tests.bench {TAKES}", (BENCH,),
     ),
     "guest": Campaign(
         "one small shop written with four libraries, side by side: lines, names, packages, seconds, latencies; quiet "
         "machine",
         "6 min", "docs/evidence/GUEST.md", f"python -m tests.bench.guest_page --output docs/evidence/GUEST.md {TAKES}",
+        proves=("src/kaguan/outbox", "src/kaguan/database", "src/kaguan/queues"),
     ),
     "harness": Campaign(
         "an adapter for hardbyte's queue benchmark, spoken to as its harness does: 800/s beside a held transaction",
@@ -179,14 +212,17 @@ CAMPAIGNS: Final = {
         KAGUAN_LARGE_ROWS=500000 KAGUAN_WRITE_QUERIES=1 python -m pytest --timeout 0 \\
             tests/integration/database/plans/test_query_plans.py -k few_blocks
         """,
+        proves=LISTS,
     ),
     "desk": Campaign(
         "the card desk on a million cards and thirty million rows of usage: what each request costs the database",
         "15 min", "docs/evidence/DESK.md", f"python -m tests.bench.desk --output docs/evidence/DESK.md {TAKES}",
+        proves=LISTS,
     ),
     "pages": Campaign(
         "every page and every read of the API on ten million finished tasks, a million waiting, 100 000 dead letters",
         "25 min", "docs/evidence/PAGES.md", f"python -m tests.bench.pages --output docs/evidence/PAGES.md {TAKES}",
+        proves=LISTS,
     ),
     "wheel": Campaign(
         "the wheel in a really empty environment, everything installed anew from the locked requirements", "", "",
@@ -195,10 +231,12 @@ CAMPAIGNS: Final = {
     "restore": Campaign(
         "base backup, archived WAL, disaster, restore to a point in time beside the old Redis (WITH=--flush: emptied)",
         "1 min", "", f"python -m tests.deploy.restore {TAKES}",
+        proves=PROTOCOL,
     ),
     "upgrade": Campaign(
         "the wheels of the release before and of this tree side by side under load, up and back; broken releases too",
         "8 min", "docs/evidence/UPGRADES.md", "python -m tests.deploy.upgrade --write docs/evidence/UPGRADES.md",
+        proves=PROTOCOL,
     ),
     "image": Campaign(
         "the image built from an empty Debian, its processes run read-only against real servers; root", "6 min",
@@ -211,6 +249,7 @@ CAMPAIGNS: Final = {
         cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o dist/kaguan.cdx.json \\
             requirements.txt
         """,
+        proves=("requirements.txt",),
     ),
     "screenshots": Campaign(
         "the pictures in the documents, from the browser and Prometheus tests", "",
@@ -230,6 +269,7 @@ CAMPAIGNS: Final = {
             tests/integration tests/contracts tests/migrations tests/e2e/test_trace.py tests/e2e/test_fault_outage.py
         """,
         (SYSTEM,),
+        proves=PROTOCOL,
     ),
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """一晚上：一个提交上的全部，一场接一场（``make prove P=all``）；停了再来，接着没跑的。
 
-``make prove P=report`` 说哪一场是哪个提交的、成没成；退出码 1 即这份代码有没跑的，或没成的。
+``make prove P=report`` 说哪一场是哪个提交的、成没成，README 引的哪几页过时了；退出码 1 即有没跑的、没成的、过时的。
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 
 from tests.prove.campaigns import Campaign
 from tests.prove.page import document
+from tests.prove.pages import history, stale
 from tests.prove.rounds import EVIDENCE, Result, Round, current, keep, load, remaining
 from tests.support.occasion import commit, machine
 from tests.support.repository import ROOT
@@ -53,7 +54,7 @@ def everything(campaigns: Mapping[str, Campaign], run: Play, folder: Path = ROOT
 
 
 def report(campaigns: Mapping[str, Campaign], folder: Path = ROOT / EVIDENCE) -> int:
-    """印出每一场最近一次是哪个提交的。"""
+    """印出每一场最近一次是哪个提交的，README 引的哪几页过时了。"""
     results = load(folder / f"{NAME}.jsonl")
     here = {one.part for one in current(results) if not one.problems}
     for name in (one.part for one in plan(campaigns)):
@@ -61,7 +62,12 @@ def report(campaigns: Mapping[str, Campaign], folder: Path = ROOT / EVIDENCE) ->
         told = "没跑过" if latest is None else f"{latest.commit[:12]}，{latest.began}"
         failed = latest is not None and latest.problems
         sys.stdout.write(f"  {name:<12} {'没成' if failed else '这份代码' if name in here else '——'}  {told}\n")
-    return int(here != {one.part for one in plan(campaigns)})
+    unknown = history()
+    old = {} if unknown else stale(campaigns)
+    for page, why in old.items():
+        sys.stdout.write(f"  {page:<22} 过时：{'；'.join(why)}\n")
+    sys.stdout.write(f"引了而过时的页：{unknown or len(old)}\n")
+    return int(bool(old) or here != {one.part for one in plan(campaigns)})
 
 
 def write(campaigns: Mapping[str, Campaign], folder: Path) -> None:
