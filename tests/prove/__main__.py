@@ -1,4 +1,4 @@
-"""``python -m tests.prove 名字 [接给它的]``：跑一场；``all`` 全部，``report`` 说各是哪个提交的；不给就列出来。"""
+"""``python -m tests.prove 名字 [接给它的]``：跑一场；``all``、``report``、``release`` 见 EVENING；不给就列出来。"""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import sys
 
 from tests.prove.campaigns import CAMPAIGNS, run, table
 from tests.prove.evening import everything, report
+from tests.prove.release import release
 
 EVENING = (
     "  all          every one of them on this commit, one after the other; goes on where it stopped\n"
-    "  report       which commit each was last played on\n"
+    "  report       which commit each was last played on, which page that is cited is stale\n"
+    "  release      before a version: all agree, no page is stale, the wheel tried as a stranger does, the upgrade\n"
 )
 
 
@@ -21,6 +23,8 @@ def main(given: list[str]) -> int:
             return everything(CAMPAIGNS, run)
         case ["report"]:
             return report(CAMPAIGNS)
+        case ["release"]:
+            return release(CAMPAIGNS, run)
         case []:
             sys.stdout.write(f"make prove P=… [WITH='options']:\n\n{table()}\n{EVENING}")
             return 0

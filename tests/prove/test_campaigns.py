@@ -20,7 +20,7 @@ PLACE = re.compile(r"(?<![\w./])(?:tests|docs)/[\w./*-]+")
 def test_without_a_name_it_lists_every_campaign(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     listed = capsys.readouterr().out.splitlines()[2:]
-    assert [line.split()[0] for line in listed if line] == [*CAMPAIGNS, "all", "report"]
+    assert [line.split()[0] for line in listed if line] == [*CAMPAIGNS, "all", "report", "release"]
 
 
 def test_an_unknown_name_is_refused_with_the_list(capsys: pytest.CaptureFixture[str]) -> None:

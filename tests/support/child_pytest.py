@@ -40,13 +40,13 @@ def report_of(directory: Path, files: Mapping[str, str], *plugins: str) -> str:
     return done.stdout + done.stderr
 
 
-def guest_pytest(directory: Path, files: Mapping[str, str], **environment: str) -> str:
-    """``directory`` 是客人的项目；返回他的 pytest 说的。"""
+def guest_pytest(directory: Path, files: Mapping[str, str], *, python: str = sys.executable, **environment: str) -> str:
+    """``directory`` 是客人的项目，``python`` 是他的解释器；返回他的 pytest 说的。"""
     for name, source in files.items():
         (directory / name).write_text(source, "utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_TOLD)}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:schemathesis", "-p", "no:cacheprovider"],
+        [python, "-m", "pytest", "-p", "no:schemathesis", "-p", "no:cacheprovider"],
         cwd=directory,
         env={**kept, **environment},
         capture_output=True,

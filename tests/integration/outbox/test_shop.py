@@ -19,6 +19,7 @@ from tests.support.child_pytest import NO_REDIS, guest_pytest
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.repository import ROOT
 
+PYTHON = os.environ.get("KAGUAN_GUEST_PYTHON", sys.executable)  # 装着要发布的 wheel 的，或这里的
 ORDER = """
 import asyncio, app
 async def main():
@@ -39,9 +40,7 @@ def shop(empty_database: str, settings: Settings, monkeypatch: pytest.MonkeyPatc
 
 
 def ran(shop: Path, *arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=shop, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    done = subprocess.run([PYTHON, *arguments], cwd=shop, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -56,12 +55,12 @@ def test_its_migration_makes_what_its_models_say_and_can_be_undone(shop: Path, e
 
 def test_its_own_tests_pass(shop: Path) -> None:
     """插件由 wheel 的入口带来；不要 Redis。"""
-    told = guest_pytest(shop, {}, REDIS_URL=NO_REDIS)
+    told = guest_pytest(shop, {}, python=PYTHON, REDIS_URL=NO_REDIS)
     assert re.search(r"^4 passed in ", told, re.MULTILINE), told
 
 
 async def test_its_worker_does_an_order_and_leaves_when_told(shop: Path, empty_database: str) -> None:
-    worker = await asyncio.create_subprocess_exec(sys.executable, "worker.py", cwd=shop, env=dict(os.environ))
+    worker = await asyncio.create_subprocess_exec(PYTHON, "worker.py", cwd=shop, env=dict(os.environ))
     try:
         await asyncio.to_thread(ran, shop, "-c", ORDER)
         async with await psycopg.AsyncConnection.connect(empty_database, autocommit=True) as connection:
