@@ -8,8 +8,9 @@ import re
 import signal
 import time
 import urllib.parse
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from tests.architecture.shipped import load_yaml
 from tests.architecture.shipped import rules as shipped_rules
 from tests.e2e.alertmanager import Alertmanager, alertmanager
 from tests.e2e.browser import chromium, shoot, tab
@@ -75,20 +77,29 @@ def dashboard(path: Path) -> dict[str, Any]:
     return content
 
 
-def as_grafana_sends(expr: str, variables: list[dict[str, Any]]) -> str:
-    """Grafana 替换变量之后的查询，变量都选「全部」。"""
-    for variable in variables:
-        expr = expr.replace(f"${variable['name']}", variable["allValue"])
+def as_grafana_sends(expr: str, chosen: Mapping[str, str]) -> str:
+    """Grafana 替换变量之后的查询。"""
+    for name, value in chosen.items():
+        expr = expr.replace(f"${name}", value)
     return expr.replace("$__rate_interval", RATE_INTERVAL)
 
 
-def queries(path: Path) -> dict[str, str]:
+def everything(path: Path) -> dict[str, str]:
+    """变量都选「全部」。"""
+    return {variable["name"]: variable["allValue"] for variable in dashboard(path)["templating"]["list"]}
+
+
+def escaped(value: str) -> str:
+    """选中的一个值，照 Grafana 的 Prometheus 数据源写进正则（``prometheusSpecialRegexEscape``）。"""
+    return re.sub(r"[$^*{}\[\]'+?.()|]", lambda found: f"\\\\{found[0]}", value.replace("\\", "\\\\\\\\"))
+
+
+def queries(path: Path, chosen: Mapping[str, str] | None = None) -> dict[str, str]:
     """面板与查询号 → 查询。"""
-    content = dashboard(path)
-    variables = content["templating"]["list"]
+    chosen = everything(path) if chosen is None else chosen
     return {
-        f"{panel['title']}/{target['refId']}": as_grafana_sends(target["expr"], variables)
-        for panel in content["panels"]
+        f"{panel['title']}/{target['refId']}": as_grafana_sends(target["expr"], chosen)
+        for panel in dashboard(path)["panels"]
         for target in panel["targets"]
     }
 
@@ -130,6 +141,41 @@ async def test_every_variable_has_choices(observed: Observed, path: Path) -> Non
         match = LABEL_VALUES.fullmatch(variable["query"]["query"])
         assert match is not None
         assert observed.prometheus.get(f"label/{match['label']}/values", **{"match[]": match["selector"]})
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+async def test_one_choice_of_a_variable_is_asked_for_and_is_all_that_is_shown(observed: Observed, path: Path) -> None:
+    """选中一个：经 Grafana 转义的仍是合法的查询，用着变量的都答得出，答的只是它。"""
+    (variable,) = dashboard(path)["templating"]["list"]
+    match = LABEL_VALUES.fullmatch(variable["query"]["query"])
+    assert match is not None
+    values = observed.prometheus.get(f"label/{match['label']}/values", **{"match[]": match["selector"]})
+    shown: dict[str, list[Any]] = {}
+    for value in values:
+        asked = queries(path, {variable["name"]: escaped(value)})
+        for where in (where for where, expr in queries(path, {}).items() if f"${variable['name']}" in expr):
+            series = observed.prometheus.query(asked[where])
+            shown.setdefault(where, []).extend(series)
+            assert {one["metric"].get(match["label"], value) for one in series} <= {value}, where
+    assert shown
+    assert [where for where, series in shown.items() if not series] == []
+
+
+async def test_what_a_span_leads_to_is_a_query_with_an_answer(observed: Observed) -> None:
+    """数据源里写着的，从跨度跳到指标：标签由 Grafana 照跨度的填。"""
+    path = ROOT / "observability" / "grafana" / "provisioning" / "datasources" / "kaguan.yaml"
+    (jaeger,) = (one for one in load_yaml(path)["datasources"] if one["type"] == "jaeger")
+    leads = jaeger["jsonData"]["tracesToMetrics"]
+    ((tag, label),) = ((one["key"], one["value"]) for one in leads["tags"])
+    assert tag == "kaguan.task.type"
+    for query in leads["queries"]:
+        asked = query["query"].replace("$$__tags", f'{label}="email:send"')
+        assert "$" not in asked
+        await eventually(partial(answered, observed, asked))
+
+
+def answered(observed: Observed, asked: str) -> bool:
+    return any(map(drawable, observed.prometheus.query(asked)))
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
