@@ -24,6 +24,9 @@ CITED = re.compile(r"#(\d+)(?=[），、,) |])")
 CLAUSE = re.compile(r"[。；;|]|(?<=\d\)), ")
 SOURCE = re.compile(r"\| (#\d+) \|$")
 NUMBER = re.compile(r"(?<![\w#.,-])\d[\d,]*(?:\.\d+)?(?![\w.])")
+EVIDENCE = re.compile(r"\]\((?:\.\./|docs/)?evidence/([\w-]+\.md)")
+LEDGER = re.compile(r"\[FAULTS[^\]]*\]\([^)]*\)[ \d、]*")
+HISTORICAL = ("CHANGELOG.md", "docs/adr/", "docs/evidence/")  # 说的是当时，或自己就是证据
 SETTLED = re.compile(r"\(.*?\)|P\d\d|[\d,]+/s|`[^`]*`")  # 链接、分位、负载的速率、代码不算引的数
 
 
@@ -81,6 +84,17 @@ def miscited(text: str, known: dict[int, set[float]]) -> list[str]:
     return found
 
 
+def elsewhere(text: str, evidence: dict[str, str]) -> list[str]:
+    """链接到证据的一句里，那一页却没有的数；BENCHMARKS 的另按第几行核对，台账的第几行不是数。"""
+    found = []
+    for clause in clauses(text):
+        for page in set(EVIDENCE.findall(clause)) - {"BENCHMARKS.md"}:
+            there = set(numbers(evidence[page]))
+            said = NUMBER.findall(SETTLED.sub("", LEDGER.sub("", clause)))
+            found += [f"{page} {one}" for one in said if float(one.replace(",", "")) not in there]
+    return found
+
+
 def test_the_readme_is_read_in_one_sitting() -> None:
     assert (ROOT / "README.md").read_text("utf-8").count("\n") <= README_LINES
 
@@ -119,6 +133,14 @@ def test_every_figure_cited_is_the_one_in_the_benchmarks() -> None:
     looked = {name: text for name, text in pages().items() if name != "CHANGELOG.md" and "BENCHMARKS" in text}
     assert {"README.md", "docs/SCALING.md"} <= set(looked)
     assert {name: found for name, text in looked.items() if (found := miscited(text, known))} == {}
+
+
+def test_a_figure_beside_a_link_to_evidence_is_on_that_page() -> None:
+    evidence = {path.name: path.read_text("utf-8") for path in (ROOT / "docs/evidence").glob("*.md")}
+    looked = {name: text for name, text in pages().items() if not name.startswith(HISTORICAL)}
+    planted = "至多 5 秒（[量到的](evidence/GUEST.md)），见 [FAULTS](ledgers/FAULTS.md) 57"
+    assert elsewhere(planted, {"GUEST.md": "4 秒"}) == ["GUEST.md 5"]
+    assert {name: found for name, text in looked.items() if (found := elsewhere(text, evidence))} == {}
 
 
 def test_a_decision_says_under_its_title_whether_it_still_holds() -> None:

@@ -40,7 +40,7 @@ def repository(tmp_path: Path) -> Path:
 
 def test_a_page_is_fresh_until_what_it_proves_changes(repository: Path) -> None:
     page = OCCASION.format(git(repository, "rev-parse", "HEAD"))
-    committed(repository, "docs/guide.md", "别的")
+    committed(repository, "docs/guide", "别的")
     assert list(faults(page, ("src",), repository)) == []
     (repository / "src/a.py").write_text("2", "utf-8")
     (uncommitted,) = faults(page, ("src",), repository)
@@ -74,14 +74,15 @@ def test_a_page_that_cannot_say_of_which_code_it_is_is_not_fresh(repository: Pat
 
 def test_only_what_is_cited_is_asked_for(repository: Path) -> None:
     commit = git(repository, "rev-parse", "HEAD")
-    committed(repository, "README.md", "[a](docs/evidence/A.md) [guide](docs/guide.md)")
-    committed(repository, "docs/README.md", "[b](evidence/B.md)")
-    committed(repository, f"{EVIDENCE}/A.md", OCCASION.format(commit))
-    committed(repository, f"{EVIDENCE}/B.md", "没说")
-    committed(repository, f"{EVIDENCE}/C.md", "没说，也没引")
-    one = replace(CAMPAIGNS["guest"], writes=f"{EVIDENCE}/A.md, {EVIDENCE}/B.md", proves=("src",))
-    assert cited(repository) == ["A.md", "B.md"]
-    assert stale({"one": one}, repository) == {"B.md": ["没有说是哪个提交的"]}
+    fresh, mute, apart = (f"{name}.md" for name in ("FRESH", "MUTE", "APART"))
+    committed(repository, "README.md", f"[a](docs/evidence/{fresh}) [guide](docs/guide)")
+    committed(repository, "docs/README.md", f"[b](evidence/{mute})")
+    committed(repository, f"{EVIDENCE}/{fresh}", OCCASION.format(commit))
+    committed(repository, f"{EVIDENCE}/{mute}", "没说")
+    committed(repository, f"{EVIDENCE}/{apart}", "没说，也没引")
+    one = replace(CAMPAIGNS["guest"], writes=f"{EVIDENCE}/{fresh}, {EVIDENCE}/{mute}", proves=("src",))
+    assert cited(repository) == [fresh, mute]
+    assert stale({"one": one}, repository) == {mute: ["没有说是哪个提交的"]}
 
 
 def test_without_a_whole_history_it_says_so(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
