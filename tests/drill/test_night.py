@@ -9,7 +9,7 @@ from tests.drill.nights import NIGHTS
 from tests.e2e.browser import chromium
 
 
-@pytest.mark.parametrize("name", ["two_outages", "unknown_type"])
+@pytest.mark.parametrize("name", ["two_outages", pytest.param("unknown_type", marks=pytest.mark.long)])
 async def test_on_a_phone_the_console_names_the_cause_and_three_taps_do_what_helps(name: str) -> None:
     night = NIGHTS[name]
     async with chromium() as browser, evening() as stage:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import os
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -60,23 +57,6 @@ def test_the_example_is_short_knows_no_card_and_its_core_opens_the_readme() -> N
     shown = README.read_text("utf-8").partition("```python\n")[2].partition("```")[0].strip().splitlines()
     assert 10 <= len(shown) <= CORE
     assert set(shown) <= set(text.splitlines())
-
-
-@pytest.mark.parametrize(
-    "checker",
-    [
-        (sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull),
-        ("basedpyright", "--pythonpath", sys.executable, "--level", "error"),
-    ],
-    ids=["mypy", "pyright"],
-)
-def test_the_example_is_well_typed_without_plugins(checker: tuple[str, ...], tmp_path: Path) -> None:
-    """读者的检查器没有我们的配置与插件。"""
-    shutil.copy(EXAMPLE, tmp_path)
-    program, *options = checker
-    command = [str(Path(sys.executable).parent / program), *options, EXAMPLE.name]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 async def test_the_library_alone_measures_no_card_no_mail_and_no_request(pool: Pool, settings: Settings) -> None:

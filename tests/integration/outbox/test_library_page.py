@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 
 PAGE = ROOT / "docs" / "library.md"
+EXAMPLE = ROOT / "examples" / "outbox_in_your_app.py"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SQL = re.compile(r"^```sql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TABLES = "create table shop_order (id int primary key); create table receipt (order_id int)"
@@ -95,9 +97,11 @@ async def test_the_page_runs_as_printed(page: Any, settings: Settings) -> None:
     ],
     ids=["mypy", "pyright"],
 )
-def test_the_page_is_well_typed_without_plugins(checker: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_page_and_the_example_are_well_typed_without_plugins(checker: tuple[str, ...], tmp_path: Path) -> None:
+    """读者的检查器没有我们的配置与插件。"""
     (tmp_path / "page.py").write_text(program(), "utf-8")
+    shutil.copy(EXAMPLE, tmp_path)
     name, *options = checker
-    command = [str(Path(sys.executable).parent / name), *options, "page.py"]
+    command = [str(Path(sys.executable).parent / name), *options, "page.py", EXAMPLE.name]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

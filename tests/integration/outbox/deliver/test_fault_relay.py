@@ -40,7 +40,7 @@ PER_WRITER = 25
 ROWS = 10_000
 BATCH = 300
 GATE = 4_242  # 咨询锁号：拿着它的人决定标记何时放行
-BACKLOG = int(os.environ.get("KAGUAN_FAULT_BACKLOG", "600"))  # 长的那一场：50000
+BACKLOG = int(os.environ.get("KAGUAN_FAULT_BACKLOG", "300"))  # 长的那一场：50000
 AMPLIFICATION = 1.15
 POLL = 3.0  # 秒
 NEVER = 5 * PATIENCE  # 秒：这么久才轮询一次，先交出的只能是听见了门铃
@@ -205,8 +205,8 @@ async def test_redrive_under_a_backlog_hardly_repeats_anything(
     )
     async with open_pipeline(settings, pool) as pipeline:
         await pipeline.sql(EFFECT_TABLE)
-        for _ in range(BACKLOG // 200):
-            await pipeline.submit(200, Priority.CRITICAL)
+        for _ in range(BACKLOG // 100):
+            await pipeline.submit(100, Priority.CRITICAL)
         while await pipeline.forwarder.run_once():
             pass
         async with pipeline.working(Effects(0.02)), relaying(pipeline):

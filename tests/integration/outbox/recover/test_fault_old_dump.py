@@ -28,7 +28,7 @@ from tests.support.fault_plant import (
 from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.said import capture_logs
 
-BATCH = 60
+BATCH = 40
 FORGOT = "队列忘了任务，重投"
 REDRIVEN = "纪元重投完成"
 

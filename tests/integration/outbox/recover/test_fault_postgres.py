@@ -45,7 +45,7 @@ from tests.support.serving import serving
 GATE = 4_244  # 咨询锁号
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b" * 1_000}
 LOST = 50
-RACERS = 90
+RACERS = 45
 DATABASE = "KAGUAN_DATABASE__URL"
 
 

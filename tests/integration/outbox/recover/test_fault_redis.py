@@ -41,7 +41,7 @@ from tests.support.fault_plant import (
 )
 from tests.support.pipeline import Pipeline, duplicates, open_pipeline
 
-PUBLISHED = int(os.environ.get("KAGUAN_FAULT_PUBLISHED", "200"))  # 长的那一场：1000
+PUBLISHED = int(os.environ.get("KAGUAN_FAULT_PUBLISHED", "100"))  # 长的那一场：1000
 TAIL = 20
 SWEPT = 15
 HOUR = 3_600_000  # 毫秒
