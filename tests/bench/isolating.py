@@ -88,11 +88,11 @@ class Isolating:
     laboratory: Laboratory
 
     async def apart(self) -> list[Result]:
-        """一个与两个 worker，各跑两趟：慢的自己跑，旁边有信地跑。"""
+        """各跑两趟：慢的自己跑，旁边有信地跑；一个 worker，长的再加两个的。"""
         scale = self.laboratory.scale
         cards, what = CARDS * scale.slow_tasks, f"{scale.slow_tasks} 个慢的同步在 low 上"
         slow = Slow(ROW, what, SIM_STATUS_SYNC.name, cards, scale.slow_rate, CARDS, SYNCS_LEFT)
-        return [*await self._compared(slow, 1), *await self._compared(slow, 2)]
+        return [one for workers in range(1, scale.slow_workers + 1) for one in await self._compared(slow, workers)]
 
     async def changed(self) -> list[Result]:
         """一次要求改的一批卡，一个 worker。"""

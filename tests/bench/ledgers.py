@@ -15,6 +15,7 @@ from tests.bench.laboratory import Laboratory
 from tests.bench.rivalry import Rival
 from tests.bench.rivals.saq import QUEUE
 
+MARKED = "(select max(at) from mark)"
 MARK: LiteralString = "create table if not exists mark (at timestamptz); insert into mark values (clock_timestamp())"
 
 
@@ -170,27 +171,31 @@ def procrastinate(laboratory: Laboratory) -> Rival:
 
 
 def awa(laboratory: Laboratory) -> Rival:
-    """它的存放是一圈只添不改的段，跑着不能清空：只数 ``clean`` 之后入队的。"""
-    since = "created_at > (select max(at) from mark)"
+    """跑着不能清空它，只数 ``clean`` 之后的。账读它的段，不读 ``awa.jobs``：那个视图一问几十秒。"""
+    completed = (
+        "awa.receipt_completion_batches batch cross join lateral unnest(job_ids, attempted_ats) as done (job_id, at)"
+        f" where finalized_at > {MARKED}"
+    )
     return PostgresRival(
         laboratory=laboratory,
         name="awa",
         module="awa",
         python=environment("awa-pg"),
-        knob="200",
+        knob="400",
         steady_knob="50",
         knobs=("10", "50", "100", "200", "400"),
         emptying=MARK,
-        unfinished=f"select count(*) from awa.jobs where finalized_at is null and {since}",
-        finished="select count(*), extract(epoch from max(finalized_at) - min(attempted_at)) from awa.jobs"
-        f" where state = 'completed' and {since}",
-        starts=f"select extract(epoch from attempted_at - created_at) * 1000 from awa.jobs where {since}",
+        unfinished=f"select (select count(*) from awa.ready_entries where created_at > {MARKED})"
+        f" - (select count(*) from {completed}) - (select count(*) from awa.done_entries where created_at > {MARKED})",
+        finished=f"select count(*), extract(epoch from max(finalized_at) - min(at)) from {completed}",
+        starts=f"select extract(epoch from at - created_at) * 1000 from awa.ready_entries join"
+        f" (select done.* from {completed}) as started using (job_id) where created_at > {MARKED}",
     )
 
 
 def faststream(laboratory: Laboratory) -> Rival:
     """最后一个做完按最后一个开始算：它不记，只会算快了。"""
-    since = "created_at > (select max(at) from mark)"
+    since = f"created_at > {MARKED}"
     return PostgresRival(
         laboratory=laboratory,
         name="faststream-outbox",

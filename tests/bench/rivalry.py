@@ -104,9 +104,10 @@ class Rival(ABC):
             before = cpu_seconds(processes)
             report = await self.press(rate, seconds)
             await asyncio.sleep(GRACE)
-            left = await self.left()
-            await self._settled()
             after = cpu_seconds(processes)
+            if left := await self.left():  # 数还剩几个不算在它账上，除非真的还剩
+                await self._settled()
+                after = cpu_seconds(processes)
         spent = sum(after[name] - before[name] for name in processes)
         waits = sorted(await self.waits())
         return Paced(waits[int(0.95 * (len(waits) - 1))], left, spent / report.requests * 1e6)

@@ -32,7 +32,7 @@ class Scale:
         bulk: 公平：别人先有多少个在等。
         guest_seconds: 客人的应用每秒一单的，每轮多少秒。
         mails: 寄信每轮多少封。
-        slow_tasks: 互不牵连：慢的同步几个；``slow_rate`` 是运营商每秒至多答几次。
+        slow_tasks: 互不牵连：慢的同步几个；``slow_rate`` 是运营商每秒至多答几次，至多 ``slow_workers`` 个 worker。
     """
 
     limit: float
@@ -59,6 +59,7 @@ class Scale:
     mails: int
     slow_tasks: int
     slow_rate: int
+    slow_workers: int
 
     def pinned_for(self, seconds: float | None) -> Scale:
         """长事务旁边的稳态换成这么多秒；每个长事务占几分之几不变，至多两分钟。总时限跟着放宽。"""
@@ -94,9 +95,10 @@ SHORT = Scale(
     mails=60,
     slow_tasks=10,
     slow_rate=50,
+    slow_workers=1,
 )
 DEFAULT = Scale(
-    limit=1_200,
+    limit=1_500,
     rounds=3,
     seconds=2,
     warm=1,
@@ -106,20 +108,21 @@ DEFAULT = Scale(
     tasks=10_000,
     usage_rows=300_000,
     windows=3,
-    steady_seconds=5,
+    steady_seconds=3,
     history=10_000,
-    idle_seconds=7,
+    idle_seconds=5,
     rival_rounds=3,
-    pinned_seconds=20,
-    reader_seconds=8,
+    pinned_seconds=15,
+    reader_seconds=6,
     bulk=20_000,
     flush_rounds=1,
-    memory_slice=2,
+    memory_slice=1.5,
     drift_seconds=15,
-    guest_seconds=16,
-    mails=2_000,
+    guest_seconds=12,
+    mails=1_500,
     slow_tasks=40,
     slow_rate=50,
+    slow_workers=1,
 )
 LONG = Scale(
     limit=14_400,
@@ -146,4 +149,5 @@ LONG = Scale(
     mails=6_000,
     slow_tasks=100,
     slow_rate=5,
+    slow_workers=2,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from argparse import Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -24,8 +24,16 @@ async def answering(status: int, seen: list[str], keepalive: float = 60.0) -> As
         seen.append((await request.json())["request_id"])
         return web.json_response({}, status=status)
 
+    async with serving(submit, keepalive) as port:
+        yield port
+
+
+@asynccontextmanager
+async def serving(
+    handler: Callable[[web.Request], Awaitable[web.Response]], keepalive: float = 60.0
+) -> AsyncIterator[int]:
     app = web.Application()
-    app.router.add_post(PATH, submit)
+    app.router.add_route("*", PATH, handler)
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=keepalive)
     await runner.setup()
     try:
@@ -36,10 +44,9 @@ async def answering(status: int, seen: list[str], keepalive: float = 60.0) -> As
         await runner.cleanup()
 
 
-def options(port: int, rate: float, numbers: str = "random") -> Namespace:
-    return Namespace(
-        port=port, path=PATH, token="t", prefix="p", rest=REST, seconds=0.3, connections=4, rate=rate, numbers=numbers
-    )
+def options(port: int, rate: float, numbers: str = "random", following: str = REST) -> Namespace:
+    fixed = {"path": PATH, "token": "t", "prefix": "p", "seconds": 0.3, "connections": 4}
+    return Namespace(port=port, rate=rate, numbers=numbers, rest=following, **fixed)
 
 
 @pytest.mark.parametrize("rate", [0.0, 200.0])
@@ -67,6 +74,20 @@ async def test_an_answer_other_than_202_is_an_error() -> None:
     async with answering(503, []) as port:
         report = await drive(options(port, 0.0))
     assert report["errors"] > 0
+
+
+@pytest.mark.parametrize(("following", "wanted"), [("", "GET"), (REST, "POST")])
+async def test_without_a_body_it_asks(following: str, wanted: str) -> None:
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request.method)
+        return web.json_response({}, status=202 if await request.read() else 200)
+
+    async with serving(answer) as port:
+        report = await drive(options(port, 0.0, following=following))
+    assert report["errors"] == 0
+    assert set(seen) == {wanted}
 
 
 async def test_a_connection_that_the_server_closed_for_idling_is_replaced_and_no_error() -> None:
