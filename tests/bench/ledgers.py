@@ -89,7 +89,7 @@ class PostgresRival(Rival):
 
     async def done(self) -> tuple[int, float]:
         ((count, seconds),) = await self.laboratory.execute(self.finished, database=self._database)
-        return count, float(seconds)
+        return count, float(seconds or 0)  # 一个也没有做完：没有秒数
 
     async def waits(self) -> list[float]:
         return [float(ms) for (ms,) in await self.laboratory.execute(self.starts, database=self._database)]
@@ -201,8 +201,8 @@ def faststream(laboratory: Laboratory) -> Rival:
         name="faststream-outbox",
         module="faststream",
         python=environment("faststream-outbox"),
-        knob="1x100x100",
-        steady_knob="4x10x1",
+        knob="4x100x100",
+        steady_knob="4x100x100",
         knobs=("1x10x1", "4x10x1", "10x100x1", "1x100x100", "4x100x100"),
         emptying=f"{MARK}; truncate outbox, ledger",
         unfinished="select count(*) from outbox",

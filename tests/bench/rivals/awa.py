@@ -1,7 +1,7 @@
 """对手：awa（Rust 的核，Python 的壳）。照它的文档：一个 AsyncClient、元组的队列（名字，并发数），成批入队用 COPY。
 
 文档：hardbyte/awa 的 docs/getting-started-python（起 worker）与 docs/configuration
-（``max_workers`` 默认 50；成批入队用 ``enqueue_many_copy``）。并发数是试出来的。
+（``max_workers`` 默认 50；成批入队用 ``enqueue_many_copy``）。并发数是试出来的（400）。
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import awa
 from tests.bench.rivals.command import BATCH, Enqueue, Side, database_url, knob, run
 
 QUEUE = "noop"
+ROTATE = 60_000  # 毫秒：默认一秒一段，转过去的、做完的就回收，账还没读就没了
 
 
 @dataclass
@@ -52,7 +53,7 @@ async def fill(rows: int) -> None:
 async def work(stop: asyncio.Event) -> None:
     async with opened() as client:
         client.task(Noop, queue=QUEUE)(noop)
-        await client.start([(QUEUE, int(knob()))])
+        await client.start([(QUEUE, int(knob()))], queue_storage_queue_rotate_interval_ms=ROTATE)
         await stop.wait()
         await client.shutdown()
 

@@ -2,7 +2,7 @@
 
 文档：modern-python/faststream-outbox 的 docs/usage/subscriber（``max_workers``、``fetch_batch_size``、
 ``terminal_flush_batch_size``；连接池要 ``max_workers + 1``）与 docs/concepts/performance（成批地删，少开几个 worker）。
-三个数多大是试出来的（「1x100x100」）。它做完就删，什么也不记：入队与开始的时刻由处理器记在内存里，停下时才写进表。
+三个数多大是试出来的（「4x100x100」）。它做完就删，什么也不记：入队与开始的时刻由处理器记在内存里，停下时才写进表。
 """
 
 from __future__ import annotations
