@@ -7,6 +7,7 @@ import gc
 import itertools
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import psycopg
@@ -31,9 +32,11 @@ from tests.support.pooler import NO_PREPARED, Pooler
 from tests.support.servers import DISPOSABLE, RECORDING, TEMPLATE, in_memory_only, running, told
 from tests.support.serving import Api, serving
 from tests.support.tracing import Tracing
+from tests.support.untraced import untraced
 
 REDIS_DATABASES = itertools.cycle(range(1, 64))
 SEQUENCE = itertools.count(1)
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
 BEHIND_POOLER = os.environ.get("TEST_POOLER") == "1"  # make prove P=pooler：每个用例的库都经 PgBouncer
 
 
@@ -64,7 +67,8 @@ def pytest_collection() -> Generator[None, object, object]:
     """用例与源码的模块活到最后：垃圾回收不必一遍遍地看，收集时不看，之后也不看它们。"""
     gc.disable()
     try:
-        return (yield)
+        with nullcontext() if WORKER == "gw0" else untraced():  # 导入时走的，各进程一样：量一个就够
+            return (yield)
     finally:
         gc.collect()
         gc.freeze()

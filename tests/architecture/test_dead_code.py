@@ -28,6 +28,7 @@ HOOKS = {
     "_executemany_gen_pipeline": "psycopg 的游标",
     "_expire_at": "psycopg 池里连接的寿命",
     "_load_env_vars": "pydantic-settings 的来源",
+    "_read_file": "同上",
     "_pipeline": "psycopg 的连接正在用的管道",
     "prepare_threshold": "psycopg 的连接预备语句的门槛",
     "abort_threshold": "SAQ 的 Worker.abort 的参数",

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,9 +14,9 @@ from http import HTTPStatus
 
 import aiohttp
 
-from tests.e2e.stack import KAGUAN, RunningStack, clean_environment
+from tests.e2e.stack import RunningStack, clean_environment
+from tests.support import warm
 from tests.support.alongside import alongside
-from tests.support.repository import ROOT
 
 EVERY = 1.0  # 秒
 TIMEOUT = aiohttp.ClientTimeout(total=5)
@@ -75,15 +76,8 @@ class Watch:
         return UNKNOWN, frozenset(name for name, part in parts.items() if part["status"] == "down")
 
     async def ask_doctor(self) -> tuple[str, frozenset[str]]:
-        process = await asyncio.create_subprocess_exec(
-            *KAGUAN,
-            "doctor",
-            "--json",
-            env=clean_environment(KAGUAN_DATA_DIR=str(self.stack.data)),
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        environment = clean_environment(KAGUAN_DATA_DIR=str(self.stack.data))
+        process = await warm.run_kaguan("doctor", "--json", environment=environment, stdout=PIPE, stderr=DEVNULL)
         try:
             output, _ = await process.communicate()
         finally:

@@ -1,12 +1,20 @@
-"""哪些用例量覆盖率：跟踪让每一行、每个进程的导入都慢一倍，同一条路走第二遍不再量。"""
+"""哪些用例量覆盖率：跟踪让每一行、每个进程的导入都慢一倍，同一条路走过两遍的不再量。
+
+``walked.txt`` 是走的路别的用例至少还走两遍的：文件，或其中一个用例。``WALKED=write make test`` 全都量，
+再 ``python -m tests.support.measured`` 由它重写。
+"""
 
 from __future__ import annotations
 
 import os
+import sqlite3
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
+from coverage import Coverage
 
 from tests.support.repository import ROOT
 from tests.support.untraced import untraced
@@ -15,36 +23,30 @@ TESTS = ROOT / "tests"
 MEASURED, PROCESSES = pytest.StashKey[bool](), pytest.StashKey[bool]()
 EVERY_CASE = {"unit"}  # 这些目录的用例快，每一个走的路又常不同
 NO_CASE = {"architecture"}  # 读源码，不走它
-OUTBOX = "integration/outbox"
-# 算得久，走的路别的用例都走到：文件，或其中一个用例
-WALKED_ELSEWHERE = {
-    "integration/mail/test_email_large.py",
-    "unit/words/test_linear_growth.py",
-    f"{OUTBOX}/deliver/test_fault_relay.py",
-    f"{OUTBOX}/recover/test_fault_old_dump.py",
-    f"{OUTBOX}/recover/test_fault_postgres.py::test_done_stays_done_however_often_reconciliation_races_it",
-    f"{OUTBOX}/recover/test_fault_redis.py::test_everything_published_survives_a_redis_killed_without_persistence",
-    f"{OUTBOX}/test_simulation.py",
-    f"{OUTBOX}/work/test_fault_worker.py",
-    f"{OUTBOX}/work/test_isolation.py",
-}
+WALKED = Path(__file__).with_name("walked.txt")
+WRITE = os.environ.get("WALKED") == "write"
 
 
 def mark_measured(items: Sequence[pytest.Item]) -> None:
     """参数不同的几个用例只量头尾两个：两家运营商、两种做法都在内；另有都量与都不量的目录。"""
+    walked = set() if WRITE else set(WALKED.read_text("ascii").split())
     first: dict[str, pytest.Item] = {}
     last: dict[str, pytest.Item] = {}
     for item in items:
-        function = item.nodeid.partition("[")[0]
+        function = function_of(item.nodeid)
         first.setdefault(function, item)
         last[function] = item
     ends = {*first.values(), *last.values()}
     for item in items:
-        path = item.path.relative_to(TESTS)
-        names = {path.as_posix(), f"{path}::{item.nodeid.partition('::')[2].partition('[')[0]}"}
-        seen = path.parts[0] in NO_CASE or names & WALKED_ELSEWHERE
-        item.stash[MEASURED] = not seen and (item in ends or path.parts[0] in EVERY_CASE)
+        folder = item.path.relative_to(TESTS).parts[0]
+        function = function_of(item.nodeid)
+        seen = folder in NO_CASE or not walked.isdisjoint((function, function.partition("::")[0]))
+        item.stash[MEASURED] = not seen and (item in ends or folder in EVERY_CASE)
         item.stash[PROCESSES] = item in ends and item.get_closest_marker("measured") is not None
+
+
+def function_of(nodeid: str) -> str:
+    return nodeid.partition("[")[0].removeprefix("tests/")
 
 
 @contextmanager
@@ -52,8 +54,31 @@ def measuring(item: pytest.Item) -> Iterator[None]:
     """用例连同它的夹具：该量的量；它起的进程，标了 ``measured`` 的才量。"""
     names = [] if item.stash[PROCESSES] else [name for name in os.environ if name.startswith("COVERAGE_")]
     kept = {name: os.environ.pop(name) for name in names}
+    if WRITE and (current := Coverage.current()) is not None:
+        current.switch_context(function_of(item.nodeid))
     try:
         with nullcontext() if item.stash[MEASURED] else untraced():
             yield
     finally:
         os.environ.update(kept)
+
+
+def walked(database: Path) -> list[str]:
+    """从走得最多的看起，减去它，每一条路仍有别的用例走两遍的。"""
+    ways: dict[str, set[tuple[int, int, int]]] = defaultdict(set)
+    with closing(sqlite3.connect(database)) as connection:
+        for context, *way in connection.execute(
+            "select context, file_id, fromno, tono from arc join context on context.id = context_id"
+        ):
+            ways[context].add(tuple(way))
+    walkers = Counter(way for walked in ways.values() for way in walked)
+    found = []
+    for context in sorted(ways.keys() - {""}, key=lambda context: -len(ways[context])):
+        if not context.startswith(tuple(EVERY_CASE)) and all(walkers[way] > 2 for way in ways[context]):
+            walkers.subtract(ways[context])
+            found.append(context)
+    return sorted(found)
+
+
+if __name__ == "__main__":
+    WALKED.write_text("".join(f"{one}\n" for one in walked(ROOT / ".coverage")), "ascii")

@@ -27,7 +27,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, Final, TypeAlias
+from typing import IO, Any, Final, TypeAlias
 
 from kaguan.dev.program import PR_SET_PDEATHSIG, Program, minimal_environment
 from tests.support.repository import ROOT
@@ -44,6 +44,7 @@ PROGRAMS: Final = (
 )
 MESSAGE: Final = 256 * 1024  # 字节；一次请求装得下的环境变量
 OURS: Final = f"{ROOT / 'src'}{os.pathsep}{ROOT}"  # 不管装的是哪一份
+INSTALLED: Final = str(Path(sys.executable).with_name("kaguan"))
 COMMAND: Final = str(Path(__file__).with_name("warm_kaguan.py"))
 NUMBER: Final = struct.Struct("i")
 READ_AT_START: Final = ("COVERAGE_", "LD_PRELOAD", "PYTHONPATH")  # 解释器起来时才看的变量：带着它们的照旧现起
@@ -119,6 +120,16 @@ def kaguan() -> tuple[tuple[str, ...], int, dict[str, str]]:
     """一条 ``kaguan`` 命令：怎样运行，要传下去的描述符，要另加的环境变量。"""
     descriptor = interpreter().fileno()
     return (sys.executable, "-IS", COMMAND), descriptor, {"WARM": str(descriptor)}
+
+
+async def run_kaguan(*arguments: str, environment: Mapping[str, str], **pipes: Any) -> asyncio.subprocess.Process:
+    """一条跑完就走的命令；``environment`` 是全部环境，量覆盖率的照旧现起。"""
+    if any(name.startswith(READ_AT_START) for name in environment):
+        return await asyncio.create_subprocess_exec(INSTALLED, *arguments, env=environment, **pipes)
+    command, descriptor, asking = kaguan()
+    return await asyncio.create_subprocess_exec(
+        *command, *arguments, env={**environment, **asking}, pass_fds=[descriptor], **pipes
+    )
 
 
 @cache

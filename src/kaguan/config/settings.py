@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from enum import StrEnum
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 from zoneinfo import ZoneInfo
 
+import yaml
 from pydantic import AfterValidator, Field
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
@@ -109,8 +111,20 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings, env_settings
         sources: list[PydanticBaseSettingsSource] = [init_settings, _EnvironSource(settings_cls, cls.environ)]
         if cls.yaml_file is not None:
-            sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=cls.yaml_file))
+            sources.append(_YamlSource(settings_cls, yaml_file=cls.yaml_file))
         return tuple(sources)
+
+
+class _YamlSource(YamlConfigSettingsSource):
+    """由 libyaml 读：每个进程起来都要读一遍，它快十倍。"""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        with file_path.open(encoding="utf-8") as file:
+            loader = (yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)(file)
+            try:
+                return loader.get_single_data() or {}
+            finally:
+                loader.dispose()
 
 
 class _EnvironSource(EnvSettingsSource):

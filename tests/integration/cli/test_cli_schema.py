@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from asyncio.subprocess import PIPE
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -16,9 +14,9 @@ import pytest
 
 from kaguan.config import Settings
 from kaguan.outbox import Attempt, Discard, Done, Outbox, Payload, watch
+from tests.support import warm
 from tests.support.eventually import PATIENCE
 
-KAGUAN = str(Path(sys.executable).with_name("kaguan"))
 LATER = timedelta(days=1)
 
 
@@ -27,13 +25,7 @@ class Parcel(Payload):
 
 
 async def kaguan(environ: dict[str, str], *arguments: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        KAGUAN,
-        *arguments,
-        env={**os.environ, **environ},
-        stdout=PIPE,
-        stderr=PIPE,
-    )
+    process = await warm.run_kaguan(*arguments, environment={**os.environ, **environ}, stdout=PIPE, stderr=PIPE)
     out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
     return process.returncode or 0, out.decode(), err.decode()
 

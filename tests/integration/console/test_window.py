@@ -18,10 +18,11 @@ import psycopg
 import pytest
 
 from kaguan.config import Settings
+from tests.support import warm
 from tests.support.console import CSRF, Page
 from tests.support.eventually import PATIENCE
 from tests.support.places import own_port
-from tests.support.window import KAGUAN, Shop, accepted_by_the_product, looking_into, open_shop
+from tests.support.window import Shop, accepted_by_the_product, looking_into, open_shop
 
 SHARED = (
     "/",
@@ -80,9 +81,7 @@ def path_of(link: str) -> str:
 
 
 async def kaguan(environ: dict[str, str], *arguments: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        KAGUAN, *arguments, env={**os.environ, **environ}, stdout=PIPE, stderr=PIPE
-    )
+    process = await warm.run_kaguan(*arguments, environment={**os.environ, **environ}, stdout=PIPE, stderr=PIPE)
     out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
     return process.returncode or 0, (out + err).decode()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -27,7 +28,8 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.queues import keys
 from kaguan.sims.vocabulary import Carrier
 from kaguan.tokens.service import SCOPES
-from tests.e2e.stack import KAGUAN, clean_environment
+from tests.e2e.stack import clean_environment
+from tests.support import warm
 from tests.support.api_process import is_ready
 from tests.support.carrier_world import simulating
 from tests.support.eventually import eventually
@@ -122,9 +124,7 @@ class Company:
 
     async def command(self, process: str, *words: str) -> tuple[int | None, str]:
         """在那种进程的环境里跑一条命令。"""
-        running = await asyncio.create_subprocess_exec(
-            *KAGUAN, *words, env=clean_environment(**self.environs[process]), stdout=asyncio.subprocess.PIPE
-        )
+        running = await warm.run_kaguan(*words, environment=clean_environment(**self.environs[process]), stdout=PIPE)
         out, _ = await running.communicate()
         return running.returncode, out.decode()
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import signal
+from asyncio.subprocess import PIPE
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -33,7 +34,8 @@ from kaguan.verdict.observation import Crowd, Ledger, Observation, observe
 from kaguan.verdict.watching import Watch
 from kaguan.verdict.wording import Wording
 from kaguan.words.reasons import Reason
-from tests.e2e.stack import KAGUAN, clean_environment
+from tests.e2e.stack import clean_environment
+from tests.support import warm
 from tests.support.apart import accepted, done, narrow_worker, running, waits
 from tests.support.console import signed_in
 from tests.support.eventually import PATIENCE, eventually
@@ -443,9 +445,7 @@ async def test_health_does_not_tell_a_token_without_the_right(environ: dict[str,
 
 async def doctor(environ: dict[str, str]) -> tuple[int | None, dict[str, dict[str, Any]]]:
     """退出码，与代号 → 那件事。"""
-    process = await asyncio.create_subprocess_exec(
-        *KAGUAN, "doctor", "--json", env=clean_environment(**environ), stdout=asyncio.subprocess.PIPE
-    )
+    process = await warm.run_kaguan("doctor", "--json", environment=clean_environment(**environ), stdout=PIPE)
     output, _ = await process.communicate()
     return process.returncode, {line["code"]: line for line in json.loads(output) if line.get("code")}
 

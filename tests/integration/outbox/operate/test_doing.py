@@ -23,7 +23,8 @@ from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.outbox.work.stacks import Answering
 from kaguan.queues.keys import PRESENCE_ASKED, PRESENCE_STACK, key
 from kaguan.tokens import service as tokens
-from tests.e2e.stack import KAGUAN, clean_environment
+from tests.e2e.stack import clean_environment
+from tests.support import warm
 from tests.support.alongside import alongside
 from tests.support.console import signed_in
 from tests.support.eventually import PATIENCE, eventually
@@ -38,9 +39,7 @@ PATIENT = "select set_config('lock_timeout', '0', true), set_config('statement_t
 
 
 async def kaguan(environ: dict[str, str], *arguments: str) -> tuple[int | None, str]:
-    process = await asyncio.create_subprocess_exec(
-        *KAGUAN, *arguments, env=clean_environment(**environ), stdout=PIPE, stderr=STDOUT
-    )
+    process = await warm.run_kaguan(*arguments, environment=clean_environment(**environ), stdout=PIPE, stderr=STDOUT)
     out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     return process.returncode, out.decode()
 
