@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from hypothesis import settings as examples
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -44,6 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["LC_ALL"] = "C.UTF-8"  # 命令说的话照终端的语言；用例各要各的
     config.pluginmanager.import_plugin("tests.support.readable")
     config.pluginmanager.import_plugin("tests.support.leaks")
+    # 一个例子跑多久看机器，不是被测的性质
+    examples.register_profile("any-host", examples.get_profile(examples.get_current_profile_name()), deadline=None)
+    examples.load_profile("any-host")
     config.addinivalue_line("markers", "measured: 它起的进程也量覆盖率；别处没有走到的路才值得")
     config.addinivalue_line("markers", "direct(reason): 只能直连；make prove P=pooler 时跳过")
     config.addinivalue_line("markers", "unjudged(reason): 它的历史不判，缘由多半是用例自己动手改了任务")

@@ -389,9 +389,9 @@ for each row when (new.type = 'sim:change' and old.status is distinct from new.s
 execute function sim_receipt_follows()""",
 )
 TABLES = (
-    "tb_task", "tb_outbox", "tb_work", "tb_task_event", "tb_ordering", "tb_vanished", "tb_broker", "tb_seal",
-    "tb_schedule", "tb_pause", "tb_limit", "tb_drain", "tb_installation", "tb_concern", "tb_watch", "tb_user",
-    "tb_order", "tb_sim", "tb_sim_profile", "tb_sim_task", "tb_sim_event", "tb_sim_change", "tb_sim_receipt",
+    "tb_task", "tb_outbox", "tb_work", "tb_ended", "tb_task_event", "tb_ordering", "tb_vanished", "tb_broker",
+    "tb_seal", "tb_schedule", "tb_pause", "tb_limit", "tb_drain", "tb_installation", "tb_concern", "tb_watch",
+    "tb_user", "tb_order", "tb_sim", "tb_sim_profile", "tb_sim_task", "tb_sim_event", "tb_sim_change", "tb_sim_receipt",
     "tb_sim_usage", "tb_sync_checkpoint", "tb_email_delivery", "tb_api_token", "tb_session", "tb_idempotency_key",
     "tb_audit", "tb_acknowledgement",
 )  # fmt: skip

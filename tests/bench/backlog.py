@@ -19,12 +19,11 @@ with task as (
         %(payload)s::jsonb,
         6, '00-' || md5(n::text) || '-' || substr(md5(n::text), 1, 16) || '-00', clock_timestamp(), clock_timestamp()
     from generate_series(1, %(rows)s) as n
-    returning id, delivery, type, queue, principal, available_at, traceparent
+    returning id, delivery, type, queue, principal, available_at
 )
-insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent)
+insert into tb_outbox (task_id, delivery, type, priority, principal, available_at)
 select
-    id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, principal, available_at,
-    traceparent
+    id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, principal, available_at
 from task
 """
 

@@ -122,7 +122,7 @@ class Laboratory:
 
     async def clean(self, database: str = DATABASE) -> None:
         """每轮都从空表、空 Redis、刚做完检查点开始。"""
-        await self.execute("truncate tb_task, tb_work, tb_outbox, tb_task_event", database=database)
+        await self.execute("truncate tb_task, tb_work, tb_outbox, tb_ended, tb_task_event", database=database)
         await self.checkpoint()
         await self.flush_redis()
 

@@ -150,6 +150,11 @@ AFTER = (
     ) as t
     left join tb_pause p on p.name = t.principal
     """,
+    """
+    insert into tb_ended (at, type, queue, status, tasks)
+    select finished_at, type, queue, status, 1
+    from tb_task where finished_at > now() - interval '2 hours' order by finished_at
+    """,
     f"""
     insert into tb_audit (at, actor, action, target, detail, outcome)
     select now() - n * interval '5 s', 'operator' || n %% 5, 'task.cancel', 't' || n, '{{}}', 'ok'

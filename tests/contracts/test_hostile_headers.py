@@ -166,7 +166,6 @@ async def test_the_static_files_themselves_are_served(api: Api) -> None:
 @settings(
     max_examples=EXAMPLES // AT_ONCE or 150,
     derandomize=not EXAMPLES,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 @given(batch=st.lists(requests, min_size=AT_ONCE, max_size=AT_ONCE))

@@ -48,8 +48,8 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "停着的放回去而不搁着",
         WORK + "set_back.sql",
-        "principal, until, traceparent",
-        "principal, clock_timestamp(), traceparent",
+        "principal, until,",
+        "principal, clock_timestamp(),",
         (HANDED_BEFORE,),
     ),
     Mutation(
@@ -97,7 +97,7 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "标记不看状态",
         "src/kaguan/outbox/deliver/sql/handed_over.sql",
-        "where t.status = {{undecided}}",
+        "where t.status in ('pending', 'retrying')",
         "where true",
         (OVERTAKEN, DELIVERY),
         protocol=True,

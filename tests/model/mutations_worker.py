@@ -40,7 +40,7 @@ WORKER_MUTATIONS = (
     Mutation(
         "认领不看状态",
         WORK + "claim.sql",
-        "where t.status = {{undecided}} and",
+        "where t.status in ('pending', 'retrying') and",
         "where",
         (CLAIM_ID + "::test_a_claim_that_waited_for_a_cancellation_runs_nothing",),
     ),

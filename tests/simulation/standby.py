@@ -53,7 +53,20 @@ WOUND = "update sim_server.epoch set started = pg_catalog.clock_timestamp(); alt
 UNDISTURBED: LiteralString = "alter table {} set (autovacuum_enabled = off)"
 CREATE: LiteralString = "create table sim_standby.{} (like {})"
 KEEP: LiteralString = "delete from sim_standby.{}; insert into sim_standby.{} table {}"
-SET_BACK: LiteralString = "delete from {}; insert into {} overriding system value table sim_standby.{}"
+# 生成的列不抄，自己会有
+SET_BACK: LiteralString = """
+do $$
+begin
+    delete from {};
+    execute (
+        select 'insert into {} (' || names || ') overriding system value select ' || names || ' from sim_standby.{}'
+        from (
+            select string_agg(attname, ', ') as names
+            from pg_attribute where attrelid = '{}'::regclass and attnum > 0 and attgenerated = ''
+        ) as own
+    );
+end $$
+"""
 IDENTITY: LiteralString = """
 select setval('tb_task_event_id_seq', coalesce(max(id), 0) + 1, false) from tb_task_event;
 update sim_server.this set started = sim_server.clock_timestamp()

@@ -14,6 +14,13 @@ def in_one_statement(script: str, *tables: str) -> bytes:
 
 
 KEPT = "create table if not exists kept_{one} (like {one}); truncate kept_{one}; insert into kept_{one} table {one}"
-BACK = "delete from {one}; insert into {one} overriding system value table kept_{one}"
+# 生成的列不抄，自己会有
+BACK = """delete from {one}; execute (
+    select 'insert into {one} (' || names || ') overriding system value select ' || names || ' from kept_{one}'
+    from (
+        select string_agg(attname, ', ') as names
+        from pg_attribute where attrelid = '{one}'::regclass and attnum > 0 and not attisdropped and attgenerated = ''
+    ) as own
+)"""
 KEEP, CUT = (in_one_statement(script, *TABLES) for script in (KEPT, BACK))
 KEEP_ALL, CUT_ALL = (in_one_statement(script, *TABLES, *OTHERS) for script in (KEPT, BACK))

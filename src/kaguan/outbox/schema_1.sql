@@ -8,27 +8,33 @@ create table tb_task (
     request_id text,
     schedule_at timestamptz,
     payload jsonb not null,
-    status text default 'pending' not null,
-    attempt smallint default 0 not null,
-    max_attempts smallint not null,
-    delivery integer default 1 not null,
-    claim_id uuid,
-    lost_leases smallint default 0 not null,
-    intent_at timestamptz,
-    cancel_requested_at timestamptz,
-    progress jsonb,
-    result jsonb,
-    last_error jsonb,
     traceparent text,
-    attempt_traceparent text,
     ordering_key text,
     ordering_seq bigint,
     ordering_holds boolean,
     created_at timestamptz default now() not null,
     available_at timestamptz default now() not null,
+    max_attempts smallint not null,
+    delivery integer default 1 not null,
+    status text default 'pending' not null,
+    attempt smallint default 0 not null,
+    lost_leases smallint default 0 not null,
+    claim_id uuid,
+    intent_at timestamptz,
+    cancel_requested_at timestamptz,
+    progress jsonb,
+    result jsonb,
+    last_error jsonb,
+    attempt_traceparent text,
     queued_at timestamptz,
     started_at timestamptz,
     finished_at timestamptz,
+    not_done text generated always as (
+        case when status in ('failed', 'uncertain', 'cancelled') then status end
+    ) stored,
+    in_line bigint generated always as (
+        case when status in ('pending', 'retrying') then ordering_seq end
+    ) stored,
     constraint pk_tb_task primary key (id),
     constraint ck_tb_task_type check (type ~ '^[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+$' and length(type) <= 64),
     constraint ck_tb_task_queue check (queue in ('critical', 'default', 'low')),
@@ -45,15 +51,14 @@ create table tb_task (
     constraint ck_tb_task_ordering check ((ordering_key is null) = (ordering_seq is null)),
     constraint ck_tb_task_ordering_key check (ordering_key is null or length(ordering_key) between 1 and 128),
     constraint ck_tb_task_ordering_holds check (ordering_holds is null or ordering_key is not null)
-) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
-create index ix_tb_task_dead on tb_task (status, type, id) where status in ('failed', 'uncertain');
-create index ix_tb_task_finished_at on tb_task (finished_at) where finished_at is not null;
-create index ix_tb_task_ordering on tb_task (principal, ordering_key, ordering_seq)
-    where ordering_key is not null and status in ('pending', 'retrying');
+) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+-- 成功的结算改到的列（status、finished_at 在内），哪个索引都不提：那一次更新因此不动索引（HOT，docs/adr/0044）
+create index ix_tb_task_dead on tb_task (not_done, type, id) where not_done in ('failed', 'uncertain');
+create index ix_tb_task_in_line on tb_task (id) where in_line is not null;
+create index ix_tb_task_not_done on tb_task (not_done, id) where not_done is not null;
+create index ix_tb_task_ordering on tb_task (principal, ordering_key, in_line) where in_line is not null;
 create index ix_tb_task_ordering_key on tb_task (ordering_key, id) where ordering_key is not null;
-create index ix_tb_task_status_id on tb_task (status, id) where status in ('failed', 'uncertain', 'cancelled');
 create index ix_tb_task_type_id on tb_task (type, id);
-create index ix_tb_task_waiting on tb_task (id) where status in ('pending', 'retrying');
 create unique index uq_tb_task_request_id_principal on tb_task (request_id, principal) where request_id is not null;
 
 create table tb_outbox (
@@ -64,7 +69,6 @@ create table tb_outbox (
     principal text not null,
     alone boolean default false not null,
     available_at timestamptz default now() not null,
-    traceparent text,
     parked_at timestamptz,
     parked_reason text,
     waiting_for text,
@@ -100,6 +104,16 @@ create table tb_work (
 ) with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 create index ix_tb_work_handed on tb_work (queued_at, task_id) where lease_until is null;
 create index ix_tb_work_leased on tb_work (lease_until) where lease_until is not null;
+
+create table tb_ended (
+    at timestamptz default clock_timestamp() not null,
+    type text not null,
+    queue text not null,
+    status text not null,
+    tasks integer default 1 not null,
+    constraint ck_tb_ended_tasks check (tasks > 0)
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+create index ix_tb_ended_at on tb_ended (at);
 
 create table tb_task_event (
     id bigint generated always as identity,

@@ -11,11 +11,15 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Column,
+    Computed,
     DateTime,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     SmallInteger,
+    Table,
     Text,
     Uuid,
     func,
@@ -62,23 +66,23 @@ class Task(Base):
         # 单按请求号找任务也用它
         Index("uq_tb_task_request_id_principal", "request_id", "principal", unique=True,
               postgresql_where=text("request_id is not null")),
-        # 兜底、核对用：还没有结局的
-        Index("ix_tb_task_waiting", "id", postgresql_where=text("status in ('pending', 'retrying')")),
+        # 成功的结算改到的列，下面哪个索引都不提：那一次更新因此不动索引（HOT，docs/adr/0044）。
         # 按键有序：前一个结束后放行下一个
-        Index("ix_tb_task_ordering", "principal", "ordering_key", "ordering_seq",
-              postgresql_where=text("ordering_key is not null and status in ('pending', 'retrying')")),
+        Index("ix_tb_task_ordering", "principal", "ordering_key", "in_line",
+              postgresql_where=text("in_line is not null")),
+        # 列表、核对用：排在同键之后的没有发件箱行
+        Index("ix_tb_task_in_line", "id", postgresql_where=text("in_line is not null")),
         # 列表用：id 是 UUIDv7，本身按时间有序
-        Index("ix_tb_task_status_id", "status", "id",
-              postgresql_where=text("status in ('failed', 'uncertain', 'cancelled')")),
+        Index("ix_tb_task_not_done", "not_done", "id", postgresql_where=text("not_done is not null")),
         Index("ix_tb_task_type_id", "type", "id"),
         # 按类型重放用
-        Index("ix_tb_task_dead", "status", "type", "id", postgresql_where=text("status in ('failed', 'uncertain')")),
+        Index("ix_tb_task_dead", "not_done", "type", "id",
+              postgresql_where=text("not_done in ('failed', 'uncertain')")),
         Index("ix_tb_task_ordering_key", "ordering_key", "id", postgresql_where=text("ordering_key is not null")),
-        # 保留期清理用
-        Index("ix_tb_task_finished_at", "finished_at", postgresql_where=text("finished_at is not null")),
-        {"postgresql_with": {"fillfactor": 70, **VACUUM}},
+        {"postgresql_with": {"fillfactor": 60, **VACUUM}},  # 留得下结算的那一版
     )  # fmt: skip
 
+    # 受理之后不再改的在前：结算那一次更新，日志只记后面不同的
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
     type: Mapped[str] = mapped_column(Text)
     queue: Mapped[str] = mapped_column(Text)
@@ -86,27 +90,48 @@ class Task(Base):
     request_id: Mapped[str | None] = mapped_column(Text)
     schedule_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))  # 提交时说的；同号再交，要一样
     payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    status: Mapped[str] = mapped_column(Text, server_default="pending")
-    attempt: Mapped[int] = mapped_column(SmallInteger, server_default="0")
-    max_attempts: Mapped[int] = mapped_column(SmallInteger)
-    delivery: Mapped[int] = mapped_column(server_default="1")
-    claim_id: Mapped[UUID | None] = mapped_column(Uuid)  # 最近一次结算的是哪次认领
-    lost_leases: Mapped[int] = mapped_column(SmallInteger, server_default="0")
-    intent_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    cancel_requested_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-    last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     traceparent: Mapped[str | None] = mapped_column(Text)
-    attempt_traceparent: Mapped[str | None] = mapped_column(Text)  # 做成的、报过进度的那次尝试；空 = 没有自己的
     ordering_key: Mapped[str | None] = mapped_column(Text)
     ordering_seq: Mapped[int | None] = mapped_column(BigInteger)  # 同一个键内的受理次序
     ordering_holds: Mapped[bool | None] = mapped_column()  # 失败、不明了，同键的后面的等人定夺
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     available_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    max_attempts: Mapped[int] = mapped_column(SmallInteger)
+    delivery: Mapped[int] = mapped_column(server_default="1")
+    status: Mapped[str] = mapped_column(Text, server_default="pending")
+    attempt: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    lost_leases: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    claim_id: Mapped[UUID | None] = mapped_column(Uuid)  # 最近一次结算的是哪次认领
+    intent_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    attempt_traceparent: Mapped[str | None] = mapped_column(Text)  # 做成的、报过进度的那次尝试；空 = 没有自己的
     queued_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # 怎样没做成；等着的与成功的都空着
+    not_done: Mapped[str | None] = mapped_column(
+        Text, Computed("case when status in ('failed', 'uncertain', 'cancelled') then status end", persisted=True)
+    )
+    # 还没有结局的，在同键里的次序
+    in_line: Mapped[int | None] = mapped_column(
+        BigInteger, Computed("case when status in ('pending', 'retrying') then ordering_seq end", persisted=True)
+    )
+
+
+# 何时有多少任务有了结局：结算的语句各写一行，按类型、队列、状态。走势看它，只留两小时；没有主键，谁也不按行找
+Table(
+    "tb_ended",
+    Base.metadata,
+    Column("at", DateTime(timezone=True), server_default=func.clock_timestamp(), nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("type", "queue", "status")),
+    Column("tasks", Integer, server_default="1", nullable=False),
+    CheckConstraint("tasks > 0", name="tasks"),
+    Index("ix_tb_ended_at", "at"),
+    postgresql_with=VACUUM,
+)
 
 
 class Outbox(Base):
@@ -148,7 +173,6 @@ class Outbox(Base):
     principal: Mapped[str] = mapped_column(Text)  # 提交者：各人轮流
     alone: Mapped[bool] = mapped_column(server_default="false")  # 击垮过 worker 的嫌疑：不与别的任务同乘
     available_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    traceparent: Mapped[str | None] = mapped_column(Text)
     parked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     parked_reason: Mapped[str | None] = mapped_column(Text)
     waiting_for: Mapped[str | None] = mapped_column(Text)  # 在等谁恢复；空 = 只是等到点

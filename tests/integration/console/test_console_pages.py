@@ -91,7 +91,7 @@ async def test_the_overview_counts_what_waits_runs_and_failed(settings: Settings
         held, *_ = await submit(api, 3, priority="critical")
         page = await visitor.get("/")
         assert page.tested("waiting") == "3"
-        assert page.tested("rate-accepted") == "0.0"  # 这一段还没过完
+        assert 0 <= float(page.tested("rate-accepted")) <= 3 / 5  # 五秒一段：多半还没过完
         await pipeline.forwarder.run_once()
         await api.rows(HOLD, "node-1/7", "12 s", [held])
         page = await until_fresh(visitor, "running", "1")

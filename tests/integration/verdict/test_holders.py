@@ -24,7 +24,7 @@ from kaguan.verdict.observation import PACKAGE
 from tests.integration.database.plans.large_database import blocks
 from tests.integration.database.plans.plans import numbered
 from tests.support.console import signed_in
-from tests.support.in_hand import HAND, HOLD
+from tests.support.in_hand import HAND, HOLD, ended
 from tests.support.invocation import Invocation
 from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.serving import serving
@@ -107,7 +107,7 @@ async def test_the_forecast_is_at_the_pace_of_the_last_seconds(settings: Setting
     async with open_pipeline(settings, pool) as pipeline:
         await pipeline.submit(7)
         standing = await look(pool)
-        await pipeline.sql(DONE)
+        await pipeline.sql(ended(DONE))
         moving = await look(pool)
     [before], [after] = standing.waiting_types, moving.waiting_types
     assert (before.per_second, before.seconds_left) == (0.0, None)

@@ -15,7 +15,7 @@ from kaguan.presence.census import Process
 from kaguan.verdict import stats
 from kaguan.verdict.stats import SCAN, Release, Spread, releases
 from tests.support.console import signed_in
-from tests.support.in_hand import HOLD
+from tests.support.in_hand import HOLD, ended
 from tests.support.invocation import Invocation
 from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.serving import serving
@@ -57,7 +57,7 @@ from generate_series(1, %s) as n
 
 
 async def measured(pipeline: Pipeline) -> None:
-    await pipeline.sql(DONE)
+    await pipeline.sql(ended(DONE))
     [task_id] = await pipeline.submit()
     await pipeline.sql(HOLD, WORKER, "12 s", [task_id])
     card = Presence(
@@ -109,10 +109,10 @@ async def test_behind_a_backlog_the_finished_are_found_before_what_is_in_hand(se
 async def test_what_came_is_told_beside_what_went_over_one_and_the_same_time(settings: Settings, pool: Pool) -> None:
     """少的算满一小时；走的太多，就连来的也只算到走的看得到的地方。"""
     async with open_pipeline(settings, pool) as pipeline:
-        await pipeline.sql(STEADY, 10.0)
+        await pipeline.sql(ended(STEADY), 10.0)
         async with pool.connection() as connection:
             [few] = (await stats.look(connection, None)).turnover
-            await pipeline.sql(GONE, stats.TURNOVER, stats.TURNOVER)
+            await pipeline.sql(ended(GONE), stats.TURNOVER, stats.TURNOVER)
             came, went = (await stats.look(connection, None)).turnover
     assert (few.type, few.queue, few.arrived, few.departed, few.seconds) == ("data:sync", "low", 710, 355, 3600)
     assert came.seconds == went.seconds < 1800

@@ -40,6 +40,7 @@ from tests.support.apart import accepted, done, narrow_worker, running, waits
 from tests.support.console import signed_in
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import own_directory, own_valkey
+from tests.support.in_hand import ended
 from tests.support.pipeline import Held, Pipeline, open_pipeline
 from tests.support.played import played
 from tests.support.serving import Api, serving
@@ -93,7 +94,10 @@ async def test_work_that_nobody_takes_is_stalled_and_says_since_when(settings: S
         assert (seen.ledger.totals.now - stalled.since).total_seconds() >= 60
         # 有一个刚做完，就是在动
         await pipeline.sql(
-            "update tb_task set status = 'succeeded', finished_at = now() where id = (select id from vw_task limit 1)"
+            ended(
+                "update tb_task set status = 'succeeded', finished_at = now()"
+                " where id = (select task_id from tb_work limit 1)"
+            )
         )
         [line] = (await ledger(pipeline)).flow
         assert (line.outcome, line.total, line.moment) == ("succeeded", 1, 1)
@@ -127,7 +131,7 @@ async def test_mails_that_our_own_limit_turned_away_are_told_with_their_number_a
         return Done() if "first" in attempt.payload.subject else await held(attempt)
 
     async def told(pipeline: Pipeline) -> Concern | None:
-        now = "update tb_task set finished_at = clock_timestamp() where status = 'succeeded'"
+        now = "update tb_ended set at = clock_timestamp() where status = 'succeeded'"
         await pipeline.sql(now)
         await pipeline.sql("update tb_outbox set waiting_since = clock_timestamp() - interval '90 seconds'")
         return (await look(pipeline))[1].get("limited")

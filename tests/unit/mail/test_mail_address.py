@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kaguan.mail.address import (
@@ -53,7 +53,6 @@ def test_anything_but_exactly_one_address_is_refused(text: str) -> None:
     assert parse_address(text) is None
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_whatever_is_accepted_cannot_break_out_of_an_smtp_command_or_a_header(text: str) -> None:
     for candidate in (text, f"{text}@x.example", f"a@{text}", f"a@x.example{text}"):

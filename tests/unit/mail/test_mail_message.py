@@ -7,7 +7,7 @@ from email.message import EmailMessage
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kaguan.mail.message import Envelope, UnsendableError, build, message_id
@@ -53,7 +53,6 @@ def test_an_international_sender_domain_gives_an_ascii_message_id() -> None:
     assert message_id(TASK_ID, "a@例子.测试") == f"<{TASK_ID}@xn--fsqu00a.xn--0zwm56d>"
 
 
-@settings(deadline=None)
 @given(printable)
 def test_any_subject_survives_unchanged_and_adds_no_header(subject: str) -> None:
     envelope = make(subject=subject)
@@ -82,7 +81,6 @@ def test_an_encoded_word_hiding_a_line_break_stays_text() -> None:
     assert base64.b64encode(hidden.encode()[:39]) in content
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=2000), st.text(st.characters(exclude_categories=["Cs"]), max_size=300))
 def test_any_attachment_and_body_survive(content: bytes, body: str) -> None:
     clean = body.replace("\0", "")

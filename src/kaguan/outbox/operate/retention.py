@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TypeAlias
+from uuid import UUID
 
 from psycopg.sql import SQL, Identifier
 
@@ -15,7 +15,7 @@ from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import vanished
-from kaguan.outbox.vocabulary import START
+from kaguan.outbox.vocabulary import FIRST_ID
 from kaguan.words.log import get_logger
 
 PACKAGE = "kaguan.outbox.operate"
@@ -43,7 +43,7 @@ class Retention:
     batch: int = BATCH
     period: float = 60.0
     _rest: float | None = None  # 还有的：秒
-    _since: datetime = START[0]  # 接着上一批往后看，不再走过删去的：死行也许还清不掉
+    _since: UUID = FIRST_ID  # 接着上一批往后看，不再走过删去的：死行也许还清不掉
 
     async def run_once(self) -> int:
         """清一批；返回删去的行数。"""
@@ -51,12 +51,13 @@ class Retention:
         days = self.config.retention_days
         async with self.pool.connection() as connection:
             count, last = await expire_tasks(connection, days, self.batch, self.rows, self._since)
-            self._since = last if count == self.batch else START[0]
+            self._since = last or FIRST_ID
             gone = {"tasks": count, "ordering_keys": await ordering.expire(connection, days, self.batch)}
+            gone["ended"] = (await connection.execute(load(PACKAGE, "expire_ended"), {"limit": self.batch})).rowcount
             gone["vanished"] = await vanished.expire(connection, days, self.batch)
             for name, expire in self.others.items():
                 gone[name] = await expire(connection, self.batch)
-        more = any(rows >= self.batch for rows in gone.values())
+        more = last is not None or any(rows >= self.batch for rows in gone.values())
         self._rest = REST * (time.monotonic() - began) if more else None
         total = sum(gone.values())
         if total:
@@ -69,20 +70,19 @@ class Retention:
 
 
 async def expire_tasks(
-    connection: Connection, days: int, limit: int, rows: Sequence[str], since: datetime
-) -> tuple[int, datetime]:
-    """删去结束超过 ``days`` 天的一批任务，从 ``since`` 结束的看起，连同 ``rows`` 各表里它们的附属行。
+    connection: Connection, days: int, limit: int, rows: Sequence[str], since: UUID
+) -> tuple[int, UUID | None]:
+    """沿号从 ``since`` 往后看 ``limit`` 个，删去结束超过 ``days`` 天的，连同 ``rows`` 各表里它们的附属行。
 
     Returns:
-        任务数，与它们最后一个是何时结束的（一个也没有就是 ``since``）。
+        删了几个任务，与下一页的起点（看到头了是 None）。
     """
     async with connection.transaction():
         parameters = {"days": days, "limit": limit, "since": since}
         cursor = await connection.execute(load(PACKAGE, "expire_tasks"), parameters)
-        found = await cursor.fetchall()
-        gone = [row[0] for row in found]
+        last, gone = await cursor.fetchone() or (None, [])
         if gone:
             for table in rows:
                 statement = SQL("delete from {} where task_id = any(%s)").format(Identifier(table))
                 await connection.execute(statement, (gone,))
-    return len(gone), max((row[1] for row in found), default=since)
+    return len(gone), last

@@ -16,9 +16,9 @@ join vw_task t on t.id = h.head
 cross join lateral (
     select greatest(available_at, created_at) as due
     from tb_task
-    where principal = h.principal and ordering_key = h.key and status in ('pending', 'retrying')
-      and ordering_seq > t.ordering_seq and type <> %(notice)s
-    order by ordering_seq
+    where principal = h.principal and ordering_key = h.key and in_line is not null
+      and in_line > t.ordering_seq and type <> %(notice)s
+    order by in_line
     limit 1
 ) as n
 where n.due < clock_timestamp() - make_interval(secs => %(patience)s)

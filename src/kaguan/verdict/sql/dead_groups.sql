@@ -9,7 +9,7 @@ select
 from (
     select id, type, last_error, finished_at, started_at, created_at
     from tb_task
-    where status = %(status)s
+    where not_done = %(status)s
     order by id desc
     limit %(cap)s
 ) as recent

@@ -2,12 +2,12 @@
 select
     (select count(*)::int from (select from tb_work where lease_until is null limit %(cap)s) as q) as queued,
     (select count(*)::int from (select from tb_work where lease_until is not null limit %(cap)s) as r) as running,
-    (select count(*)::int from (select from tb_task where status = 'failed' limit %(cap)s) as f) as failed,
-    (select count(*)::int from (select from tb_task where status = 'uncertain' limit %(cap)s) as u) as uncertain,
+    (select count(*)::int from (select from tb_task where not_done = 'failed' limit %(cap)s) as f) as failed,
+    (select count(*)::int from (select from tb_task where not_done = 'uncertain' limit %(cap)s) as u) as uncertain,
     (
         -- 最老的一些最后的例外，就是它们成为不明的时刻
         select min(e.at)
-        from (select id from tb_task where status = 'uncertain' order by id limit 100) as u
+        from (select id from tb_task where not_done = 'uncertain' order by id limit 100) as u
         cross join lateral (select at from tb_task_event where task_id = u.id order by id desc limit 1) as e
     ) as uncertain_since,
     (select min(parked_at) from tb_outbox where parked_at is not null) as parked_since,

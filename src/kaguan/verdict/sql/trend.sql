@@ -1,4 +1,4 @@
--- 每段时间受理、做完、失败了多少：受理走主键（UUIDv7 的前 48 位是毫秒），结束走 finished_at 的索引；每段数到 cap 为止
+-- 每段时间受理、做完、失败了多少：受理走主键（UUIDv7 的前 48 位是毫秒），结束走 tb_ended；每段数到 cap 为止
 select
     b.at,
     (
@@ -25,12 +25,12 @@ from generate_series(
 ) as b (at)
 cross join lateral (
     select
-        count(*) filter (where status = 'succeeded')::int as succeeded,
-        count(*) filter (where status = 'failed')::int as failed
+        coalesce(sum(tasks) filter (where status = 'succeeded'), 0)::int as succeeded,
+        coalesce(sum(tasks) filter (where status = 'failed'), 0)::int as failed
     from (
-        select status from tb_task
-        where finished_at >= b.at and finished_at < b.at + make_interval(secs => %(step)s)
-        order by finished_at
+        select status, tasks from tb_ended
+        where at >= b.at and at < b.at + make_interval(secs => %(step)s)
+        order by at
         limit %(cap)s
     ) as e
 ) as f

@@ -1,6 +1,6 @@
 -- 最近受理的、有了结局的各多少，按类型与队列：各只看最新的 cap 个，更早的两边都不算（start），才比得出来得多还是走得多
 with came as materialized (
-    select type, queue, created_at as at
+    select type, queue, created_at as at, 1 as tasks
     from tb_task
     where id >= (
         lpad(to_hex((extract(epoch from now() - make_interval(secs => %(window)s)) * 1000)::bigint), 12, '0')
@@ -10,10 +10,10 @@ with came as materialized (
     limit %(cap)s
 ),
 went as materialized (
-    select type, queue, finished_at as at
-    from tb_task
-    where finished_at > now() - make_interval(secs => %(window)s)
-    order by finished_at desc
+    select type, queue, at, tasks
+    from tb_ended
+    where at > now() - make_interval(secs => %(window)s)
+    order by at desc
     limit %(cap)s
 ),
 start as materialized (
@@ -24,7 +24,8 @@ start as materialized (
     ) as at
 )
 select
-    t.type, t.queue, count(*) filter (where t.arrived)::int as arrived, count(*) filter (where not t.arrived)::int as departed,
+    t.type, t.queue, coalesce(sum(t.tasks) filter (where t.arrived), 0)::int as arrived,
+    coalesce(sum(t.tasks) filter (where not t.arrived), 0)::int as departed,
     extract(epoch from now() - s.at)::float8 as seconds
 from (select *, true as arrived from came union all select *, false from went) as t
 join start s on t.at >= s.at

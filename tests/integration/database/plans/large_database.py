@@ -110,6 +110,10 @@ FILL = (
     where status = 'pending' and substr(request_id, 2)::int % 2 = 1
     """,
     """
+    insert into tb_ended (at, type, queue, status)
+    select finished_at, type, queue, status from tb_task where finished_at is not null order by finished_at
+    """,
+    """
     insert into tb_task_event (task_id, kind, attempt, delivery)
     select id, 'attempt_failed', 1, 1 from tb_task limit {rows}
     """,

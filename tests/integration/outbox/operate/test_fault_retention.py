@@ -24,7 +24,11 @@ from tests.support.in_hand import HAND, HOLD
 from tests.support.pipeline import Pipeline, open_pipeline
 
 FINISHED = {TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED}
-AGE = "update tb_task set finished_at = now() - interval '400 days' where id = %s"
+AGE = """
+    update tb_task
+    set created_at = moment, finished_at = moment from (select now() - interval '400 days') as long_ago (moment)
+    where id = %s
+"""
 PUT = """
     update tb_task
     set status = %(status)s, created_at = moment, available_at = moment, queued_at = moment,

@@ -99,11 +99,11 @@ begin
         ) as s
         order by principal, request_id -- 同样的请求总按同一次序插入，并发的批次不会死锁
         on conflict (principal, request_id) where request_id is not null do nothing
-        returning id, delivery, type, queue, principal, available_at, traceparent, ordering_key
+        returning id, delivery, type, queue, principal, available_at, ordering_key
     ),
     staged as (
         insert into tb_outbox ({{row}})
-        select id, delivery, type, {{rank}}, principal, available_at, traceparent
+        select id, delivery, type, {{rank}}, principal, available_at
         from accepted
         where ordering_key is null -- 有序的由放行来写，一个键一次一个
     )

@@ -1,9 +1,9 @@
 -- 取到期的待交付行，跳过别的 relay 正拿着的。到期看语句的时刻，不看事务的：一个事务里要看几眼。
 -- 新到的每个队列至多 room 行，从 age 秒之前看起；没交完的提交者另取，各从交到的那一行往后，至多 share 行
-select o.task_id, o.delivery, o.type, o.priority, o.principal, o.traceparent, o.available_at, -- 次序照 Due 的字段
+select o.task_id, o.delivery, o.type, o.priority, o.principal, t.traceparent, o.available_at, -- 次序照 Due 的字段
     extract(epoch from clock_timestamp() - o.available_at)::float8 as waited,
     extract(epoch from clock_timestamp())::float8 as now, o.alone,
-    (select t.request_id from tb_task t where t.id = o.task_id) as request_id, -- 子查询：总是按号去找
+    t.request_id,
     pause.id as pause, pause.until as paused_until
 from (
     select fresh.*
@@ -34,6 +34,7 @@ from (
         for update skip locked
     ) as next
 ) as o
+left join lateral (select * from tb_task where id = o.task_id offset 0) as t on true
 -- 停着的也取出来，搁到暂停结束：留在原处，后面的要一再走过它们
 left join lateral (
     select p.id, p.until
@@ -42,7 +43,7 @@ left join lateral (
         when 'type' then o.type
         when 'queue' then case o.priority when 0 then 'critical' when 1 then 'default' else 'low' end
         when 'caller' then o.principal
-        when 'key' then (select t.ordering_key from tb_task t where t.id = o.task_id)
+        when 'key' then t.ordering_key
     end
     order by p.until desc
     limit 1

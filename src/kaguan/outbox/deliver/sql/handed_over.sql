@@ -1,12 +1,11 @@
 -- 已交给队列的任务记在手里的活上，与删去发件箱的行同一次提交。
 -- worker 可能已抢先认领：那一行它已立好，或任务正被它锁着，跳过即可，也因此不会死锁。
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with still_waiting as materialized (
     select t.id, t.delivery, t.queue, h.job
     from tb_task t
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[], %(jobs)s::text[]) as h (task_id, delivery, job)
         on t.id = h.task_id and t.delivery = h.delivery
-    where t.status = {{undecided}}
+    where t.status in ('pending', 'retrying')
       -- 子查询的值，不写成 exists：总是按号去找
       and (select 1 from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is null
     for no key update of t skip locked

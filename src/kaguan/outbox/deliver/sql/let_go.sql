@@ -1,5 +1,4 @@
 -- 那一处暂停没有了：停在它那里的放行一批，马上到期。先任务后发件箱，都只试不等：拿不到的由下一批放，或自己到点。
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with first as materialized (
     select task_id, delivery
     from tb_outbox
@@ -11,7 +10,7 @@ held as materialized (
     select t.id
     from tb_task t
     join first f on f.task_id = t.id and f.delivery = t.delivery
-    where t.status = {{undecided}}
+    where t.status in ('pending', 'retrying')
     order by t.id
     for no key update of t skip locked
 ),

@@ -1,9 +1,8 @@
 -- 毒丸：搁置并记下原因，任务判为失败（先前的外部调用下落不明的：不明，不能说没做）；其余的行照常走。须已试着锁过任务（lock_waiting）：relay 拿着发件箱行，对任务行只试不等。
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with target as materialized (
     select id
     from tb_task
-    where id = %(task_id)s and status = {{undecided}}
+    where id = %(task_id)s and status in ('pending', 'retrying')
       and not exists (select from tb_work w where w.task_id = tb_task.id)
     for no key update skip locked
 ),
@@ -19,7 +18,10 @@ ended as (
         finished_at = case when t.intent_at is null then clock_timestamp() end, last_error = %(error)s::jsonb
     from target
     where t.id = target.id
-    returning t.id, t.status, t.attempt, t.delivery
+    returning t.id, t.type, t.queue, t.status, t.attempt, t.delivery, t.finished_at
+),
+counted as (
+    insert into tb_ended (type, queue, status) select type, queue, status from ended where finished_at is not null
 )
 insert into tb_task_event (task_id, kind, attempt, delivery, detail)
 select id, case status when 'failed' then 'parked' else status end, attempt, delivery, %(error)s::jsonb

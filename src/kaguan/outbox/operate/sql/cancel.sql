@@ -32,7 +32,11 @@ stopped as (
         end
     from target
     where t.id = target.id and target.open
-    returning t.id, t.attempt, t.delivery, t.status as kind
+    returning t.id, t.attempt, t.delivery, t.status as kind, t.type, t.queue, t.status, t.finished_at
+),
+counted as (
+    insert into tb_ended (type, queue, status, tasks)
+    select type, queue, status, count(*) from stopped where finished_at is not null group by type, queue, status
 ),
 asked as (
     update tb_task t
@@ -44,7 +48,7 @@ asked as (
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, actor, detail)
     select id, kind, attempt, delivery, %(actor)s, %(detail)s::jsonb
-    from (select * from stopped union all select * from asked) as changed
+    from (select id, attempt, delivery, kind from stopped union all select * from asked) as changed
 )
 select target.id, target.status, coalesce(stopped.kind, target.status), coalesce(stopped.id, asked.id) is not null
 from target

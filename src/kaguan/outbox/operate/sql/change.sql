@@ -31,12 +31,12 @@ changed as (
         queued_at = case when target.behind then t.queued_at end
     from target
     where t.id = target.id and target.open
-    returning t.id, t.delivery, t.type, t.queue, t.principal, t.attempt, t.traceparent
+    returning t.id, t.delivery, t.type, t.queue, t.principal, t.attempt
 ),
 staged as (
     insert into tb_outbox ({{row}}, waiting_for, waiting_since)
     select
-        c.id, c.delivery, c.type, {{rank}}, c.principal, target.due, c.traceparent, target.place,
+        c.id, c.delivery, c.type, {{rank}}, c.principal, target.due, target.place,
         case when target.place is not null then target.waiting_since end
     from changed c
     join target on target.id = c.id

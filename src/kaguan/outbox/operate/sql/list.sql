@@ -30,8 +30,27 @@ with scanned as materialized (
     left join tb_work w on w.task_id = t.id and w.delivery = t.delivery
     where t.id < %(before)s
       and t.id >= %(since)s
-      and (%(by_status)s::text is null or t.status = %(by_status)s)
-      and (not %(by_waiting)s or t.status in ('pending', 'retrying'))
+      and (%(by_status)s::text is null or t.not_done = %(by_status)s)
+      and (
+          not %(by_waiting)s
+          or t.id = any(array(
+              (
+                  select task_id
+                  from tb_outbox
+                  where task_id < %(before)s and task_id >= %(since)s
+                  order by task_id desc
+                  limit %(scan)s
+              )
+              union
+              (
+                  select id
+                  from tb_task
+                  where in_line is not null and id < %(before)s and id >= %(since)s
+                  order by id desc
+                  limit %(scan)s
+              )
+          ))
+      )
       and (
           not %(by_work)s
           or t.id = any(array(

@@ -4,7 +4,7 @@ from (
     select t.type, t.queue, t.principal, t.ordering_key, o.waiting_for
     from tb_task t
     left join tb_outbox o on o.task_id = t.id
-    where t.id = %(task_id)s and t.status = {{undecided}}
+    where t.id = %(task_id)s and t.status in ('pending', 'retrying')
       and (select w.lease_until from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is null
 ) as t
 join tb_pause p on {{holding}} or t.waiting_for = 'pause:' || p.id and p.until > clock_timestamp()

@@ -21,21 +21,21 @@ select
         from (
             select from tb_task t
             where t.principal = me.principal and t.ordering_key = me.ordering_key
-              and t.status in ('pending', 'retrying') and t.ordering_seq < me.ordering_seq
+              and t.in_line < me.ordering_seq
               and t.id is distinct from me.head and not exists (select from tb_work w where w.task_id = t.id)
-            order by t.ordering_seq
+            order by t.in_line
             limit %(cap)s
         ) as before
     ) as ahead,
     (
-        select coalesce(array_agg(id order by ordering_seq), '{}')
+        select coalesce(array_agg(id order by in_line), '{}')
         from (
-            select t.id, t.ordering_seq
+            select t.id, t.in_line
             from tb_task t
             where t.principal = me.principal and t.ordering_key = me.ordering_key
-              and t.status in ('pending', 'retrying') and t.ordering_seq > me.ordering_seq
+              and t.in_line > me.ordering_seq
               and t.id is distinct from me.head and not exists (select from tb_work w where w.task_id = t.id)
-            order by t.ordering_seq
+            order by t.in_line
             limit %(shown)s
         ) as after
     ) as behind,

@@ -27,14 +27,14 @@ revived as (
         available_at = clock_timestamp() + make_interval(secs => (c.position + %(ahead)s) / %(rate)s::float8)
     from (select id, row_number() over (order by id) - 1 as position from chosen) as c
     where t.id = c.id
-    returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.available_at
+    returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.available_at
 ),
 staged as (
     insert into tb_outbox ({{row}})
     select
         id, delivery, type,
         {{rank}},
-        principal, available_at, traceparent
+        principal, available_at
     from revived
     on conflict (task_id) do update
     {{again}}

@@ -13,7 +13,7 @@ with scanned as materialized (
             or left(btrim(regexp_replace(coalesce(last_error->>'reason', ''), '\s+', ' ', 'g')), 200) = %(reason)s
         ) as fits
     from tb_task
-    where status = %(status)s
+    where not_done = %(status)s
       and id > %(after)s and id >= %(since)s and id < %(until)s
       and (%(type)s::text is null or type = %(type)s)
     order by id

@@ -4,7 +4,10 @@ with resolved as (
     set status = %(status)s, finished_at = clock_timestamp(), intent_at = null,
         last_error = case %(status)s when 'failed' then %(error)s::jsonb end
     where id = %(task_id)s and status = 'uncertain'
-    returning id, attempt, delivery
+    returning id, type, queue, status, attempt, delivery, finished_at
+),
+counted as (
+    insert into tb_ended (type, queue, status) select type, queue, status from resolved where finished_at is not null
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, actor, detail)

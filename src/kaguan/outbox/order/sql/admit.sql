@@ -1,16 +1,15 @@
 -- 放行：没有队头（或队头已有结局）的键，让次序号最小的等待者当队头并进发件箱。须已锁住这些键
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with next as materialized (
-    select o.principal, o.key, t.id, t.delivery, t.type, t.queue, t.available_at, t.traceparent
+    select o.principal, o.key, t.id, t.delivery, t.type, t.queue, t.available_at
     from unnest(%(principals)s::text[], %(keys)s::text[]) as k (principal, key)
     join tb_ordering o on o.principal = k.principal and o.key = k.key
     cross join lateral (
-        select id, delivery, type, queue, available_at, traceparent
+        select id, delivery, type, queue, available_at
         from tb_task
-        where principal = o.principal and ordering_key = o.key and status in ('pending', 'retrying')
+        where principal = o.principal and ordering_key = o.key and in_line is not null
           -- 人工重来的不占原来的位置：也许已交出、正在执行
           and (select 1 from tb_work w where w.task_id = tb_task.id) is null
-        order by ordering_seq
+        order by in_line
         limit 1
     ) as t
     where not exists (
@@ -27,7 +26,7 @@ staged as (
     insert into tb_outbox ({{row}})
     select
         id, delivery, type, {{rank}}, principal,
-        greatest(available_at, clock_timestamp()), traceparent
+        greatest(available_at, clock_timestamp())
     from next
     on conflict (task_id) do nothing
 )

@@ -1,5 +1,4 @@
 -- 这些队头里已有结局（或不在了）的：腾出，并锁着键等放行。别人正拿着的键，他会放行
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with ended as materialized (
     select o.principal, o.key
     from tb_ordering o

@@ -2,9 +2,9 @@
 select count(*)
 from (
     select from tb_task t
-    where t.ordering_key is not null and t.status in ('pending', 'retrying')
+    where t.in_line is not null
       and not exists (select from tb_outbox o where o.task_id = t.id)
       and (select 1 from tb_work w where w.task_id = t.id) is null
-    order by t.principal, t.ordering_key, t.ordering_seq
+    order by t.principal, t.ordering_key, t.in_line
     limit %(cap)s
 ) as w

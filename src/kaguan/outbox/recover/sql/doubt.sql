@@ -61,7 +61,7 @@ staged as (
     insert into tb_outbox ({{row}})
     select
         m.id, m.delivery, m.type, {{rank}}, m.principal,
-        m.available_at, m.traceparent
+        m.available_at
     from moved m
     where m.verdict in ('pending', 'retrying')
       and (m.was in ('queued', 'running') or exists (select from tb_outbox o where o.task_id = m.id))

@@ -6,7 +6,14 @@ from tb_task t
 left join lateral (
     select w.lease_until from tb_work w where w.task_id = t.id and w.delivery = t.delivery limit 1
 ) as w on true
-where t.status in ('pending', 'retrying') and t.id > %(after)s and t.type = any(%(types)s::text[])
+where t.id = any(array(
+    (select task_id from tb_outbox where task_id > %(after)s order by task_id limit %(limit)s)
+    union
+    (select task_id from tb_work where task_id > %(after)s order by task_id limit %(limit)s)
+    union
+    (select id from tb_task where in_line is not null and id > %(after)s order by id limit %(limit)s)
+  ))
+  and t.status in ('pending', 'retrying') and t.type = any(%(types)s::text[])
   and (
       t.available_at <= %(before)s
       or exists (select from tb_outbox o where o.task_id = t.id and o.waiting_for is not null)

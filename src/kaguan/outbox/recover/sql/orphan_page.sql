@@ -1,17 +1,16 @@
 -- 兜底：在等待、却没有发件箱行、也不在谁手里的任务（认领的提交失败等极少见的交错）。先锁住：刚被认领的由 orphans 看得见
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with page as materialized (
-    select id, delivery
+    select id, delivery, status
     from tb_task
-    where status in ('pending', 'retrying') and id > %(after)s
+    where id > %(after)s
     order by id
     limit %(limit)s
 ),
 orphaned as materialized (
     select t.id
     from tb_task t
-    join page p on p.id = t.id and p.delivery = t.delivery
-    where t.status = {{undecided}}
+    join page p on p.id = t.id and p.delivery = t.delivery and p.status in ('pending', 'retrying')
+    where t.status in ('pending', 'retrying')
       and t.available_at < clock_timestamp() - make_interval(secs => %(age)s)
       and not exists (select from tb_outbox o where o.task_id = t.id)
       -- 子查询的值，不写成 exists：总是按号去找

@@ -11,7 +11,7 @@ staged as (
     insert into tb_outbox ({{row}})
     select
         id, delivery, type, {{rank}},
-        principal, available_at, traceparent
+        principal, available_at
     from moved
     on conflict (task_id) do nothing
 ),

@@ -1,12 +1,11 @@
 -- 重投：队列里已不见的任务得到新的投递号，回到发件箱。仍在等 worker 且投递号没变的才动（与认领、完成竞争时让路）。
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with lost as materialized (
     select t.id
     from tb_task t
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[]) as l (task_id, delivery)
         on t.id = l.task_id and t.delivery = l.delivery
     {{unclaimed}}
-    where t.status = {{undecided}}
+    where t.status in ('pending', 'retrying')
       -- 历史没有核对完，别动投递号：核对要看它（docs/adr/0033）
       and (%(while_closed)s or {{gate_is_open}})
     for no key update of t skip locked
@@ -19,13 +18,13 @@ moved as (
     set status = 'pending', delivery = t.delivery + 1, queued_at = null, available_at = clock_timestamp()
     from lost
     where t.id = lost.id
-    returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.available_at
+    returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.available_at
 ),
 staged as (
     insert into tb_outbox ({{row}})
     select
         id, delivery, type, {{rank}},
-        principal, available_at, traceparent
+        principal, available_at
     from moved
     on conflict (task_id) do update
     {{again}}

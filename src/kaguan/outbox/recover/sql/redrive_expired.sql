@@ -81,7 +81,11 @@ moved as (
           or not exists (select from tb_outbox o where o.task_id = e.id)
       )
     returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at,
-        e.verdict, e.released, e.intended, e.worker, e.started_at, t.lost_leases
+        e.verdict, e.released, e.intended, e.worker, e.started_at, t.lost_leases, t.status, t.finished_at
+),
+counted as (
+    insert into tb_ended (type, queue, status, tasks)
+    select type, queue, status, count(*) from moved where finished_at is not null group by type, queue, status
 ),
 taken as (
     delete from tb_work
@@ -91,7 +95,7 @@ staged as (
     insert into tb_outbox ({{row}}, alone)
     select
         id, delivery, type, {{rank}},
-        principal, available_at, traceparent, not released or lost_leases >= %(suspect)s
+        principal, available_at, not released or lost_leases >= %(suspect)s
     from moved
     where verdict = 'pending'
     on conflict (task_id) do update

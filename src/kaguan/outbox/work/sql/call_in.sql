@@ -1,7 +1,6 @@
 -- 有了名额：各名额（places）叫回至多 rooms 个在等的。几个队列照 weights、一个队列里的提交者均等地随机轮到，谁堆了十万个
 -- 也不挡着别人的一个；一个提交者的先等的先来。一个个跳着找提交者，谁有多少行也只看最早的几行。
 -- 剩下不到 near 秒的不必叫，刚叫过的因此也不再叫。先任务后发件箱，都只试不等：拿不到的由下一次叫，或自己到点。
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with recursive callers as (
     select asked.place, asked.room, first.priority, first.principal
     from unnest(%(places)s::text[], %(rooms)s::int[]) as asked (place, room)
@@ -52,7 +51,7 @@ held as materialized (
     select t.id
     from tb_task t
     join chosen on chosen.task_id = t.id and chosen.delivery = t.delivery
-    where t.status = (select 'retrying')
+    where t.status = 'retrying'
     order by t.id
     for no key update of t skip locked
 ),

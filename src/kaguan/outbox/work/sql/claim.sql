@@ -1,7 +1,6 @@
 -- 认领一批：投递号相符的才认领，写下自己的认领号，它与投递号一起是隔离令牌。没有返回行的 = 别人有它，或已做完：安静地算了。
 -- 等锁不跳过（relay 交出它的事务也许还没提交），按号排好再锁：并发的批次不会死锁。
 -- 记录只锁不改，写的是手里的活：relay 还没来得及记的就立一行；行是别的投递的，投递号已不作数，换成自己的。
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with wanted as materialized (
     select
         t.id, t.delivery, asked.claim_id, asked.handed_at, t.type, t.queue, t.attempt, t.max_attempts, t.payload,
@@ -11,7 +10,7 @@ with wanted as materialized (
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[], %(claim_ids)s::uuid[], %(handed_ats)s::float8[])
         as asked (task_id, delivery, claim_id, handed_at)
         on t.id = asked.task_id and t.delivery = asked.delivery
-    where t.status = {{undecided}} and t.attempt < t.max_attempts
+    where t.status in ('pending', 'retrying') and t.attempt < t.max_attempts
       -- 看得见有人在做的，不等他的锁。子查询的值，不写成 exists：总是按号去找
       and (select w.lease_until from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is null
       -- 历史没有核对完的，一个也不认领（docs/adr/0033）

@@ -1,5 +1,4 @@
 -- 意向记在记录上：别的都忘了，它还要说得出也许做过。没有返回行的 = 令牌已失效。按号排好再锁，并发的批次不会死锁
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with held as materialized (
     select t.id, t.delivery, w.claim_id
     from tb_task t
@@ -12,7 +11,7 @@ with held as materialized (
         where w.task_id = asked.task_id and w.delivery = asked.delivery and w.claim_id = asked.claim_id
         limit 1
     ) as w
-    where t.status = {{undecided}}
+    where t.status in ('pending', 'retrying')
       -- 历史没有核对完的，记不下（docs/adr/0033）
       and {{gate_is_open}}
     order by t.id

@@ -1,6 +1,5 @@
 -- 外面恢复了：在等它的，先等的先叫回来。只看最先的 room 行：叫回来而还没交出的占着位置，一波不会压过一波。
 -- 剩下不到 near 秒的不必叫。先任务后发件箱，都只试不等：拿不到的由下一次叫，或自己到点。
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with first as materialized (
     select task_id, delivery, available_at
     from tb_outbox
@@ -12,7 +11,7 @@ held as materialized (
     select t.id
     from tb_task t
     join first f on f.task_id = t.id and f.delivery = t.delivery
-    where t.status = (select 'retrying') and f.available_at > clock_timestamp() + make_interval(secs => %(near)s)
+    where t.status = 'retrying' and f.available_at > clock_timestamp() + make_interval(secs => %(near)s)
     order by t.id
     for no key update of t skip locked
 ),

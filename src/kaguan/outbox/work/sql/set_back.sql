@@ -1,5 +1,4 @@
 -- 没认领到的里面停着的：回发件箱搁到暂停结束，不计尝试；交出了、没有人认领的才动，换新的投递号。
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with paused as materialized (
     select t.id, hold.id as pause, hold.until
     from tb_task t
@@ -7,7 +6,7 @@ with paused as materialized (
         on t.id = missed.task_id and t.delivery = missed.delivery
     {{unclaimed}}
     cross join lateral (select p.id, p.until from tb_pause p where {{holding}} order by p.until desc limit 1) as hold
-    where t.status = {{undecided}}
+    where t.status in ('pending', 'retrying')
       -- 历史没有核对完，别动投递号：核对要看它（docs/adr/0033）
       and {{gate_is_open}}
     for no key update of t skip locked
@@ -20,11 +19,11 @@ moved as (
     set status = 'pending', delivery = t.delivery + 1, queued_at = null
     from paused
     where t.id = paused.id
-    returning t.id, t.attempt, t.delivery, t.type, t.queue, t.principal, t.traceparent, paused.pause, paused.until
+    returning t.id, t.attempt, t.delivery, t.type, t.queue, t.principal, paused.pause, paused.until
 ),
 staged as (
     insert into tb_outbox ({{row}}, waiting_for, waiting_since)
-    select id, delivery, type, {{rank}}, principal, until, traceparent, 'pause:' || pause, clock_timestamp()
+    select id, delivery, type, {{rank}}, principal, until, 'pause:' || pause, clock_timestamp()
     from moved
     on conflict (task_id) do update
     {{again}}, {{held}}

@@ -2,10 +2,9 @@
 -- 外部调用下落不明（unknown）的不能说没做过：记 uncertain，意向留着，接手的才知道要查证。
 -- kind = interrupted：让位，不计尝试，也不是错误。
 -- waiting_for：在等外面的谁恢复。任务上写明等谁、从何时起；一段等待不论空跑几趟，只在头一趟留一笔事件。
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with held as materialized (
     select
-        t.id, t.type, t.queue, t.principal, t.delivery, t.traceparent, t.cancel_requested_at is not null as unwanted,
+        t.id, t.type, t.queue, t.principal, t.delivery, t.cancel_requested_at is not null as unwanted,
         w.claim_id, w.attempt, w.started_at,
         clock_timestamp() + make_interval(secs => %(delay)s) as due,
         coalesce(t.last_error ->> 'waiting_for' = %(waiting_for)s, false) as waiting,
@@ -16,7 +15,7 @@ with held as materialized (
     from tb_task t
     join tb_work w on w.task_id = t.id
     where t.id = %(task_id)s and t.delivery = %(delivery)s and w.claim_id = %(claim_id)s
-      and t.status = {{undecided}}
+      and t.status in ('pending', 'retrying')
       and {{gate_is_open}}
     for no key update of t
 ),
@@ -40,7 +39,10 @@ settled as (
         intent_at = case when %(unknown)s then t.intent_at end
     from held
     where t.id = held.id
-    returning t.id, t.status, t.created_at, t.started_at, held.waiting
+    returning t.id, t.type, t.queue, t.status, t.created_at, t.started_at, t.finished_at, held.waiting
+),
+counted as (
+    insert into tb_ended (type, queue, status) select type, queue, status from settled where finished_at is not null
 ),
 staged as (
     insert into tb_outbox (
@@ -48,7 +50,7 @@ staged as (
     )
     select
         id, delivery + 1, type, {{rank}}, principal, due,
-        traceparent, %(waiting_for)s, since
+        %(waiting_for)s, since
     from held
     where not unwanted
     on conflict (task_id) do update

@@ -1,10 +1,9 @@
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with held as materialized (
     select t.id, w.claim_id, w.attempt, w.queued_at, w.started_at
     from tb_task t
     join tb_work w on w.task_id = t.id
     where t.id = %(task_id)s and t.delivery = %(delivery)s and w.claim_id = %(claim_id)s
-      and t.status = {{undecided}}
+      and t.status in ('pending', 'retrying')
       and {{gate_is_open}}
     for no key update of t
 ),
