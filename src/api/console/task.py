@@ -16,16 +16,14 @@ from api.console.traces import SETTLES, TRACES, Absence, Branch, Cause
 from api.endpoints.binding import UUID_TEXT
 from kaguan.audit.actions import TASK_CANCEL, TASK_CHANGE, TASK_PAYLOAD, TASK_RESOLVE, TASK_RETRY
 from kaguan.audit.store import AuditEntry
-from kaguan.database.pool import Connection
 from kaguan.outbox.operate import changing, decisions
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.changing import Changing
 from kaguan.outbox.operate.decisions import CANCELLABLE
+from kaguan.outbox.operate.detail import detail
 from kaguan.outbox.operate.lasting import LONGEST
-from kaguan.outbox.operate.pauses import paused_by
-from kaguan.outbox.operate.place import PLACE_CAP, place_of
+from kaguan.outbox.operate.place import PLACE_CAP
 from kaguan.outbox.operate.record import EventRecord, TaskRecord
-from kaguan.outbox.operate.summary import summaries
 from kaguan.outbox.operate.sweeping import WAITING
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.spans import LOST
@@ -153,9 +151,10 @@ def id_in(path: Mapping[str, str]) -> UUID:
 async def _context(console: ConsoleRequest) -> dict[str, Any]:
     task_id = id_in(console.request.match_info)
     async with console.services.pool.connection() as connection:
-        task, events = await _find(connection, task_id)
-        place, paused = await place_of(connection, task), await paused_by(connection, task_id)
-        told = await summaries(connection, [task_id], console.site.known)
+        found = await detail(connection, task_id, console.site.known)
+    if found is None:
+        raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))
+    task, events, place = found.task, found.events, found.place
     parents = (task.traceparent, *(event.traceparent for event in events), task.last_attempt)
     traces = list(dict.fromkeys(filter(None, map(sampled_trace_of, parents))))
     accepted = trace_id_of(task.traceparent)
@@ -166,9 +165,9 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
     holding = task.status == TaskStatus.FAILED and place is not None  # 取消就是放行后面的
     return {
         "task": task,
-        "summary": told.get(task_id),
+        "summary": found.summary,
         "place": place,
-        "paused": paused,
+        "paused": found.paused,
         "place_cap": PLACE_CAP,
         "stages": [OPTIONAL | stage for stage in timeline(task, events, console.language)],
         "attempts": attempts(task, events),
@@ -185,13 +184,6 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         "note_length": NOTE_LENGTH,
         "final": task.status in FINAL,
     }
-
-
-async def _find(connection: Connection, task_id: UUID) -> tuple[TaskRecord, Sequence[EventRecord]]:
-    task = await store.find(connection, task_id)
-    if task is None:
-        raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))
-    return task, await store.events(connection, task_id)
 
 
 async def _trace(console: ConsoleRequest, context: Mapping[str, Any]) -> dict[str, Any]:

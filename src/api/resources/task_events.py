@@ -22,12 +22,8 @@ from api.http.server import told_when_lost
 from api.http.streams import STREAMS
 from api.openapi import examples
 from api.resources.task_models import PATH, TAG
-from api.resources.task_views import Detail, task_view
-from kaguan.outbox.operate import record as store
-from kaguan.outbox.operate.pauses import paused_by
-from kaguan.outbox.operate.place import place_of
-from kaguan.outbox.operate.summary import summaries
-from kaguan.outbox.operate.timeline import timeline
+from api.resources.task_views import detail_view
+from kaguan.outbox.operate.detail import detail
 from kaguan.outbox.vocabulary import FINAL
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.tokens.service import TASKS_READ as READ
@@ -107,15 +103,9 @@ async def _send_changes(
 
 async def _snapshot(unit: UnitOfWork, task_id: UUID, language: str) -> dict[str, Any] | None:
     """此刻的任务；查完即还连接，等待时不占着。"""
-    connection = await unit.raw()
-    task = await store.find(connection, task_id)
-    if task is None:
-        return None
-    stages = timeline(task, await store.events(connection, task_id), language)
-    detail = Detail(stages, await place_of(connection, task), await paused_by(connection, task_id))
-    told = await summaries(connection, [task_id], TASK_TYPES)
+    found = await detail(await unit.raw(), task_id, TASK_TYPES)
     await unit.release()
-    return task_view(task, language, told.get(task_id), detail)
+    return None if found is None else detail_view(found, language)
 
 
 async def _ended(end: asyncio.Event, interval: float) -> bool:

@@ -23,13 +23,13 @@ from api.resources.task_queries import (
     TaskQuery,
 )
 from api.resources.task_views import (
-    Detail,
     PayloadView,
     ReplayView,
     StatusView,
     SweepView,
     TaskPage,
     TaskView,
+    detail_view,
     task_view,
 )
 from kaguan.audit.actions import (
@@ -45,12 +45,10 @@ from kaguan.database.pool import Connection
 from kaguan.outbox.operate import changing, decisions, replay, selection, sweeping
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.changing import Changing
+from kaguan.outbox.operate.detail import detail
 from kaguan.outbox.operate.listing import task_page
-from kaguan.outbox.operate.pauses import paused_by
-from kaguan.outbox.operate.place import place_of
 from kaguan.outbox.operate.replay import Replay, one_line
 from kaguan.outbox.operate.summary import summaries
-from kaguan.outbox.operate.timeline import timeline
 from kaguan.product.searching import find
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.tokens.service import OPERATE
@@ -89,15 +87,10 @@ async def list_tasks(call: Call[None, TaskQuery]) -> Answer:
     mode=Mode.DIRECT,
 )
 async def get_task(call: Call[None, None]) -> Answer:
-    connection = await call.unit.raw()
-    task = await store.find(connection, call.uuid("task_id"))
-    if task is None:
+    found = await detail(await call.unit.raw(), call.uuid("task_id"), TASK_TYPES)
+    if found is None:
         raise not_found("任务", "task")
-    events = await store.events(connection, task.id)
-    stages = timeline(task, events, call.language)
-    detail = Detail(stages, await place_of(connection, task), await paused_by(connection, task.id))
-    told = await summaries(connection, [task.id], TASK_TYPES)
-    return Answer(task_view(task, call.language, told.get(task.id), detail))
+    return Answer(detail_view(found, call.language))
 
 
 @endpoint(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,11 +12,12 @@ from pydantic import Field
 
 from api.endpoints.shapes import View
 from kaguan.outbox.accept.acceptance import Accepted
-from kaguan.outbox.operate.pauses import Pause
+from kaguan.outbox.operate.detail import TaskDetail
 from kaguan.outbox.operate.place import PLACE_CAP, Place
 from kaguan.outbox.operate.record import TaskRecord
 from kaguan.outbox.operate.replay import REPLAY_LIMIT
 from kaguan.outbox.operate.summary import Summary
+from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.vocabulary import PauseScope, Priority, TaskStatus
 from kaguan.product.task_types import TaskTypeName
 from kaguan.words.reasons import told
@@ -161,16 +162,7 @@ class BatchView(View):
     items: list[ItemAnswer]
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """详情里才有的：时间线、在它的有序键上的位置、停着它的暂停。"""
-
-    timeline: Sequence[Mapping[str, Any]]
-    place: Place | None
-    paused: Pause | None
-
-
-def task_view(task: TaskRecord, language: str, summary: Summary | None, detail: Detail | None = None) -> dict[str, Any]:
+def task_view(task: TaskRecord, language: str, summary: Summary | None) -> dict[str, Any]:
     """:class:`TaskView` 的内容；热路径，直接给字典。"""
     return {
         "task_id": task.id,
@@ -193,7 +185,17 @@ def task_view(task: TaskRecord, language: str, summary: Summary | None, detail: 
         "finished_at": task.finished_at,
         "cancel_requested_at": task.cancel_requested_at,
         "ordering_key": task.ordering_key,
-        **({} if detail is None else _detail(detail, language)),
+    }
+
+
+def detail_view(found: TaskDetail, language: str) -> dict[str, Any]:
+    """:class:`TaskView` 的内容，连同详情里才有的。"""
+    paused = found.paused
+    return {
+        **task_view(found.task, language, found.summary),
+        **_place(found.place, language),
+        "paused": None if paused is None else {name: getattr(paused, name) for name in PausedView.model_fields},
+        "timeline": timeline(found.task, found.events, language),
     }
 
 
@@ -210,12 +212,6 @@ def accepted_view(accepted: Accepted, type_name: str, queue: Priority) -> dict[s
 
 def _error(error: Mapping[str, Any] | None, language: str) -> dict[str, Any] | None:
     return None if error is None else told(error, language)
-
-
-def _detail(detail: Detail, language: str) -> dict[str, Any]:
-    paused = detail.paused
-    held = None if paused is None else {name: getattr(paused, name) for name in PausedView.model_fields}
-    return {"timeline": detail.timeline, **_place(detail.place, language), "paused": held}
 
 
 def _place(place: Place | None, language: str) -> dict[str, Any]:

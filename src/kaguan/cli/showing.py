@@ -15,10 +15,8 @@ from kaguan.cli.tasks import public
 from kaguan.cli.tree import group
 from kaguan.cli.wording import reader_language, say
 from kaguan.database.connecting import Connection
-from kaguan.outbox.operate import record as store
-from kaguan.outbox.operate.pauses import paused_by
-from kaguan.outbox.operate.place import Place, place_of
-from kaguan.outbox.operate.summary import summaries
+from kaguan.outbox.operate.detail import detail
+from kaguan.outbox.operate.place import Place
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.vocabulary import NOTE_LENGTH
 from kaguan.product.task_types import TASK_TYPES
@@ -51,18 +49,15 @@ def show(
     language = reader_language()
 
     async def work(connection: Connection) -> dict[str, Any]:
-        task = await store.find(connection, task_id)
-        if task is None:
+        found = await detail(connection, task_id, TASK_TYPES)
+        if found is None:
             raise not_found(f"任务 {task_id} ", f"task {task_id}")
-        events = await store.events(connection, task_id)
-        place = _place(await place_of(connection, task), language)
-        paused = await paused_by(connection, task_id)
+        paused = found.paused
         held = {name: getattr(paused, name) for name in PAUSED} if paused is not None else None
-        told = await summaries(connection, [task_id], TASK_TYPES)
         return (
-            public(task, language, told.get(task_id))
-            | place
-            | {"paused": held, "timeline": timeline(task, events, language)}
+            public(found.task, language, found.summary)
+            | _place(found.place, language)
+            | {"paused": held, "timeline": timeline(found.task, found.events, language)}
         )
 
     found = with_database(work)
@@ -74,8 +69,8 @@ def show(
     zone = current_settings().zone
     echo(say("timeline", zone=zone.key))
     for stage in stages:
-        detail = {name: value for name, value in stage.items() if name not in {"stage", "at"} and value is not None}
-        print_facts({f"  {written(stage['at'], zone, milliseconds=True)}": f"{stage['stage']} {detail or ''}"})
+        rest = {name: value for name, value in stage.items() if name not in {"stage", "at"} and value is not None}
+        print_facts({f"  {written(stage['at'], zone, milliseconds=True)}": f"{stage['stage']} {rest or ''}"})
 
 
 def _place(place: Place | None, language: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.words.units import KIB
 
 DEAD = (TaskStatus.FAILED, TaskStatus.UNCERTAIN)  # 另有按类型的索引
+NOT_DONE = (*DEAD, TaskStatus.CANCELLED)
 PAGE_SCAN = 5_000  # 没有索引的条件至多在这么多行里找
 LOOKING = 1.0  # 秒：试运行一段一段地找，至多找这么久，没找完的说出来
 CONTENT_SCAN = 2_000  # 要看载荷的：它可以很大
@@ -74,11 +75,11 @@ async def task_page(connection: Connection, where: TaskFilter, limit: int) -> Ta
 
 async def _page(connection: Connection, where: TaskFilter, status: TaskStatus | None, limit: int) -> TaskPage:
     """一种状态（或不管状态）的一页；哪些条件有索引可用在这里决定。"""
-    # 成功的太多，索引不收；待重试的与等待的共用一个索引，前者少、后者可能极多；在手里的另有一张小表
-    by_waiting = status in {TaskStatus.PENDING, TaskStatus.RETRYING}
-    found_by_name = bool(where.request_id or where.ordering_key)
+    # 成功的太多，索引不收；在等的在发件箱里、排在同键之后，在手里的另有一张小表
+    found_by_name = bool(where.request_id or where.ordering_key or where.ids is not None)
+    by_waiting = status in {TaskStatus.PENDING, TaskStatus.RETRYING} and not found_by_name
     by_work = status in {TaskStatus.QUEUED, TaskStatus.RUNNING} and not found_by_name
-    by_status = None if status == TaskStatus.SUCCEEDED or by_waiting or by_work else status
+    by_status = status if status in NOT_DONE else None
     by_type = None if by_waiting or by_work or (by_status and by_status not in DEAD) else where.type
     filtered = bool(
         (where.queue and not by_work)

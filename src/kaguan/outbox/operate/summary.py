@@ -54,13 +54,18 @@ async def summaries(
     declared = {one.name: one for one in types if one.summary}
     if not task_ids or not declared:
         return {}
-    paths = {name: {path: _jsonpath(path) for path in one.summary} for name, one in declared.items()}
-    parameters = {"task_ids": list(task_ids), "paths": Jsonb(paths), "longest": LONGEST, "most": MOST}
+    parameters = {"task_ids": list(task_ids), "most": MOST, **asked(declared)}
     cursor = await connection.execute(load(PACKAGE, "summary"), parameters)
-    return {task_id: _read(declared[name], found) async for task_id, name, found in cursor if found}
+    return {task_id: read(declared[name], found) async for task_id, name, found in cursor if found}
 
 
-def _read(one: TaskType[Any], found: Mapping[str, Mapping[str, Any]]) -> Summary:
+def asked(declared: Mapping[str, TaskType[Any]]) -> dict[str, Any]:
+    """语句的参数：这些类型各看载荷的哪几处。"""
+    paths = {name: {path: _jsonpath(path) for path in one.summary} for name, one in declared.items()}
+    return {"paths": Jsonb(paths), "longest": LONGEST}
+
+
+def read(one: TaskType[Any], found: Mapping[str, Mapping[str, Any]]) -> Summary:
     return Summary(
         tuple(
             Part(path, found[path]["first"], found[path]["count"], open=one.is_open(path))

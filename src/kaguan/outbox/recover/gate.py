@@ -157,8 +157,9 @@ async def doubt(
 
 async def doubtful_due(
     connection: Connection, types: Sequence[str], before: datetime, after: UUID, limit: int
-) -> list[tuple[UUID, int]]:
-    """``before`` 之前到期而没有结局的一页：任务号，与当作记下的投递号。"""
+) -> tuple[list[tuple[UUID, int]], UUID | None]:
+    """看没有结局的一页：``before`` 之前到期的任务号、当作记下的投递号，与下一页的起点（看到头了是 None）。"""
     parameters = {"types": list(types), "before": before, "after": after, "limit": limit}
     cursor = await connection.execute(load(PACKAGE, "doubtful_due"), parameters)
-    return [(row[0], row[1]) for row in await cursor.fetchall()]
+    last, task_ids, deliveries = await cursor.fetchone() or (None, [], [])
+    return list(zip(task_ids, deliveries, strict=True)), last

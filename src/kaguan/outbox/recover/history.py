@@ -136,14 +136,11 @@ class HistoryCheck:
 
     async def _due(self, here: Server) -> AsyncIterator[list[tuple[UUID, int]]]:
         """记着的不全：到期的、不能重做的都疑。"""
-        after = FIRST_ID
-        while True:
+        after: UUID | None = FIRST_ID
+        while after is not None:
             async with self.pool.connection() as connection:
-                page = await gate.doubtful_due(connection, self.types.once, here.now + SKEW, after, PAGE)
+                page, after = await gate.doubtful_due(connection, self.types.once, here.now + SKEW, after, PAGE)
             yield page
-            if len(page) < PAGE:
-                return
-            after = page[-1][0]
 
     async def _name_vanished(self, page: list[tuple[UUID, int]]) -> None:
         """记着外部调用、连任务都忘了的：投递也许已做完，不会再有 worker 碰上它。哪一种没有记，只有收不回的几种。"""

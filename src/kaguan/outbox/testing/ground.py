@@ -132,7 +132,7 @@ class Ground:
         async with self.admin.transaction():
             here = await gate.server(self.admin)
             await gate.close_gate(self.admin)
-            page = await gate.doubtful_due(self.admin, types.once, here.now + gate.SKEW, FIRST_ID, PAGE)
+            page, _ = await gate.doubtful_due(self.admin, types.once, here.now + gate.SKEW, FIRST_ID, PAGE)
             await gate.doubt(self.admin, page, types.redelivered)
             await gate.open_gate(self.admin, here, None)
 

@@ -25,7 +25,7 @@ from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.recover.gate import Mark
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder
-from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.vocabulary import FIRST_ID, Priority
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Uncertain
 from kaguan.outbox.work.settlement import Settled
@@ -451,6 +451,23 @@ async def test_without_trusted_notes_nobody_knows_whether_a_holder_was_succeeded
     holder.released.set()
     await job
     assert (holder.calls, (await states(pipeline, task_id))[0][0]) == (0, "uncertain")
+
+
+async def test_every_task_without_an_outcome_is_looked_at_wherever_it_waits(pipeline: Pipeline) -> None:
+    """别的类型占满了几页，也照样看到后面的：在发件箱里的、手里的、排在同键之后的。"""
+    others = await pipeline.submit(5)
+    await pipeline.sql("update tb_task set type = 'data:sync' where id = any(%s)", others)
+    staged, held = await pipeline.submit(2)
+    await pipeline.sql(HOLD, "w", "12 s", [held])
+    await pipeline.sql("delete from tb_outbox where task_id = %s", held)
+    head, behind = await pipeline.submit(2, ordering_key="k")
+    found: list[tuple[UUID, int]] = []
+    after: UUID | None = FIRST_ID
+    async with pipeline.pool.connection() as connection:
+        while after is not None:
+            page, after = await gate.doubtful_due(connection, ["email:send"], datetime.now(UTC), after, 2)
+            found += page
+    assert found == [(staged, 1), (held, 2), (head, 1), (behind, 1)]
 
 
 async def held_back(logs: list[dict[str, Any]], count: int) -> None:

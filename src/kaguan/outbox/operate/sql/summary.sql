@@ -2,14 +2,7 @@
 select
     t.id,
     t.type,
-    (
-        select jsonb_object_agg(
-            f.name, jsonb_build_object('first', left(v.found ->> 0, %(longest)s), 'count', jsonb_array_length(v.found))
-        )
-        from jsonb_each_text(%(paths)s::jsonb -> t.type) as f (name, path)
-        cross join lateral (select jsonb_path_query_array(t.payload, f.path::jsonpath) as found) as v
-        where v.found <> '[]' and v.found <> '[null]'
-    )
+    {{summarised}}
 from (
     select
         id, type,
