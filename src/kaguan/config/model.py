@@ -339,7 +339,7 @@ class Carriers(Group):
     change_grace: Seconds = 60.0  # 要运营商改而没有回音的，这么久之后它还说没有这回事，才算没做
     change_patience: Seconds = float(DAY)  # 它收下了而没做完的，至多等这么久，再等人定夺
     receipt_days: int = Field(default=400, ge=1, le=36_500)  # 卡的变更与回执留几天
-    breaker_failures: int = Field(default=5, ge=1, le=1_000)  # 连续这么多次失败就熔断
+    breaker_failures: int = Field(default=3, ge=1, le=1_000)  # 连续这么多次失败就熔断
     breaker_cooldown: Seconds = 10.0  # 熔断这么久之后放行试探
 
     def each(self) -> dict[str, CarrierGroup]:

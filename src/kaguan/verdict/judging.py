@@ -34,6 +34,7 @@ CROWDED = 3  # 个：同一把锁挡着这么多条语句，就不是碰巧
 PASSING_LOCK = 5.0  # 秒：挡着一两条语句的锁，短于它就当是过路的
 MANY_LIMITED, LIMITED_AFTER = 100, 60.0  # 个、秒：在等限额的有这么多或等了这么久，就说出来
 UNTRIED = 300.0  # 秒：半开了这么久没人来试，上次的失败已说明不了什么
+TRYING = 30.0  # 秒：半开了不到这么久，多半正有人在试，一个字也不回的要等到时限
 SHOWN = 3  # 同一件事至多逐个说这么多
 
 
@@ -144,11 +145,11 @@ def _restarts(census: Census) -> Iterator[Concern]:
 
 
 def _breakers(breakers: Iterable[OpenBreaker]) -> Iterator[Concern]:
-    """断开的是坏事；半开的等着下一次调用来试，只是提醒，久没有人来试就不说了：一个闲着的进程会一直半开下去。"""
+    """断开的、正在试的是坏事；没有人来试只是提醒，久没有人来试就不说了：一个闲着的进程会一直半开下去。"""
     for breaker in breakers:
         if breaker.state != OPENED and breaker.seconds > UNTRIED:
             continue
-        level = Level.BAD if breaker.state == OPENED else Level.WARN
+        level = Level.BAD if breaker.state == OPENED or breaker.seconds < TRYING else Level.WARN
         parameters: Parameters = {
             "kind": str(breaker.kind),
             "name": breaker.name,

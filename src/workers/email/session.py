@@ -20,6 +20,7 @@ from kaguan.words.reasons import Reason
 from workers.email.receipt import Receipt, RecipientOutcome, judge, judge_data, judge_final, judge_recipient
 
 START_INPUT = 354
+ALIVE = 2.0  # 秒：闲着的连接问一声，这么久不答就换一条，别把一封信的时限花在它身上
 _LEADING_DOT = re.compile(rb"(?m)^\.")
 NO_SMTPUTF8 = Receipt(RecipientOutcome.REFUSED, 553, Reason("mail.no_smtputf8"))
 
@@ -42,7 +43,7 @@ class SmtpSession:
     async def alive(self) -> bool:
         """RSET 一次：上一封没走完的事务作废；对方若早已关了连接，此刻知道好过投递到一半才知道。"""
         try:
-            await self._client.rset()
+            await self._client.rset(timeout=ALIVE)
         except NETWORK_ERRORS:
             self.abort()
         except BaseException:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.header import decode_header, make_header
+from itertools import count
 from typing import Any, TypeAlias
 
 import psycopg
@@ -30,6 +31,7 @@ from kaguan.presence.beat import Presence
 from kaguan.product.exit_codes import ExitCode
 from kaguan.verdict import acknowledging
 from kaguan.verdict.acknowledging import Acknowledging
+from kaguan.verdict.judging import TRYING
 from kaguan.verdict.memory import Kept
 from kaguan.verdict.model import Concern, ConcernCode, Level
 from kaguan.verdict.notice import is_told_by
@@ -64,7 +66,8 @@ class Stage:
     board: BreakerBoard = field(init=False)
 
     def __post_init__(self) -> None:
-        self.board = BreakerBoard(self.pipeline.redis)
+        # 钟看一次走半分钟：半开的，没有谁正在试
+        self.board = BreakerBoard(self.pipeline.redis, count(0.0, TRYING).__next__)
 
     def watch(self) -> Watch:
         return Watch(self.pipeline.pool, self.pipeline.redis, self.pipeline.settings, pace=0.0)

@@ -90,7 +90,11 @@ def test_a_calm_system_is_ok() -> None:
         pytest.param(ledger(gate_is_open=False), broker(), "history", "bad", id="the history is not looked at yet"),
         pytest.param(ledger(), broker(breakers=[BREAKER]), "breaker", "bad", id="open breaker"),
         pytest.param(
-            ledger(), broker(breakers=[replace(BREAKER, state="half-opened")]), "breaker", "warn", id="probing breaker"
+            ledger(), broker(breakers=[replace(BREAKER, state="half-opened")]), "breaker", "bad", id="probing breaker"
+        ),
+        pytest.param(
+            ledger(), broker(breakers=[replace(BREAKER, state="half-opened", seconds=30)]), "breaker", "warn",
+            id="nobody is trying",
         ),
         pytest.param(
             ledger(), broker(breakers=[replace(BREAKER, state="half-opened", seconds=301)]), None, None,
