@@ -53,11 +53,12 @@ class Retention:
             count, last = await expire_tasks(connection, days, self.batch, self.rows, self._since)
             self._since = last or FIRST_ID
             gone = {"tasks": count, "ordering_keys": await ordering.expire(connection, days, self.batch)}
-            gone["ended"] = (await connection.execute(load(PACKAGE, "expire_ended"), {"limit": self.batch})).rowcount
+            # 走势用的时时都有，不进日志
+            ended = (await connection.execute(load(PACKAGE, "expire_ended"), {"limit": self.batch})).rowcount
             gone["vanished"] = await vanished.expire(connection, days, self.batch)
             for name, expire in self.others.items():
                 gone[name] = await expire(connection, self.batch)
-        more = last is not None or any(rows >= self.batch for rows in gone.values())
+        more = last is not None or any(rows >= self.batch for rows in (ended, *gone.values()))
         self._rest = REST * (time.monotonic() - began) if more else None
         total = sum(gone.values())
         if total:
