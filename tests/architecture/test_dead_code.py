@@ -31,6 +31,7 @@ HOOKS = {
     "_read_file": "同上",
     "_pipeline": "psycopg 的连接正在用的管道",
     "prepare_threshold": "psycopg 的连接预备语句的门槛",
+    "add_event": "OpenTelemetry 的 Span",
     "abort_threshold": "SAQ 的 Worker.abort 的参数",
     "case_sensitive": "re2 的选项",
     "cursor_factory": "psycopg 连接的游标",
@@ -47,6 +48,7 @@ HOOKS = {
     "QueryNoTemplate": "只在 cast 的引号里",
     "notify": "SAQ 的队列",
     "sweep": "SAQ 的队列",
+    "record_exception": "OpenTelemetry 的 Span",
     "retries": "SAQ 的 Job",
     "pytest_addoption": "pytest 的插件",
     "pos": "正则的协议里按位置给的参数",
@@ -55,6 +57,7 @@ HOOKS = {
     "SIGNALS": "SAQ 的 Worker",
     "functions": "SAQ 的 Worker",
     "traceback": "上下文管理器的第三个参数",
+    "update_name": "OpenTelemetry 的 Span",
 }
 # 给别的应用用的
 PUBLIC = {f"src/kaguan/outbox/{name}.py" for name in ("__init__", "front", "schema")}

@@ -36,8 +36,8 @@ class _SwitchedProvider(FaultProvider):
         self._switch = switch
 
     @property
-    def keeps_faults(self) -> bool:
-        return isinstance(self._switch.chosen, FaultSampler)
+    def faults(self) -> FaultSampler | None:
+        return self._switch.chosen if isinstance(self._switch.chosen, FaultSampler) else None
 
 
 class Tracing:

@@ -22,7 +22,7 @@ from kaguan.logging.masking import mask
 from kaguan.telemetry.exposition import METRICS_PATH
 from kaguan.telemetry.propagation import context_from
 from kaguan.telemetry.spans import ERROR_TYPE, HTTP_METHOD, HTTP_STATUS, record_error
-from kaguan.telemetry.unsampled import KEPT, Spans, Unsampled
+from kaguan.telemetry.unsampled import KEPT, Spans
 
 # 探测与抓取每几秒一次，不值一条跟踪
 QUIET = probing.PATHS | {METRICS_PATH}
@@ -57,7 +57,7 @@ def describe(span: Span, request: web.Request, context: Context, response: web.S
     failed = response.status >= SERVER_ERROR
     if not (span.is_recording() and (failed or context.sampled)):
         return
-    if failed and not (isinstance(span, ReadableSpan | Unsampled) and ERROR_TYPE in (span.attributes or {})):
+    if failed and not (isinstance(span, ReadableSpan) and ERROR_TYPE in (span.attributes or {})):
         record_error(span, str(response.status))  # 意外的已记下类名
     version = "1.1" if request.version == HttpVersion11 else "1.0"
     route, path = _route(request), request.path
