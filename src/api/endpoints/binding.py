@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from api.endpoints.reasons import MAX_REPORTED, NOT_UUID, field_errors
 from api.endpoints.shapes import QueryModel
 from api.endpoints.structure import capacity
 from api.http.context import context_of
+from api.http.envelope import JSON
 from api.http.keys import SETTINGS
 from kaguan.database.paging import BIGINT_MAX
 from kaguan.flow.inflating import COMPRESSED, CorruptError, inflate
@@ -30,7 +30,6 @@ UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 MAX_PATH_TEXT = 64
 MAX_NAME = 100  # 字符：应答里的字段名至多这么长
 EMPTY_LIMIT = KIB  # 字节：不收请求体的路由只容得下空白与 ``{}``
-JSON_TYPES = frozenset({"application/json"})
 UTF8 = frozenset({"utf-8", "utf8"})
 
 
@@ -90,7 +89,7 @@ def bind_query(endpoint: Endpoint, request: web.Request) -> BaseModel | None:
     ]
     if errors:
         raise DomainError(Code.INVALID_PARAMETERS, fields=tuple(dict.fromkeys(errors)))
-    return _validated(lambda: model.model_validate(dict(given)))
+    return _validated(model, dict(given))
 
 
 def storable(text: str) -> bool:
@@ -121,8 +120,10 @@ async def bind_body(endpoint: Endpoint, request: web.Request) -> tuple[BaseModel
     context_of(request).body = value
     if len(raw) > BODY_LIMIT:
         _refuse_unknown(model, value)
+    if len(raw) <= json_body.SMALL:
+        return _validated(model, value), raw
     time_slice = TimeSlice()
-    bound = _validated(lambda: model.model_validate(value))
+    bound = _validated(model, value)
     await time_slice.pause_when_used()
     return bound, raw
 
@@ -189,10 +190,14 @@ async def read_body(request: web.Request, most: int | None) -> bytes:
 
 async def _arrived(request: web.Request, most: int) -> bytes:
     """线上的字节，压缩的还压着。"""
+    if request.content.is_eof():  # 已全部到达（几乎总是如此）：不必设闹钟
+        raw = request.content.read_nowait()
+        if len(raw) > most:
+            raise too_large(most)
+        return raw
     limit = request.app[SETTINGS].api.read_timeout
     try:
-        # 已全部到达（几乎总是如此）：不必设闹钟
-        async with nullcontext() if request.content.is_eof() else asyncio.timeout(limit):
+        async with asyncio.timeout(limit):
             chunks, left = [], most
             while chunk := await request.content.readany():
                 left -= len(chunk)
@@ -221,7 +226,9 @@ def _is_compressed(request: web.Request) -> bool:
 
 def _require_json(request: web.Request) -> None:
     content_type = request.headers.get("Content-Type")
-    if content_type is None or request.content_type not in JSON_TYPES:
+    if content_type == JSON:
+        return
+    if content_type is None or request.content_type != JSON:
         raise DomainError(
             Code.UNSUPPORTED_MEDIA_TYPE, "请用 Content-Type: application/json", "use Content-Type: application/json"
         )
@@ -230,8 +237,8 @@ def _require_json(request: web.Request) -> None:
         raise DomainError(Code.UNSUPPORTED_MEDIA_TYPE, "字符集只支持 UTF-8", "only UTF-8 is supported")
 
 
-def _validated(build: Callable[[], BaseModel]) -> BaseModel:
+def _validated(model: type[BaseModel], value: object) -> BaseModel:
     try:
-        return build()
+        return model.model_validate(value)
     except ValidationError as error:
         raise DomainError(Code.INVALID_PARAMETERS, fields=field_errors(error)) from None

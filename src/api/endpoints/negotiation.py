@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from api.http.envelope import JSON
 from kaguan.words.spreadsheet import MEDIA_TYPE
-
-JSON = "application/json"
 
 
 def wants_csv(request: web.Request) -> bool:

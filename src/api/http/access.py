@@ -16,6 +16,7 @@ from aiohttp.web_request import BaseRequest
 from prometheus_client import Histogram
 
 from api.http.context import Context, context_of
+from api.http.envelope import JSON
 from api.http.metrics import HttpMetrics
 from api.http.redaction import LIMIT, REFUSED_LIMIT, one_line, redact
 from api.http.refused import RefusedBudget
@@ -134,7 +135,9 @@ def _request_body(request: BaseRequest, context: Context, limit: int) -> str:
         raw = _arrived(request, limit + OVERLAP)
     if not limit:
         return _omitted(request.content_length or len(raw))
-    return redact(raw, request.content_type if "Content-Type" in request.headers else "", context.body, limit)
+    declared = "Content-Type" in request.headers
+    kind = JSON if context.body is not None else request.content_type if declared else ""
+    return redact(raw, kind, context.body, limit)
 
 
 def _arrived(request: BaseRequest, limit: int) -> bytes:
@@ -154,7 +157,7 @@ def _response_body(response: web.StreamResponse, context: Context, limit: int, *
         return ""
     if not limit:
         return _omitted(len(body))
-    return redact(bytes(body), response.content_type, limit=limit, own=own)
+    return redact(bytes(body), response.headers.get("Content-Type", ""), limit=limit, own=own)
 
 
 def _omitted(size: int) -> str:

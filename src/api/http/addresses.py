@@ -25,7 +25,8 @@ class Addresses:
         Raises:
             DomainError: 1006。
         """
-        await limit(context, self._per_address, context.address, self._metrics)
+        if not take(context, self._per_address, context.address):
+            await limit(context, self._per_address, context.address, self._metrics)
 
     async def admit_prober(self, context: Context) -> None:
         """健康检查：与业务分开计，同一个 NAT 后面的业务再忙也不误探测。
@@ -34,6 +35,14 @@ class Addresses:
             DomainError: 1006。
         """
         await limit(context, self._per_prober, context.address, self._metrics)
+
+
+def take(context: Context, limiter: Limiter, key: str) -> bool:
+    """预支的份额还有就记上，一步也不等；没有了为假，再来 :func:`limit`。"""
+    allowance = limiter.take(key)
+    if allowance is not None:
+        context.rate = allowance
+    return allowance is not None
 
 
 async def limit(context: Context, limiter: Limiter, key: str, metrics: HttpMetrics) -> None:

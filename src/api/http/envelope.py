@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from api.http.context import Context, context_of
 from kaguan.words.errors import MEANINGS, Code, DomainError
 
-JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
+JSON = "application/json"
+JSON_HEADERS = {"Content-Type": f"{JSON}; charset=utf-8"}
 RETRY_AFTER = {Code.TOO_MANY_REQUESTS: 1, Code.DATABASE_UNAVAILABLE: 2, Code.OVERLOADED: 5, Code.REQUEST_IN_FLIGHT: 1}
 
 

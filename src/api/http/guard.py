@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 from psycopg import Error
 
-from api.http.addresses import limit
+from api.http.addresses import limit, take
 from api.http.backlog import Backlog
 from api.http.context import context_of
 from api.http.keys import Services
@@ -43,8 +43,8 @@ class Guard:
         self._metrics = services.http_metrics
         self._per_token = Limiter("token", services.settings.api.rate_per_token, counter or Counter(services.redis))
         self._backlog = Backlog(services.pool, services.settings.api.backlog_limit)
-        self._cache: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
-        self._flights: dict[bytes, asyncio.Task[Principal | None]] = {}
+        self._cache: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
+        self._flights: dict[str, asyncio.Task[Principal | None]] = {}
         self._used: set[int] = set()
         self._revocations = 0
         listening, tell = services.settings.database.listening, self._metrics.listener_deaf.labels(store.REVOKED).set
@@ -63,7 +63,9 @@ class Guard:
         principal = await self.identify(bearer(request))
         context = context_of(request)
         context.principal = principal.name
-        await limit(context, self._per_token, str(principal.id), self._metrics)
+        key = str(principal.id)
+        if not take(context, self._per_token, key):
+            await limit(context, self._per_token, key, self._metrics)
         principal.require(scope)
         if adds_tasks:
             self._backlog.check()
@@ -77,25 +79,24 @@ class Guard:
         """
         if token is None:
             raise DomainError(Code.NOT_AUTHENTICATED)
-        key = service.digest(token)
-        cached = self._cache.get(key)
+        cached = self._cache.get(token)
         now = time.monotonic()
         if cached is not None and cached[0] > now:
             return cached[1]
         revocations = self._revocations
         # 缓存里的都合格式；不合格的不必查库
-        principal = await self._look_up(key, token) if service.TOKEN.fullmatch(token) else None
+        principal = await self._look_up(token) if service.TOKEN.fullmatch(token) else None
         if principal is None:
-            self._cache.pop(key, None)
+            self._cache.pop(token, None)
             raise DomainError(Code.NOT_AUTHENTICATED)
         if revocations == self._revocations:  # 查的时候有吊销：查到的也许是吊销之前的，不记
-            self._remember(key, now, principal)
+            self._remember(token, now, principal)
         self._used.add(principal.id)
         return principal
 
-    def _remember(self, key: bytes, now: float, principal: Principal) -> None:
-        self._cache[key] = (now + self._remembered, principal)
-        self._cache.move_to_end(key)
+    def _remember(self, token: str, now: float, principal: Principal) -> None:
+        self._cache[token] = (now + self._remembered, principal)
+        self._cache.move_to_end(token)
         if len(self._cache) > CACHE_SIZE:
             self._cache.popitem(last=False)
 
@@ -105,17 +106,17 @@ class Guard:
         self._cache.clear()
         self._flights.clear()
 
-    async def _look_up(self, key: bytes, token: str) -> Principal | None:
+    async def _look_up(self, token: str) -> Principal | None:
         """查库；同一令牌的并发请求共用一次查询（缓存到期的那一刻不至于一拥而上）。"""
 
         async def query() -> Principal | None:
             async with self._pool.connection() as connection:
                 return await service.authenticate(connection, token)
 
-        flight = self._flights.get(key)
+        flight = self._flights.get(token)
         if flight is None:
-            flight = self._flights[key] = asyncio.create_task(once_more(query), name="authenticate")
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+            flight = self._flights[token] = asyncio.create_task(once_more(query), name="authenticate")
+            flight.add_done_callback(lambda _: self._flights.pop(token, None))
         # 一个请求断开不该连累同行的
         return await asyncio.shield(flight)
 

@@ -100,8 +100,16 @@ class Limiter:
         self._leases: dict[str, _Lease] = {}
         self._renewing: dict[str, asyncio.Lock] = {}
 
+    def take(self, key: str) -> Allowance | None:
+        """放行一个请求，用预支的份额；没有了就是 None。"""
+        lease = self._leases.get(key)
+        if lease is None or not lease.permits or lease.second != int(time.time()):
+            return None
+        lease.permits -= 1
+        return Allowance(self.scope, self._limit, lease.remaining + lease.permits)
+
     async def admit(self, key: str) -> Allowance:
-        """放行一个请求；预支的份额还有，就一步也不等。
+        """放行一个请求；预支的份额用完了就再支。
 
         Raises:
             DomainError: 1006，本秒的份额已用完。

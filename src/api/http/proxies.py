@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from aiohttp import web
@@ -54,6 +55,7 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
     return None if address.scope_id is not None else address.ipv4_mapped or address
 
 
+@lru_cache(maxsize=4_096)  # 内核说的，短；X-Forwarded-For 里的由人写，不记
 def _plain(peer: str) -> str:
     """对端的地址，别的写法（区域标识是内核给的）原样。"""
     address = _parse(peer)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from api.endpoints.endpoint import Endpoint
-from api.endpoints.negotiation import JSON
+from api.http.envelope import JSON
 from api.openapi.headers import error_headers, success_headers
 from kaguan.words.errors import MEANINGS, Code
 from kaguan.words.spreadsheet import MEDIA_TYPE
