@@ -1,7 +1,8 @@
 """备库：停在某一刻；被提升之后，只剩那一刻提交过的。死不掉的世界（邮局、Redis）不回头。
 
 产品认服务器只问两个函数（哪一次启动、哪条时间线）；这里的排在系统的前面，所以提升之后答的是另一台。
-钟也在这里：库里的时间一问一走，每次一样多，不随机器的快慢；清扫与统计也不来插手。
+钟也在这里：库里的时间一问一走，每次一样多，不随机器的快慢；清扫与统计也不来插手。裁判与动手脚的看的也是它：
+比外面的慢几年，拿外面的同它比的，当场露面，不等到哪台机器慢了。
 """
 
 from __future__ import annotations
@@ -17,22 +18,21 @@ TABLES: tuple[LiteralString, ...] = (
     "tb_task", "tb_work", "tb_outbox", "tb_task_event", "tb_email_delivery", "tb_broker", "tb_vanished", "tb_pause",
     "tb_ordering", "tb_schedule", "tb_idempotency_key", "tb_audit", "sim_ledger", "sim_entity",
 )  # fmt: skip
-SEARCH_PATH = "sim_server,pg_catalog,public"
+SEARCH_PATH: LiteralString = "sim_server,pg_catalog,public"
 INSTALL: LiteralString = """
 create table sim_ledger (task_id uuid not null);
 create table sim_entity (request_id text not null);
 create schema sim_server;
-create table sim_server.this (started timestamptz not null, timeline int not null);
-insert into sim_server.this values (clock_timestamp(), 1);
+create table sim_server.this (started timestamptz, timeline int);
+insert into sim_server.this default values;
 create function sim_server.pg_postmaster_start_time() returns timestamptz stable
     return (select started from sim_server.this);
 create function sim_server.pg_walfile_name(pg_lsn) returns text stable
     return (select lpad(timeline::text, 8, '0') from sim_server.this);
 create schema sim_standby;
 create sequence sim_server.ticks;
-create table sim_server.epoch as select started from sim_server.this;
 create function sim_server.clock_timestamp() returns timestamptz volatile
-    return (select started from sim_server.epoch) + nextval('sim_server.ticks') * interval '10 microseconds';
+    return timestamptz '2020-06-01' + nextval('sim_server.ticks') * interval '10 microseconds';
 create function sim_server.statement_timestamp() returns timestamptz volatile return sim_server.clock_timestamp();
 create function sim_server.now() returns timestamptz volatile return sim_server.clock_timestamp();
 do $$
@@ -49,7 +49,9 @@ begin
 end $$;
 alter function outbox_accept(jsonb) set search_path = sim_server, pg_catalog, public
 """
-WOUND = "update sim_server.epoch set started = pg_catalog.clock_timestamp(); alter sequence sim_server.ticks restart"
+WOUND: LiteralString = (
+    "alter sequence sim_server.ticks restart; update sim_server.this set started = '2020-05-31', timeline = 1"
+)
 UNDISTURBED: LiteralString = "alter table {} set (autovacuum_enabled = off)"
 CREATE: LiteralString = "create table sim_standby.{} (like {})"
 KEEP: LiteralString = "delete from sim_standby.{}; insert into sim_standby.{} table {}"
@@ -104,9 +106,9 @@ class Standby:
         self.admin.execute(INSTALL)
         self.admin.execute(each(CREATE))
         self.admin.execute(each(UNDISTURBED))
+        self.admin.execute(f"set search_path = {SEARCH_PATH}")
 
     def reset(self) -> None:
-        """库里的钟跟上外面的：走得慢，跑上半小时就落后到时候永远不到。"""
         self.admin.execute(WOUND)
         self.gone, self.marks, self.cuts, self._lagging = set(), Counter(), 0, False
 
