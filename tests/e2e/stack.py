@@ -156,9 +156,7 @@ async def started(
                 *program, "up", env=environment, cwd=folder, stdout=output, stderr=output, **options
             )
         else:
-            process = await warm.start(
-                "tests.support.warm_up", environment=environment, output=output, directory=folder
-            )
+            process = await warm.start(warm.UP, environment=environment, output=output, directory=folder)
     stack = RunningStack(process, data, log)
     try:
         await eventually(lambda: READY in stack.output or process.returncode is not None)

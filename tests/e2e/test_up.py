@@ -1,4 +1,4 @@
-"""``kaguan up``：真实的命令、真实的进程、真实的信号。"""
+"""``kaguan up``：真实的命令、真实的进程、真实的信号。换了用户的那套是现起的解释器，别的由热的分出来。"""
 
 from __future__ import annotations
 
@@ -55,10 +55,9 @@ def statuses(stack: RunningStack) -> list[str]:
     return [task["status"] for task in stack.request("GET", "/api/v1/tasks")[1]["data"]["items"]]
 
 
-@pytest.mark.measured
 async def test_a_killed_stack_leaves_no_orphan_and_the_next_one_goes_on_works_and_stops_cleanly(place: Path) -> None:
     data = place / "data"
-    async with started(data, place / "log", program=KAGUAN) as stack:
+    async with started(data, place / "log") as stack:
         await welcome_mail(stack)
         await eventually(lambda: statuses(stack) == ["succeeded"])  # 寄到了，还没结算就被杀的，是结局不明
         token, children, addresses = stack.token, stack.pids(), stack.env
@@ -72,7 +71,7 @@ async def test_a_killed_stack_leaves_no_orphan_and_the_next_one_goes_on_works_an
             stack.signal(signal.SIGKILL)
             await stack.gone()
             await stack.nothing_left(children)
-    async with started(data, place / "log", program=KAGUAN) as stack:
+    async with started(data, place / "log") as stack:
         assert stack.token == token
         for key in ("KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL", "KAGUAN_SMTP__URL"):
             assert stack.env[key] == addresses[key]
@@ -115,7 +114,7 @@ async def test_two_stacks_started_at_once_without_ports_work_for_root_in_its_own
     )
     async with AsyncExitStack() as both:
         first, second = await asyncio.gather(
-            both.enter_async_context(started(closed / "data", place / "first.log", program=KAGUAN, named_ports=False)),
+            both.enter_async_context(started(closed / "data", place / "first.log", named_ports=False)),
             both.enter_async_context(other),
         )
         assert not {first.env[key] for key in PORTS} & {second.env[key] for key in PORTS}
@@ -156,7 +155,7 @@ async def test_a_port_stolen_before_the_start_and_killed_children_do_no_harm_and
 
     with thief() as taking:
         stealing = asyncio.create_task(steal(taking))
-        async with started(data, place / "log", program=KAGUAN) as stack:
+        async with started(data, place / "log") as stack:
             port = await stealing
             assert re.search(rf"postgres 的端口被别的程序抢先占去.*{port}", stack.output)
             assert f":{port}/" not in stack.env["KAGUAN_DATABASE__URL"]
@@ -197,7 +196,7 @@ async def test_what_is_given_is_used_and_a_port_stolen_while_its_process_is_dead
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         }
         children = CHILDREN - {"postgres", "valkey", "traceview"}
-        async with started(place / "data", place / "log", program=KAGUAN, named_ports=False, extra=given) as stack:
+        async with started(place / "data", place / "log", named_ports=False, extra=given) as stack:
             assert set(stack.pids()) == children
             assert {key: stack.env[key] for key in given} == given
             assert "  跟踪  " not in stack.output

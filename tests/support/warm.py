@@ -29,6 +29,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
+from coverage import process_startup
+
 from kaguan.dev.program import PR_SET_PDEATHSIG, Program, minimal_environment
 from tests.support.repository import ROOT
 
@@ -44,10 +46,10 @@ PROGRAMS: Final = (
 )
 MESSAGE: Final = 256 * 1024  # 字节；一次请求装得下的环境变量
 OURS: Final = f"{ROOT / 'src'}{os.pathsep}{ROOT}"  # 不管装的是哪一份
-INSTALLED: Final = str(Path(sys.executable).with_name("kaguan"))
 COMMAND: Final = str(Path(__file__).with_name("warm_kaguan.py"))
 NUMBER: Final = struct.Struct("i")
-READ_AT_START: Final = ("COVERAGE_", "LD_PRELOAD", "PYTHONPATH")  # 解释器起来时才看的变量：带着它们的照旧现起
+READ_AT_START: Final = ("LD_PRELOAD", "PYTHONPATH")  # 解释器起来时才看的变量：带着它们的照旧现起
+UP: Final = "tests.support.warm_up"  # 再分出一个来，自己才开始量
 
 
 @dataclass(eq=False, slots=True)
@@ -123,9 +125,7 @@ def kaguan() -> tuple[tuple[str, ...], int, dict[str, str]]:
 
 
 async def run_kaguan(*arguments: str, environment: Mapping[str, str], **pipes: Any) -> asyncio.subprocess.Process:
-    """一条跑完就走的命令；``environment`` 是全部环境，量覆盖率的照旧现起。"""
-    if any(name.startswith(READ_AT_START) for name in environment):
-        return await asyncio.create_subprocess_exec(INSTALLED, *arguments, env=environment, **pipes)
+    """一条跑完就走的命令；``environment`` 是全部环境。"""
     command, descriptor, asking = kaguan()
     return await asyncio.create_subprocess_exec(
         *command, *arguments, env={**environment, **asking}, pass_fds=[descriptor], **pipes
@@ -231,12 +231,19 @@ def become(program: str, arguments: list[str], directory: str, environment: dict
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
+    if program != UP:
+        measure()
     module, _, function = program.partition(":")
     sys.argv[:] = [module.partition(".")[0], *arguments]
     if function:
         getattr(importlib.import_module(module), function)()
     else:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def measure() -> None:
+    """环境里要量覆盖率的，此刻起量；先前导入的那些，别处走过。"""
+    process_startup()
 
 
 def die_with_parent() -> None:

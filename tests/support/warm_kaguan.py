@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -11,6 +12,7 @@ ours, theirs = socket.socketpair()
 asked = ["kaguan.cli.app:main", sys.argv[1:], os.getcwd(), dict(os.environ)]  # noqa: PTH109 不导入 pathlib
 socket.send_fds(control, [json.dumps(asked).encode()], [0, 1, 2, theirs.fileno()])
 theirs.close()
-ours.recv(4)  # 进程号
+(pid,) = struct.unpack("i", ours.recv(4))
+signal.signal(signal.SIGINT, lambda number, _: os.kill(pid, number))
 (code,) = struct.unpack("i", ours.recv(4))
 sys.exit(code if code >= 0 else 128 - code)

@@ -41,6 +41,7 @@ def main() -> None:
         warm.serve(theirs)
         return
     theirs.close()
+    warm.measure()
     setattr(asyncio, asyncio.create_subprocess_exec.__name__, partial(spawned, ours))
     try:
         sys.exit(run_up())

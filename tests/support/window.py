@@ -6,23 +6,21 @@ import asyncio
 import os
 import re
 import signal
-import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
 import psycopg
 
 from kaguan.config import Settings
 from kaguan.outbox import Attempt, Discard, Done, Effect, Outbox, Payload, Unknown, watch
+from tests.support import warm
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import own_port
 
-KAGUAN = str(Path(sys.executable).with_name("kaguan"))
 LINK = re.compile(r"http://\S+/console/enter\?token=\S+")
 LATER = timedelta(days=1)
 OTHERS = """
@@ -60,8 +58,8 @@ class Window:
 async def looking_into(environ: dict[str, str], *arguments: str) -> AsyncIterator[Window]:
     """起一个，离开时像人那样按 Ctrl-C。"""
     words = arguments or ("--port", str(own_port()))
-    process = await asyncio.create_subprocess_exec(
-        KAGUAN, "--schema", "shop", "console", *words, env={**os.environ, **environ}, stdout=PIPE, stderr=STDOUT
+    process = await warm.run_kaguan(
+        "--schema", "shop", "console", *words, environment={**os.environ, **environ}, stdout=PIPE, stderr=STDOUT
     )
     window = Window(process)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 
 import aiohttp
@@ -15,11 +14,11 @@ from kaguan.database.pool import Pool
 from kaguan.dev.ports import free_port, is_free
 from kaguan.logging.repeats import REPEATS
 from kaguan.tokens import service as tokens
+from tests.support import warm
 from tests.support.addresses import base_of
 from tests.support.api_process import api_process, is_ready
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.raw_http import exchange
-from tests.support.warm import Process
 
 ANSWERED = 'kaguan_http_request_seconds_count{method="GET",route="/api/v1/users",status="401"}'
 USER = {"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}
@@ -35,7 +34,7 @@ async def refuses(session: aiohttp.ClientSession) -> bool:
         return True
 
 
-async def children(process: Process) -> list[int]:
+async def children(process: warm.Process) -> list[int]:
     found = await asyncio.create_subprocess_exec("pgrep", "-P", str(process.pid), stdout=asyncio.subprocess.PIPE)
     output, _ = await found.communicate()
     return [int(pid) for pid in output.split()]
@@ -146,7 +145,7 @@ async def figures(ports: list[int], name: str) -> list[float]:
     return [float(found[0].rpartition(" ")[2]) if found else 0.0 for found in lines]
 
 
-async def two_children(process: Process) -> list[int]:
+async def two_children(process: warm.Process) -> list[int]:
     found = await children(process)
     return found if len(found) == 2 else []
 
@@ -180,24 +179,20 @@ def is_alive(pid: int) -> bool:
 
 @pytest.mark.measured
 @pytest.mark.parametrize("processes", ["2", "1"])
-async def test_without_a_database_it_gives_up_with_one_clear_line(environ: dict[str, str], processes: str) -> None:
+async def test_without_a_database_it_gives_up_with_one_clear_line(
+    environ: dict[str, str], tmp_path: Path, processes: str
+) -> None:
     environ |= {
         "KAGUAN_API__PROCESSES": processes,
         "KAGUAN_DATABASE__URL": f"postgresql://nobody:secret@127.0.0.1:{free_port()}/nothing",
         "KAGUAN_DATABASE__CONNECT_ATTEMPTS": "2",
         "KAGUAN_DATABASE__CONNECT_BACKOFF": "0.05",
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "api",
-        env={**os.environ, **environ},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
-    text = output.decode()
-    assert process.returncode == 3
+    said = tmp_path / "said"
+    with said.open("wb") as output:
+        process = await warm.start("api", environment={**os.environ, **environ}, output=output)
+    assert await asyncio.wait_for(process.wait(), PATIENCE) == 3
+    text = said.read_text("utf-8")
     assert "连不上 PostgreSQL" in text
     assert "Traceback" not in text
     assert "secret" not in text
