@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -146,5 +147,6 @@ async def untranslated(page: Page) -> list[str]:
 
 
 async def shoot(page: Page, name: str, *, whole: bool = True) -> None:
-    """留一张截图给人看。"""
-    await page.screenshot(path=place(f"{name}.png"), full_page=whole, animations="disabled")
+    """``KAGUAN_SCREENSHOTS`` 设了，留一张截图给人看：画整页比看一遍它合不合规矩还费力。"""
+    if os.environ.get("KAGUAN_SCREENSHOTS"):
+        await page.screenshot(path=place(f"{name}.png"), full_page=whole, animations="disabled")
