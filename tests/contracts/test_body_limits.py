@@ -21,6 +21,7 @@ from kaguan.config import load_settings
 from kaguan.words.errors import Code
 from kaguan.words.units import MIB
 from tests.attacks import bodies
+from tests.support.folded import folded
 from tests.support.raw_http import exchange
 from tests.support.serving import Api, serving
 
@@ -65,7 +66,7 @@ async def in_chunks(raw: bytes) -> AsyncIterator[bytes]:
         yield raw[start : start + 65_536]
 
 
-@pytest.mark.parametrize("route", WITH_BODY, ids=lambda route: route.name)
+@folded("route", WITH_BODY)
 async def test_a_declared_length_over_the_limit_is_refused_unread(api: Api, route: Endpoint) -> None:
     over = f"Content-Length: {limit_of(route) + 1}"
     refused = await only_the_head(api, route, over)
@@ -76,7 +77,7 @@ async def test_a_declared_length_over_the_limit_is_refused_unread(api: Api, rout
     assert f"at most {size} on this route" in english["msg"]
 
 
-@pytest.mark.parametrize("route", WITH_BODY, ids=lambda route: route.name)
+@folded("route", WITH_BODY)
 async def test_without_a_length_reading_stops_at_the_limit(api: Api, route: Endpoint) -> None:
     for extra, status in ((0, 400), (1, 413)):
         raw = b"{" + b" " * (limit_of(route) + extra - 1)  # 合上限的读完了，坏在没有收尾
@@ -97,7 +98,7 @@ async def test_the_configured_limit_caps_every_route(environ: dict[str, str]) ->
             assert "4 KiB" in refused["msg"]
 
 
-@pytest.mark.parametrize("route", WITHOUT, ids=lambda route: f"{route.method} {route.pattern}")
+@folded("route", WITHOUT)
 async def test_a_route_without_a_body_reads_none(api: Api, route: Endpoint) -> None:
     refused = await only_the_head(api, route, f"Content-Length: {EMPTY_LIMIT + 1}")
     assert (refused["status"], refused["code"]) == (400, Code.INVALID_PARAMETERS)
@@ -129,7 +130,7 @@ async def test_the_largest_legal_body_is_taken(
             assert answer["data"]["rejected"] == 0
 
 
-@pytest.mark.parametrize(
+@folded(
     "make",
     [
         bodies.nested_lists,
@@ -138,7 +139,6 @@ async def test_the_largest_legal_body_is_taken(
         lambda: b"[" * CEILING,
         lambda: b'{"a":' * (CEILING // 5),
     ],
-    ids=["nested lists", "numbers", "unknown keys", "brackets", "objects"],
 )
 async def test_more_structure_than_the_route_can_use_is_not_parsed(
     api: Api, monkeypatch: pytest.MonkeyPatch, make: Callable[[], bytes]

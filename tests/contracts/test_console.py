@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from aiohttp import hdrs, web
 
 from api.console.registered import routes
 from tests.support.console import signed_in, visiting
+from tests.support.folded import folded
 from tests.support.serving import Api
 
 TASK = "018bcfe5-68c9-7000-8000-000000000009"
@@ -41,7 +41,7 @@ def test_the_table_holds_only_reads_and_forms() -> None:
     assert all(route.path == "/" or route.path.startswith("/console/") for route in routes())
 
 
-@pytest.mark.parametrize("route", READS, ids=named)
+@folded("route", READS)
 async def test_a_stranger_sees_nothing_but_the_login(api: Api, route: web.RouteDef) -> None:
     async with visiting(api) as stranger:
         page = await stranger.get(concrete(route))
@@ -58,7 +58,7 @@ async def test_a_stranger_sees_nothing_but_the_login(api: Api, route: web.RouteD
         assert route.path == "/console/assets/{name}" or page.headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("route", WRITES, ids=named)
+@folded("route", WRITES)
 async def test_no_form_is_taken_from_another_site_or_without_the_session(api: Api, route: web.RouteDef) -> None:
     async with visiting(api) as stranger:
         forged = await stranger.post(concrete(route), {"token": api.token}, {"Origin": "https://evil.example"})
@@ -68,7 +68,7 @@ async def test_no_form_is_taken_from_another_site_or_without_the_session(api: Ap
     assert await api.rows("select count(*) from tb_session") == [(0,)]
 
 
-@pytest.mark.parametrize("route", [route for route in WRITES if route.path not in FREE], ids=named)
+@folded("route", [route for route in WRITES if route.path not in FREE])
 async def test_every_form_needs_the_session_token_and_a_scope_that_may_act(api: Api, route: web.RouteDef) -> None:
     async with signed_in(api) as operator:
         assert (await operator.post(concrete(route), {"csrf_token": "x"})).status == 403
@@ -77,7 +77,7 @@ async def test_every_form_needs_the_session_token_and_a_scope_that_may_act(api: 
         assert page.status == (303 if route.path == "/console/logout" else 403)
 
 
-@pytest.mark.parametrize("route", [route for route in READS if route.path not in OPEN], ids=named)
+@folded("route", [route for route in READS if route.path not in OPEN])
 async def test_who_may_look_sees_every_page_and_it_links_only_to_us(api: Api, route: web.RouteDef) -> None:
     async with signed_in(api, ["ops:read", "sims:read"], "watcher") as watcher:
         page = await watcher.get(concrete(route))

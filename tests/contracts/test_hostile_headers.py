@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.support.console import signed_in
 from tests.support.eventually import PATIENCE
+from tests.support.folded import folded
 from tests.support.serving import Api
 
 EXAMPLES = int(os.environ.get("KAGUAN_FUZZ_EXAMPLES", "0"))
@@ -129,22 +130,20 @@ def message(target: bytes, given_headers: list[tuple[bytes, bytes]], credentials
     return target + b" HTTP/1.1\r\n" + b"".join(name + b": " + value + b"\r\n" for name, value in lines) + b"\r\n"
 
 
-@pytest.mark.parametrize("origin", [value for value in ODD if b"/" in value and b":" in value])
-@pytest.mark.parametrize("path", [b"/console/login", b"/console/logout", b"/console/outbox/redrive"])
+@folded("origin", [value for value in ODD if b"/" in value and b":" in value])
+@folded("path", [b"/console/login", b"/console/logout", b"/console/outbox/redrive"])
 async def test_an_origin_that_is_none_is_a_foreign_one(api: Api, path: bytes, origin: bytes) -> None:
     raw = message(b"POST " + path, [(b"Origin", origin), (b"Content-Type", FORM)], b"")
     assert await statuses(api, raw) == [403]
 
 
-@pytest.mark.parametrize(
-    "given", [b"Basic \xff", b"Basic \xc3\xa9", b"Basic /w==", b"Basic a", b"Basic", b"Bearer \xff"]
-)
+@folded("given", [b"Basic \xff", b"Basic \xc3\xa9", b"Basic /w==", b"Basic a", b"Basic", b"Bearer \xff"])
 async def test_credentials_that_are_none_are_refused(api: Api, given: bytes) -> None:
     for path in (b"/monitor/", b"/monitor/api/queues", b"/monitor/static/app.js", b"/api/v1/tasks"):
         assert await statuses(api, message(b"GET " + path, [(b"Authorization", given)], b"")) == [401]
 
 
-@pytest.mark.parametrize("name", [*LONG, b"app.js/", b"..", b"nosuch.js"])
+@folded("name", [*LONG, b"app.js/", b"..", b"nosuch.js"])
 async def test_a_static_name_the_file_system_cannot_hold_is_not_found(api: Api, name: bytes) -> None:
     basic = b"Basic " + base64.b64encode(b":" + api.token.encode())
     for below in (b"GET /monitor/static/", b"GET /console/assets/"):
@@ -152,7 +151,7 @@ async def test_a_static_name_the_file_system_cannot_hold_is_not_found(api: Api, 
         assert found in ([404], [400]), (below, name, found)
 
 
-@pytest.mark.parametrize("path", [b"/", b"/nowhere", b"/monitor/", b"/api/v1/tasks", b"/health/live"])
+@folded("path", [b"/", b"/nowhere", b"/monitor/", b"/api/v1/tasks", b"/health/live"])
 async def test_an_expectation_that_is_no_text_is_not_met(api: Api, path: bytes) -> None:
     assert await statuses(api, message(b"GET " + path, [(b"Expect", b"\xff\x87")], b"")) == [417]
 

@@ -6,11 +6,10 @@ import asyncio
 import json
 from typing import Any
 
-import pytest
-
 from tests.support.access_log import AccessLines
 from tests.support.addresses import base_of
 from tests.support.eventually import PATIENCE
+from tests.support.folded import folded
 from tests.support.raw_http import exchange
 from tests.support.serving import Api
 
@@ -22,7 +21,7 @@ def request_bytes(line: str, *headers: str, body: bytes = b"") -> bytes:
     return "\r\n".join([line, "Host: kaguan", *headers, "", ""]).encode("latin-1") + body
 
 
-@pytest.mark.parametrize(
+@folded(
     ("method", "path", "headers", "body", "answer"),
     [
         ("GET", "/nowhere", {}, None, (404, 1004)),
@@ -72,7 +71,7 @@ async def test_every_refusal_is_an_envelope_and_one_line_in_the_access_log(
     assert api.token not in json.dumps(line)
 
 
-@pytest.mark.parametrize(
+@folded(
     "raw",
     [
         b"NONSENSE\r\n\r\n",

@@ -95,7 +95,8 @@ async def visiting(api: Api) -> AsyncIterator[Visitor]:
 
 @asynccontextmanager
 async def signed_in(api: Api, scopes: Sequence[str] = ("ops",), name: str = "operator") -> AsyncIterator[Visitor]:
-    """以一枚叫 ``name`` 的令牌登录了的访客。"""
+    """以一枚叫 ``name`` 的令牌登录了的访客；同名的前一枚作废。"""
+    await api.rows("update tb_api_token set revoked_at = now() where name = %s and revoked_at is null", name)
     async with api.pool.connection() as connection:
         token = (await tokens.create(connection, name, scopes)).token
     async with visiting(api) as visitor:

@@ -8,6 +8,7 @@ import pytest
 
 from kaguan.outbox.operate.listing import CONTENT_SCAN
 from tests.support.console import signed_in
+from tests.support.folded import folded
 from tests.support.serving import Api
 
 NEWER = """
@@ -51,7 +52,7 @@ async def test_an_id_is_found_as_it_is_shown_and_by_its_end(api: Api, tasks: dic
     assert await found(api, f"{tasks['mail'][:13]}…ffffff") == []
 
 
-@pytest.mark.parametrize(
+@folded(
     ("text", "names"),
     [
         ("order-4711", ["mail"]),

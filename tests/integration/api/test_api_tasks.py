@@ -15,6 +15,7 @@ from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.testing import Recorder, drain
 from kaguan.outbox.work.outcome import Retry
 from tests.support.eventually import PATIENCE
+from tests.support.folded import folded
 from tests.support.serving import Api, serving
 
 ICCID = "8986001234567890123"
@@ -89,7 +90,7 @@ async def test_the_same_request_id_returns_the_first_task_and_another_body_is_re
     assert await api.rows("select count(*) from vw_task") == [(1,)]
 
 
-@pytest.mark.parametrize(
+@folded(
     ("kind", "body", "faulty"),
     [
         ("email", {**EMAIL, "to": []}, ["to"]),

@@ -5,6 +5,7 @@ import pytest
 from kaguan.database.pool import Pool
 from kaguan.tokens import service, store
 from kaguan.words.errors import Code, DomainError
+from tests.support.folded import folded
 
 
 async def test_a_token_is_known_by_its_digest_until_it_is_revoked(pool: Pool) -> None:
@@ -39,7 +40,7 @@ async def test_a_name_is_free_again_after_revocation(pool: Pool) -> None:
         assert rows[1].hint == second.token[: service.HINT_LENGTH]
 
 
-@pytest.mark.parametrize(
+@folded(
     ("name", "scopes", "field"),
     [
         ("", ["ops"], "name"),

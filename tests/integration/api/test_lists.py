@@ -11,6 +11,7 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.product.task_types import NAMES
 from kaguan.sims.iccid import with_check_digit
+from tests.support.folded import folded
 from tests.support.serving import Api, serving
 
 SCHEDULES = [
@@ -141,7 +142,7 @@ async def test_a_row_is_found_by_its_own_number(api: Api) -> None:
     assert (await api.get("/sims?msisdn=nobody")).data["items"] == []
 
 
-@pytest.mark.parametrize(
+@folded(
     ("query", "faulty"),
     [
         ("sort=username", "sort"),

@@ -7,10 +7,9 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-import pytest
-
 from kaguan.audit.reading import SCAN
 from tests.support.console import Page, signed_in
+from tests.support.folded import folded
 from tests.support.serving import Api
 
 ROWS = """
@@ -34,8 +33,9 @@ def shown(page: Page) -> list[int]:
     return [int(found) for found in re.findall(r"<td>card-(\d+)</td>", page.text)]
 
 
-@pytest.mark.parametrize(("asked", "numbers"), WHERE)
+@folded(("asked", "numbers"), WHERE)
 async def test_what_is_asked_is_found_in_pages_and_as_one_table(api: Api, asked: str, numbers: Any) -> None:
+    await api.rows("truncate tb_audit")
     await api.rows(ROWS)
     wanted = [f"card-{number}" for number in numbers]
     found, cursor = [], ""
@@ -73,7 +73,7 @@ async def test_a_rare_match_beyond_the_look_back_is_reached_by_going_on(api: Api
         assert 'rel="next"' in page.text
 
 
-@pytest.mark.parametrize("query", ["since=soon", "action=magic", f"target={quote(chr(7))}", "cursor=nonsense"])
+@folded("query", ["since=soon", "action=magic", f"target={quote(chr(7))}", "cursor=nonsense"])
 async def test_a_filter_that_is_not_understood_is_named_and_exports_nothing(api: Api, query: str) -> None:
     async with signed_in(api) as visitor:
         page = await visitor.get(f"/console/audit?{query}")

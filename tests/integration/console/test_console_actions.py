@@ -11,6 +11,7 @@ import pytest
 from kaguan.config import load_settings
 from tests.support.console import Page, Visitor, signed_in
 from tests.support.eventually import eventually
+from tests.support.folded import folded
 from tests.support.in_hand import HAND, HOLD
 from tests.support.serving import Api, serving
 
@@ -436,13 +437,13 @@ async def test_a_full_selection_fits_the_form(api: Api) -> None:
     assert await api.rows("select count(*)::int from vw_task where status = 'failed'") == [(11,)]
 
 
-@pytest.mark.parametrize("bad", ["limit=0", "limit=1001", "rate=x", "status=pending", "type=nonsense", "since=x"])
+@folded("bad", ["limit=0", "limit=1001", "rate=x", "status=pending", "type=nonsense", "since=x"])
 async def test_a_replay_that_is_not_understood_is_refused(api: Api, bad: str) -> None:
     async with signed_in(api) as visitor:
         assert (await visitor.get(f"/console/dead-letters?preview=1&{bad}")).status == 400
 
 
-@pytest.mark.parametrize("selection", ["", "x", "eJwDAAAAAAE=", "A" * 50_000])
+@folded("selection", ["", "x", "eJwDAAAAAAE=", "A" * 50_000])
 async def test_a_replay_of_nothing_that_was_shown_is_refused(api: Api, selection: str) -> None:
     task_id = await failed_mail(api)
     async with signed_in(api) as visitor:

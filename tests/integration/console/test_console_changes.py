@@ -9,6 +9,7 @@ import pytest
 
 from kaguan.sims.iccid import with_check_digit
 from tests.support.console import Page, Visitor, signed_in
+from tests.support.folded import folded
 from tests.support.serving import Api
 
 PREVIEW, RUN = "/console/sims/changes/preview", "/console/sims/changes/run"
@@ -94,7 +95,7 @@ async def test_ticked_cards_alone_are_changed_and_a_plan_is_asked_for(api: Api) 
 
 
 @pytest.mark.usefixtures("cards")
-@pytest.mark.parametrize(
+@folded(
     "form",
     [
         {"whom": "ticked", "change": "suspend"},

@@ -7,11 +7,11 @@ from importlib.resources import files
 from urllib.parse import quote
 from uuid import uuid4
 
-import pytest
 from yarl import URL
 
 from api.console.registered import routes
 from tests.support.console import FORM, Visitor, signed_in
+from tests.support.folded import folded
 from tests.support.serving import Api
 
 TASK = f"/console/tasks/{uuid4()}"
@@ -148,7 +148,7 @@ async def answered(visitor: Visitor, method: str, url: str, body: str = "") -> i
         return response.status
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@folded("text", HOSTILE.values())
 async def test_nothing_a_parameter_holds_breaks_a_page(api: Api, text: str) -> None:
     answers: list[tuple[int, str]] = []
     async with signed_in(api, ["ops", "sims:read", "sims:write"]) as visitor:

@@ -8,10 +8,10 @@ import re
 from io import BytesIO
 
 import aiohttp
-import pytest
 
 from kaguan.sims.iccid import with_check_digit
 from tests.support.console import Page, Visitor, signed_in
+from tests.support.folded import folded
 from tests.support.serving import Api
 
 PREVIEW, RUN = "/console/sims/import/preview", "/console/sims/import/run"
@@ -75,9 +75,7 @@ async def test_what_is_no_list_of_cards_says_so_and_nobody_else_may_look(api: Ap
     assert await api.rows("select count(*) from tb_sim") == [(0,)]
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"--x", b"--x\r\n\r\na\r\n--x--\r\n", b"--x\r\nContent-Disposition: a\r\n\r\n--x--"]
-)
+@folded("body", [b"", b"--x", b"--x\r\n\r\na\r\n--x--\r\n", b"--x\r\nContent-Disposition: a\r\n\r\n--x--"])
 async def test_a_broken_form_is_a_refusal(api: Api, body: bytes) -> None:
     async with signed_in(api) as visitor:
         headers = {"Origin": visitor.origin, "Content-Type": "multipart/form-data; boundary=x"}

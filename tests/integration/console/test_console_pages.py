@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
-import pytest
 from psycopg.types.json import Jsonb
 
 from kaguan.config import Settings, load_settings
@@ -19,6 +18,7 @@ from kaguan.outbox.vocabulary import id_floor
 from kaguan.words.reasons import Reason
 from tests.support.console import Page, Visitor, signed_in
 from tests.support.eventually import eventually
+from tests.support.folded import folded
 from tests.support.in_hand import HOLD
 from tests.support.pipeline import open_pipeline
 from tests.support.serving import Api, serving
@@ -53,7 +53,7 @@ def rows_in(page: Page) -> list[UUID]:
     return [UUID(found) for found in re.findall(r'<tr data-task="([^"]+)"', page.text)]
 
 
-@pytest.mark.parametrize("path", PAGES)
+@folded("path", PAGES)
 async def test_every_page_renders_in_both_languages_without_inline_code(api: Api, path: str) -> None:
     await submit(api, 2)
     async with signed_in(api) as visitor:
@@ -266,8 +266,9 @@ async def test_the_time_a_table_shows_is_the_time_a_filter_takes_in_the_zone_bot
             assert task_id not in rows_in(page)
 
 
-@pytest.mark.parametrize("query", ["status=nonsense", "type=x", "queue=x", "since=yesterday", "until=9999-12-31T25:00"])
+@folded("query", ["status=nonsense", "type=x", "queue=x", "since=yesterday", "until=9999-12-31T25:00"])
 async def test_a_filter_that_is_not_understood_is_named_and_ignored(api: Api, query: str) -> None:
+    await api.rows("truncate tb_task cascade")
     [task_id] = await submit(api)
     async with signed_in(api) as visitor:
         page = await visitor.get(f"/console/tasks?{query}")

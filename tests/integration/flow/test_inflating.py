@@ -19,6 +19,7 @@ from kaguan.dev.simulator.world import World
 from kaguan.flow.inflating import PIECE
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.words.errors import Code
+from tests.support.folded import folded
 from tests.support.raw_http import exchange
 from tests.support.serving import Api
 
@@ -63,7 +64,7 @@ def posting(path: str, body: bytes, authorization: str = "", method: str = "POST
     ).encode() + body
 
 
-@pytest.mark.parametrize(
+@folded(
     ("path", "method", "status"),
     [
         ("/nope", "POST", 404),
@@ -95,7 +96,7 @@ async def test_what_is_inflated_comes_in_small_pieces_up_to_the_limit_of_the_rou
     assert sum(inflated) <= 64 * 1024 + PIECE
 
 
-@pytest.mark.parametrize(
+@folded(
     ("encoding", "pack"),
     [
         ("gzip", gzip.compress),
@@ -113,7 +114,7 @@ async def test_an_admitted_body_is_understood(api: Api, encoding: str, pack: Cal
     assert accepted.status == 202, accepted.envelope
 
 
-@pytest.mark.parametrize(
+@folded(
     ("encoding", "body", "status", "code"),
     [
         ("gzip", gzip.compress(b"{}")[:-1], 400, Code.MALFORMED_JSON),
@@ -122,7 +123,6 @@ async def test_an_admitted_body_is_understood(api: Api, encoding: str, pack: Cal
         ("br", b"{}", 415, Code.UNSUPPORTED_MEDIA_TYPE),
         ("gzip, gzip", gzip.compress(gzip.compress(b"{}")), 415, Code.UNSUPPORTED_MEDIA_TYPE),
     ],
-    ids=["cut", "followed by more", "none", "unknown", "twice"],
 )
 async def test_what_cannot_be_inflated_is_refused_in_words(
     api: Api, encoding: str, body: bytes, status: int, code: Code

@@ -7,8 +7,7 @@ import re
 from collections import Counter
 from typing import Any
 
-import pytest
-
+from tests.support.folded import folded
 from tests.support.serving import Api, Reply
 
 USER: dict[str, Any] = {"username": "zhang.san", "email": "zhang@example.com", "password": "correct horse"}
@@ -77,7 +76,7 @@ async def test_an_order_for_nobody_is_not_found(api: Api) -> None:
     assert await api.rows("select count(*) from tb_order") == [(0,)]
 
 
-@pytest.mark.parametrize(
+@folded(
     ("body", "faulty"),
     [
         ({"amount": 1}, "body"),
@@ -175,7 +174,7 @@ async def test_a_remark_can_be_changed_and_cleared_without_a_mail(api: Api) -> N
     assert len(await mails(api)) == 2
 
 
-@pytest.mark.parametrize(
+@folded(
     ("change", "faulty"),
     [
         ({}, "body"),
@@ -188,6 +187,7 @@ async def test_a_remark_can_be_changed_and_cleared_without_a_mail(api: Api) -> N
     ],
 )
 async def test_what_an_order_is_cannot_be_rewritten(api: Api, change: dict[str, Any], faulty: str) -> None:
+    await api.rows("truncate tb_user cascade")
     order = await an_order(api)
     reply = await api.put(f"/orders/{order.data['id']}", change)
     assert (reply.status, reply.code, reply.faulty) == (400, 1001, [faulty])

@@ -10,6 +10,7 @@ import pytest
 from kaguan.config import Settings
 from kaguan.dev.simulator import iccid_at
 from kaguan.sims.vocabulary import Carrier
+from tests.support.folded import folded
 from tests.support.serving import Api, serving
 
 ONELINK, CENTER = Carrier.ONELINK, Carrier.CONTROL_CENTER
@@ -153,7 +154,7 @@ async def test_the_changes_of_a_card_are_listed_newest_first_and_paged(stocked: 
     assert (await stocked.get("/sims/changes/99999")).status == 404
 
 
-@pytest.mark.parametrize(
+@folded(
     "wrong",
     [
         {},

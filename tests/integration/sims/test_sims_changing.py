@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from kaguan.sims.iccid import with_check_digit
 from kaguan.sims.sync_store import inventory_page
 from kaguan.sims.vocabulary import Carrier
+from tests.support.folded import folded
 from tests.support.serving import Api
 
 ICCID = with_check_digit(f"898600{1:013d}")
@@ -41,7 +40,7 @@ async def test_a_card_is_changed_field_by_field_and_only_in_the_version_seen(api
     assert (await api.put(f"/sims/{ICCID}F", {"remark": "认得带填充的写法"})).data["version"] == 3
 
 
-@pytest.mark.parametrize(
+@folded(
     ("body", "faulty"),
     [
         ({}, "body"),

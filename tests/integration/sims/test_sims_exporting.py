@@ -19,6 +19,7 @@ from kaguan.sims.iccid import with_check_digit
 from kaguan.sims.store import SimFilter
 from kaguan.words.errors import Code, DomainError
 from tests.support.console import signed_in
+from tests.support.folded import folded
 from tests.support.serving import Api, serving
 
 CARDS = """
@@ -54,7 +55,7 @@ async def test_every_card_of_a_filter_is_written_once_in_order(api: Api) -> None
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("accept", ["application/json", "*/*", "text/csv;q=0", "text/csv;q=0.1, application/json"])
+@folded("accept", ["application/json", "*/*", "text/csv;q=0", "text/csv;q=0.1, application/json"])
 async def test_who_does_not_ask_for_csv_gets_json(api: Api, accept: str) -> None:
     headers = {"Authorization": f"Bearer {api.token}", "Accept": accept}
     async with api.session.get("/api/v1/sims", headers=headers) as response:

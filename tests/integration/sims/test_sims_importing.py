@@ -7,10 +7,9 @@ import csv
 from io import StringIO
 from typing import Any
 
-import pytest
-
 from kaguan.sims.iccid import with_check_digit
 from kaguan.words.spreadsheet import BOM
+from tests.support.folded import folded
 from tests.support.serving import Api, Reply
 
 EID = "89049032123451234512345678901235"
@@ -74,16 +73,17 @@ async def test_a_dry_run_tells_every_line_and_its_preview_registers_exactly_the_
     assert (await api.get(f"/sims/{iccid(4)}")).data["carrier"] == "onelink"
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@folded("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+@folded("separator", [",", ";", "\t"])
 async def test_what_excel_saves_is_read(api: Api, encoding: str, separator: str) -> None:
+    await api.rows("truncate tb_sim cascade")
     text = f"卡号{separator}分组\r\n{iccid(1)}{separator}一号仓\r\n"
     done = await offer(api, text.encode(encoding), carrier="onelink", dry_run=False)
     assert (done.data["new"], done.data["invalid"]) == (1, 0), done.text
     assert (await api.get(f"/sims/{iccid(1)}")).data["group"] == "一号仓"
 
 
-@pytest.mark.parametrize(
+@folded(
     "raw",
     [
         b"",
@@ -102,7 +102,7 @@ async def test_a_file_that_is_no_list_of_cards_is_refused_whole_in_words(api: Ap
     assert (reply.status, reply.data["errors"][0]["field"]) == (400, "content_base64"), reply.text
 
 
-@pytest.mark.parametrize(
+@folded(
     "body",
     [{}, {"content_base64": "?"}, {"preview": "abc"}, {"preview": "abc", "dry_run": False}, {"preview": None}],
 )

@@ -6,11 +6,10 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-import pytest
-
 from kaguan.config import load_settings
 from kaguan.sims.iccid import with_check_digit
 from tests.support.eventually import eventually
+from tests.support.folded import folded
 from tests.support.serving import Api, serving
 
 PATIENT = dict.fromkeys(
@@ -112,7 +111,7 @@ async def test_a_thousand_cards_are_registered_at_once_but_not_one_more(api: Api
         assert (reply.status, reply.code, reply.faulty) == (400, 1001, ["sims"])
 
 
-@pytest.mark.parametrize(
+@folded(
     ("item", "faulty"),
     [
         ({"iccid": "8986"}, "sims[0].carrier"),
@@ -209,7 +208,7 @@ async def test_usage_is_answered_by_day_with_its_sum(api: Api) -> None:
     assert (await api.get(path)).status == 200
 
 
-@pytest.mark.parametrize(
+@folded(
     ("query", "faulty"),
     [
         ("start_date=2026-02-01&end_date=2026-01-01", "start_date"),

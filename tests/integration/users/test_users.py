@@ -6,6 +6,7 @@ import bcrypt
 import pytest
 
 from kaguan.config import Settings
+from tests.support.folded import folded
 from tests.support.serving import Api, serving
 
 PASSWORD = "correct horse"
@@ -65,7 +66,7 @@ async def test_getting_an_absent_user_is_not_found(api: Api) -> None:
     assert (reply.status, reply.code) == (404, 1004)
 
 
-@pytest.mark.parametrize("bad", ["0", "-1", "abc", "9223372036854775808", "1e3", "%00", "１"])
+@folded("bad", ["0", "-1", "abc", "9223372036854775808", "1e3", "%00", "１"])
 async def test_an_id_that_cannot_be_one_is_refused(api: Api, bad: str) -> None:
     reply = await api.get(f"/users/{bad}")
     assert (reply.status, reply.code, reply.faulty) == (400, 1001, ["id"])

@@ -6,6 +6,7 @@ import base64
 
 import pytest
 
+from tests.support.folded import folded
 from tests.support.serving import Api
 
 FILL = """
@@ -60,7 +61,7 @@ async def test_status_filters_items_and_total(api: Api) -> None:
     assert [item["status"] for item in page["items"]] == ["banned", "banned"]
 
 
-@pytest.mark.parametrize(
+@folded(
     ("query", "faulty"),
     [
         ("page=0", "page"),

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.folded import folded
 from tests.support.serving import Api
 
 USER: dict[str, Any] = {"username": "zhang.san", "email": "zhang@example.com", "password": "correct horse"}
 
 
-@pytest.mark.parametrize(
+@folded(
     ("field", "value"),
     [
         ("username", "ab"),
@@ -44,8 +45,9 @@ async def test_a_bad_value_names_its_field_and_writes_nothing(api: Api, field: s
     assert await api.rows("select count(*) from tb_user") == [(0,)]
 
 
-@pytest.mark.parametrize("password", ["12345678", "a" * 72, "密" * 24, "😀" * 18])
+@folded("password", ["12345678", "a" * 72, "密" * 24, "😀" * 18])
 async def test_a_password_at_the_limit_is_taken(api: Api, password: str) -> None:
+    await api.rows("truncate tb_user cascade")
     assert (await api.post("/users", {**USER, "password": password})).status == 201
 
 
@@ -55,15 +57,13 @@ async def test_every_field_is_required(api: Api, missing: str) -> None:
     assert (reply.status, reply.faulty) == (400, [missing])
 
 
-@pytest.mark.parametrize(
-    "extra", ["id", "status", "version", "password_hash", "deleted_at", "created_at", "is_admin", "role"]
-)
+@folded("extra", ["id", "status", "version", "password_hash", "deleted_at", "created_at", "is_admin", "role"])
 async def test_fields_that_are_not_the_callers_to_set_are_refused(api: Api, extra: str) -> None:
     reply = await api.post("/users", {**USER, extra: 1})
     assert (reply.status, reply.code, reply.faulty) == (400, 1001, [extra])
 
 
-@pytest.mark.parametrize(
+@folded(
     ("change", "faulty"),
     [
         ({}, ["body"]),
@@ -79,6 +79,7 @@ async def test_fields_that_are_not_the_callers_to_set_are_refused(api: Api, extr
     ],
 )
 async def test_a_bad_change_is_refused_and_changes_nothing(api: Api, change: dict[str, Any], faulty: list[str]) -> None:
+    await api.rows("truncate tb_user cascade")
     created = await api.post("/users", USER)
     path = f"/users/{created.data['id']}"
     reply = await api.put(path, change)

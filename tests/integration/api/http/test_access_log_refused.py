@@ -13,6 +13,7 @@ from api.http.redaction import REFUSED_LIMIT
 from api.http.refused import ADDRESS_BURST
 from kaguan.config import load_settings
 from tests.support.access_log import AccessLines
+from tests.support.folded import folded
 from tests.support.serving import Api, serving
 
 CANARY = "cAnArY-51c0de"
@@ -23,7 +24,7 @@ def api(logged_api: Api) -> Api:
     return logged_api
 
 
-@pytest.mark.parametrize(
+@folded(
     ("method", "path", "content_type", "authenticated", "status"),
     [
         ("POST", "/api/v1/users", "application/json", False, 401),
@@ -47,12 +48,13 @@ async def test_a_body_nobody_accepted_is_logged_to_two_kilobytes_and_not_parsed(
     status: int,
 ) -> None:
     body = '{"a":   1, "password":  "' + CANARY + '", "b": "' + "x" * 30_000
-    headers = {"Content-Type": content_type, "X-Request-ID": "refused"}
+    request_id = f"{method}-{status}-{authenticated}"
+    headers = {"Content-Type": content_type, "X-Request-ID": request_id}
     if authenticated:
         headers["Authorization"] = f"Bearer {api.token}"
     async with api.session.request(method, path, data=body, headers=headers) as response:
         assert response.status == status
-    line = await access_lines.of("refused")
+    line = await access_lines.of(request_id)
     assert 0 < len(line["request_body"].encode()) <= REFUSED_LIMIT
     assert len(line["response_body"].encode()) <= REFUSED_LIMIT
     assert line["request_body"].startswith('{"a":   1, ')  # 空白原样：没有解析过再写

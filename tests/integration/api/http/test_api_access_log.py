@@ -16,6 +16,7 @@ from tests.support.access_log import AccessLines
 from tests.support.addresses import base_of
 from tests.support.console import signed_in
 from tests.support.eventually import eventually
+from tests.support.folded import folded
 from tests.support.serving import Api, serving
 
 CANARY = "cAnArY-9d41c7"
@@ -49,7 +50,7 @@ async def test_a_request_is_one_line_with_every_field(api: Api, access_lines: Ac
     assert json.loads(line["response_body"]) == reply.body
 
 
-@pytest.mark.parametrize(
+@folded(
     ("content_type", "body"),
     [
         ("application/json", json.dumps({"username": "a", "email": "a@example.com", "password": CANARY})),
