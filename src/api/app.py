@@ -24,7 +24,7 @@ from api.http.probing import PROBES, WRITES, Probes, Writes
 from api.http.proxies import CLIENT_ADDRESS, ClientAddress
 from api.http.streams import STREAMS, Streams, stop_streams
 from api.openapi import docs
-from api.resources import tasks, users
+from api.resources import task_operations, tasks, users
 from api.routes import ROUTES
 
 
@@ -36,7 +36,7 @@ def create_app(services: Services, routes: Sequence[Endpoint] = ROUTES) -> web.A
     app[docs.ROUTE_TABLE] = routes
     app[STREAMS] = Streams(services.settings.api.streams_per_token)
     app.cleanup_ctx.extend([users.password_hashing, guarding])
-    app.on_startup.extend([tasks.grouping, docs.remember_document])
+    app.on_startup.extend([tasks.grouping, task_operations.gathering, docs.remember_document])
     app.on_shutdown.append(stop_streams)
     for route in routes:
         register(app, route)

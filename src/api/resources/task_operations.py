@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+from aiohttp import web
+
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.unit_of_work import Mode
+from api.http.keys import SERVICES
 from api.openapi import examples
 from api.resources import task_events, task_stack, task_vanished
 from api.resources.audit import audited
@@ -45,7 +48,7 @@ from kaguan.database.pool import Connection
 from kaguan.outbox.operate import changing, decisions, replay, selection, sweeping
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.changing import Changing
-from kaguan.outbox.operate.detail import detail
+from kaguan.outbox.operate.detail import GatheredDetail
 from kaguan.outbox.operate.listing import task_page
 from kaguan.outbox.operate.replay import Replay, one_line
 from kaguan.outbox.operate.summary import summaries
@@ -58,6 +61,13 @@ from kaguan.verdict.queries import dead_groups
 from kaguan.words.errors import Code, not_found
 from kaguan.words.reasons import Reason
 from kaguan.words.units import KIB
+
+DETAILS = web.AppKey("DETAILS", GatheredDetail)
+
+
+async def gathering(app: web.Application) -> None:
+    """启动时备好：同时来看的合成一条语句。"""
+    app[DETAILS] = GatheredDetail(app[SERVICES].pool, TASK_TYPES)
 
 
 @endpoint("GET", PATH, scope=READ, summary="任务列表", tag=TAG, query=TaskQuery, data=TaskPage, mode=Mode.DIRECT,
@@ -87,7 +97,7 @@ async def list_tasks(call: Call[None, TaskQuery]) -> Answer:
     mode=Mode.DIRECT,
 )
 async def get_task(call: Call[None, None]) -> Answer:
-    found = await detail(await call.unit.raw(), call.uuid("task_id"), TASK_TYPES)
+    found = await call.request.app[DETAILS].detail(call.uuid("task_id"))
     if found is None:
         raise not_found("任务", "task")
     return Answer(detail_view(found, call.language))

@@ -55,12 +55,12 @@ def creation_context(type: str, task_id: UUID | str, queue: str) -> SpanContext:
 
 
 def batch_span(operation: str, contexts: Sequence[SpanContext]) -> AbstractContextManager[object]:
-    """合并写入：一批任务的那条语句一个跨度，接在第一条被采样的之下，链接其余的；一条也没有采样就没有跨度。
+    """合并的一条语句：一批任务的那条一个跨度，接在第一条被采样的之下，链接其余的；一条也没有采样就没有跨度。
 
     它不设为当前跨度，否则语句自己还要再开一个。
 
     Args:
-        operation: 受理是 INSERT，意向与结算是 UPDATE。
+        operation: 受理是 INSERT，意向与结算是 UPDATE，看是 SELECT。
         contexts: 这一批每条消息各自接在哪里；链接的多少由合并写入的上限管着。
     """
     sampled = [context for context in contexts if _is_sampled(context)]
