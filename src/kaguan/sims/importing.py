@@ -12,14 +12,13 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
-from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter, ValidationError
 
 from kaguan.database.pool import AfterCommit, Connection
 from kaguan.database.sql import load
 from kaguan.flow.time_slice import TimeSlice
 from kaguan.logging.operation import operation
-from kaguan.sims import sheet
+from kaguan.sims import sheet, store
 from kaguan.sims.identity import READERS
 from kaguan.sims.labels import LABEL_MAX, REMARK_MAX, TAG_MAX, TAGS_MAX, UNTIDY, is_tidy
 from kaguan.sims.model import EID_UNIQUE
@@ -121,9 +120,7 @@ async def run(connection: Connection, planned: Sequence[Planned], after_commit: 
         rows = [card.values for _, card in checked if isinstance(card, Checked)]
         created: set[str] = set()
         for start in range(0, len(rows), AT_ONCE):
-            part = Jsonb(rows[start : start + AT_ONCE])
-            cursor = await connection.execute(load(PACKAGE, "import"), {"rows": part})
-            created.update([iccid async for (iccid,) in cursor])
+            created.update(await store.insert_sims(connection, rows[start : start + AT_ONCE]))
         facts["created"] = len(created)
         return Imported([_written(one, card, created) for one, card in checked])
 

@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kaguan.database.engine import driver_of
 from kaguan.database.entities import require_version
 from kaguan.database.pool import AfterCommit
 from kaguan.database.violations import conflicts_named
@@ -86,7 +87,7 @@ async def register_sims(
             if isinstance(card, Checked):
                 first_at.setdefault(card.number.digits, index)
         rows = [card.values for index, card in enumerate(checked) if _is_first(card, index, first_at)]
-        created = await store.insert_sims(connection, rows) if rows else {}
+        created = await store.insert_sims(await driver_of(connection), rows) if rows else {}
         facts["created"] = len(created)
         # 没写进去而 ICCID 不在库的，撞的是 EID
         doubtful = [row["iccid"] for row in rows if row["eid"] is not None and row["iccid"] not in created]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from operator import itemgetter
 from typing import Any
 
+from psycopg.types.json import Jsonb
 from sqlalchemy import BigInteger, ColumnElement, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,8 +23,10 @@ from kaguan.database.paging import (
     fetch_rows,
     fetch_total,
 )
+from kaguan.database.pool import Connection
+from kaguan.database.sql import load
 from kaguan.sims.model import EID_UNIQUE, ICCID_UNIQUE, NUMBER, Sim, SimProfile, SimUsage
-from kaguan.sims.vocabulary import Carrier, LifecycleState
+from kaguan.sims.vocabulary import PACKAGE, Carrier, LifecycleState
 
 COLUMNS: Columns = (
     Sim.id,
@@ -138,12 +140,10 @@ class UsageRow:
     synced_at: datetime
 
 
-async def insert_sims(connection: AsyncConnection, values: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """成批写入，号码已在库的（ICCID 或 EID）跳过；返回写进去的 ``{iccid: id}``。"""
-    statement = insert(Sim).on_conflict_do_nothing().returning(Sim.iccid, Sim.id)
-    # 按号码的次序写：两批重叠的卡互相等待时不会死锁
-    ordered = sorted(values, key=itemgetter("iccid"))
-    return {row.iccid: row.id for row in await connection.execute(statement, ordered)}
+async def insert_sims(connection: Connection, values: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """一条语句成批写入，号码已在库的（ICCID 或 EID）跳过；返回写进去的 ``{iccid: id}``。"""
+    cursor = await connection.execute(load(PACKAGE, "import"), {"rows": Jsonb(values)})
+    return {iccid: sim_id async for iccid, sim_id in cursor}
 
 
 async def registered(connection: AsyncConnection, iccids: Sequence[str]) -> set[str]:

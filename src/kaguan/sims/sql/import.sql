@@ -8,4 +8,4 @@ from jsonb_to_recordset(%(rows)s) as given (
 )
 order by iccid
 on conflict do nothing
-returning iccid
+returning iccid, id
