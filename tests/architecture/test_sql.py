@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from sqlalchemy.orm import configure_mappers
 
 from kaguan.database.metadata import Base
 from kaguan.database.pool import Pool
 from kaguan.product.tables import metadata
+from tests.support.folded import folded
 from tests.support.statements import DEFINITION, ROOT, STATEMENTS, name_of
 
 
@@ -19,8 +19,8 @@ def test_there_are_statements_to_check_and_none_is_passed_over() -> None:
     assert set(ROOT.rglob("sql/*.sql")) == {*STATEMENTS, DEFINITION}  # 其余的是表结构，由迁移执行
 
 
-@pytest.mark.parametrize("path", STATEMENTS, ids=name_of)
-async def test_statement_prepares_against_the_migrated_schema(path: Path, pool: Pool) -> None:
+@folded("path", STATEMENTS)
+async def test_every_statement_prepares_against_the_migrated_schema(path: Path, pool: Pool) -> None:
     names: list[str] = []
 
     def number(match: re.Match[str]) -> str:
@@ -31,6 +31,7 @@ async def test_statement_prepares_against_the_migrated_schema(path: Path, pool: 
     statement = re.sub(r"%\((\w+)\)s", number, STATEMENTS[path]).replace("%%", "%")
     async with pool.connection() as connection:
         await connection.execute(f"prepare probe as {statement}".encode())
+        await connection.execute("deallocate probe")
 
 
 def test_what_a_success_writes_is_in_no_index_of_the_record() -> None:

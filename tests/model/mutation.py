@@ -16,9 +16,8 @@ LIMITS = "tests/integration/database/test_fault_limits.py"
 CLAIM_ID = "tests/integration/outbox/work/test_claim_id.py"
 SURVIVORS = "tests/integration/outbox/test_mutation_survivors.py"
 SIMULATION = "tests/integration/outbox/test_simulation.py"
-OVERTAKEN = SIMULATION + "::test_story_ends_well"
-FORGOTTEN = OVERTAKEN + "[hold-forgotten]"
-TROUBLED = OVERTAKEN + "[hold-troubled]"
+STORIES = SIMULATION + "::test_every_story_ends_well"
+STORIES_HELD = STORIES + "[hold]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from tests.model.mutation import (
     CORNERS,
     DELIVERY,
-    FORGOTTEN,
     ORDERING,
-    OVERTAKEN,
     REDRIVE,
     SHARED,
     SIMULATION,
+    STORIES,
+    STORIES_HELD,
     SURVIVORS,
     UNCERTAIN,
     WORK,
@@ -57,7 +57,7 @@ OUTBOX_MUTATIONS = (
         WORK + "set_back.sql",
         'attempt, delivery, \'{"cause": "paused"}\' from moved',
         'attempt, delivery, \'{"cause": "paused"}\' from moved where false',
-        (HANDED_BEFORE, OVERTAKEN + "[hold-halted]"),
+        (HANDED_BEFORE, STORIES_HELD),
         protocol=True,
     ),
     Mutation(
@@ -99,7 +99,7 @@ OUTBOX_MUTATIONS = (
         "src/kaguan/outbox/deliver/sql/handed_over.sql",
         "where t.status in ('pending', 'retrying')",
         "where true",
-        (OVERTAKEN, DELIVERY),
+        (STORIES, DELIVERY),
         protocol=True,
     ),
     Mutation(
@@ -280,7 +280,7 @@ OUTBOX_MUTATIONS = (
         "select id, 'redriven', attempt, delivery, jsonb_build_object('cause', %(cause)s::text)\n    from moved",
         "select id, 'redriven', attempt, delivery, jsonb_build_object('cause', %(cause)s::text)\n    from moved"
         " where false",
-        (REDRIVE + "::test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back", FORGOTTEN),
+        (REDRIVE + "::test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back", STORIES_HELD),
         protocol=True,
     ),
     Mutation(

@@ -25,7 +25,7 @@ def walk(world: World, story: str) -> Walk:
     world.reset()
     world.points.clear()
     STORIES[story](world)
-    return Walk(list(world.points), world.turnstile.trace)
+    return Walk(list(world.points), list(world.turnstile.trace))
 
 
 def points_by_story(walks: Mapping[str, Walk]) -> dict[str, str]:

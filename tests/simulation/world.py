@@ -89,8 +89,11 @@ class World:
         self.admin.execute(installing("sim_ledger"))
         self.admin.execute("set chaos.by_hand = 'on'")
 
-    def histories(self) -> list[Recorded]:
-        return recorded(self.admin.execute(READ).fetchall())
+    def take_histories(self) -> list[Recorded]:
+        """上次取过之后的。"""
+        found = recorded(self.admin.execute(READ).fetchall())
+        self.admin.execute("truncate chaos_history")
+        return found
 
     def close(self) -> None:
         self.bury_all()

@@ -33,6 +33,7 @@ PARAMETER = re.compile(r"%\((\w+)\)s")
 class Plans:
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
+        self.ran: Counter[str] = Counter()  # 语句 → 几次
 
     def note(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         _, found, plan = (diagnostic.message_primary or "").partition("plan:\n")
@@ -40,6 +41,11 @@ class Plans:
         # 估总数时只规划、不执行的查询也会被报告
         if not entry["Query Text"].startswith("EXPLAIN"):
             self.seen.append(entry)
+            self.ran[entry["Query Text"]] += 1
+
+    def ran_beyond(self, times: int) -> bool:
+        """还没有取的，每条都不止这么多次了。"""
+        return all(self.ran[entry["Query Text"]] > times for entry in self.seen)
 
     def take_scanning(self) -> list[str]:
         """上次取过之后，扫过大表的语句。"""

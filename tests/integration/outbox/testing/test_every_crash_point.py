@@ -93,7 +93,7 @@ async def on_another_connection(outbox: Outbox) -> None:
 
 
 def in_the_settlement(outbox: Outbox, _: Outside) -> Task[Order]:
-    """十次等待，等的钟不真的等；受理后续的也在结算里。"""
+    """几次等待，等的钟不真的等；受理后续的也在结算里。"""
 
     @outbox.task("payment:tell", Order)
     async def tell(attempt: Attempt[Order]) -> Done:
@@ -102,7 +102,7 @@ def in_the_settlement(outbox: Outbox, _: Outside) -> Task[Order]:
 
     @outbox.task("payment:book", Order)
     async def handler(attempt: Attempt[Order]) -> Done:
-        for _ in range(8):
+        for _ in range(3):
             await asyncio.sleep(attempt.attempt)
         async with attempt.pool.connection() as connection:
             await connection.execute("select amount from rate")
