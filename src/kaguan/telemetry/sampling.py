@@ -136,6 +136,12 @@ class LightSpan(ReadableSpan, Span):
             )
         self._provider.send(self)
 
+    @property
+    def is_plain(self) -> bool:
+        """没有截短过的，也没有别人的跟踪状态、失败的说明。"""
+        whole = isinstance(self._attributes, dict) and not isinstance(self._links, BoundedList)
+        return whole and not self.get_span_context().trace_state and self._status.description is None
+
     def bound(self, limits: SpanLimits) -> None:
         """照 ``OTEL_*_LIMIT`` 截短；没有设的，我们的从来到不了上限。"""
         most, longest = limits.max_span_attributes, limits.max_span_attribute_length

@@ -38,6 +38,7 @@ log = get_logger(__name__)
 ENDPOINTS = (otel.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, otel.OTEL_EXPORTER_OTLP_ENDPOINT)
 PROTOCOLS = (otel.OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, otel.OTEL_EXPORTER_OTLP_PROTOCOL)
 EXPORTERS = "opentelemetry_traces_exporter"  # SDK 约定的入口点组：装了的导出器都在里面
+HTTP = "otlp_proto_http"
 QUEUE = 8_192  # 跨度；SDK 的 2 048 在全部采样时只是不到一秒的
 SCHEDULE_DELAY = 1_000.0  # 毫秒；SDK 的 5 秒让人在查看器前等
 SHUTDOWN_TIMEOUT = 5.0  # 秒；端点不通也不许拖住停机
@@ -130,6 +131,10 @@ def _exporter(name: str) -> SpanExporter:
     found = next(iter(entry_points(group=EXPORTERS, name=name)), None)
     if found is None:
         raise ValueError(said("config.no_exporter", key=OTEL_TRACES_EXPORTER, name=name))
+    if name == HTTP:
+        from kaguan.telemetry.otlp import LeanExporter  # noqa: PLC0415 同上
+
+        return LeanExporter()
     return cast("SpanExporter", found.load()())
 
 
