@@ -21,13 +21,14 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, Final, TypeAlias
+from typing import IO, Any, Final, NoReturn, TypeAlias
 
 from coverage import process_startup
 
@@ -203,8 +204,7 @@ def serve(asking: socket.socket) -> None:
                         one.close()
                     os.close(ending)
                     module, arguments, directory, environment = json.loads(message)
-                    become(module, arguments, directory, environment, given)
-                    return
+                    leave(become, module, arguments, directory, environment, given)
                 for descriptor in given:
                     os.close(descriptor)
                 endings[pid] = socket.socket(fileno=ending)
@@ -218,6 +218,41 @@ def reap(endings: dict[int, socket.socket]) -> None:
             return
         with endings.pop(pid) as ending, suppress(OSError):  # 没有人等了也罢
             ending.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
+
+
+class Replaced(BaseException):
+    """``execve`` 成了另一个 ``python -m``；退到最外面才换过去。"""
+
+    def __init__(self, _path: str, argv: list[str], environment: Mapping[str, str]) -> None:
+        super().__init__(argv)
+        self.argv, self.environment = argv, environment
+
+    @classmethod
+    def instead(cls, *given: Any) -> NoReturn:
+        raise cls(*given)
+
+
+def leave(program: Callable[..., None], *arguments: object) -> None:
+    """跑完就走，该收尾的都收尾；不把几百兆的模块一个个拆掉，那比一条命令还贵。"""
+    code = 0
+    try:
+        try:
+            program(*arguments)
+        except Replaced as other:
+            os.environ.clear()
+            os.environ.update(other.environment)
+            _, _, module, *sys.argv[1:] = other.argv
+            sys.modules.pop(module, None)  # 导入过了的，由它现跑
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise
+        code = ended.code or 0
+    vars(threading)["_shutdown"]()  # 解释器退出时做的，这两样
+    vars(atexit)["_run_exitfuncs"]()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def become(program: str, arguments: list[str], directory: str, environment: dict[str, str], given: list[int]) -> None:
@@ -236,6 +271,7 @@ def become(program: str, arguments: list[str], directory: str, environment: dict
     module, _, function = program.partition(":")
     sys.argv[:] = [module.partition(".")[0], *arguments]
     if function:
+        setattr(os, os.execve.__name__, Replaced.instead)
         getattr(importlib.import_module(module), function)()
     else:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
