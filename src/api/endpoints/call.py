@@ -18,16 +18,17 @@ B = TypeVar("B")
 Q = TypeVar("Q")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
-    """成功的答案：``data`` 进信封。``status`` 不给就用路由声明的那个。"""
+    """成功的答案：``data`` 进信封。``status`` 不给就用路由声明的那个；``wordless`` 见 :class:`Context`。"""
 
     data: Any = None
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    wordless: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call(Generic[B, Q]):
     """一次已通过认证与校验的调用。
 

@@ -63,7 +63,9 @@ async def _answer(endpoint: Endpoint, call: Call[Any, Any]) -> web.StreamRespons
     answer = await endpoint.handler(await _prepared(endpoint, call))
     await call.unit.commit()
     if isinstance(answer, Answer):
-        return success(context_of(call.request), answer.data, answer.status or endpoint.success, answer.headers)
+        context = context_of(call.request)
+        context.wordless = answer.wordless
+        return success(context, answer.data, answer.status or endpoint.success, answer.headers)
     return answer
 
 

@@ -18,7 +18,7 @@ from prometheus_client import Histogram
 from api.http.context import Context, context_of
 from api.http.envelope import JSON
 from api.http.metrics import HttpMetrics
-from api.http.redaction import LIMIT, REFUSED_LIMIT, one_line, redact
+from api.http.redaction import LIMIT, REFUSED_LIMIT, one_line, redact, truncate
 from api.http.refused import RefusedBudget
 from kaguan.logging.access import AccessLines
 from kaguan.logging.masking import OVERLAP, mask
@@ -157,6 +157,8 @@ def _response_body(response: web.StreamResponse, context: Context, limit: int, *
         return ""
     if not limit:
         return _omitted(len(body))
+    if context.wordless and own:
+        return truncate(body.decode(), limit)
     return redact(bytes(body), response.headers.get("Content-Type", ""), limit=limit, own=own)
 
 

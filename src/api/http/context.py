@@ -27,6 +27,7 @@ class Context:
         sampled: 这条跟踪被采样（记录并导出）；只有它的 trace_id 才配做 exemplar。
         body: 已解析的 JSON 请求体，访问日志用它掩码，免得再解析一遍。
         rate: 限流器给的余额，写进响应头。
+        wordless: 应答里没有谁写的字，只有号码、时刻与我们自己的词：访问日志不必找秘密。
         streamed: 流式应答发出的开头，访问日志用。
     """
 
@@ -38,6 +39,7 @@ class Context:
     principal: str | None = None
     body: Any = None
     rate: Allowance | None = None
+    wordless: bool = False
     streamed: bytearray = field(default_factory=bytearray)
 
 

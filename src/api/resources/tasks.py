@@ -104,7 +104,8 @@ async def _submit(call: Call[Any, None], task_type: TaskType[Any]) -> Answer:
     if not accepted.replayed:
         call.unit.after_commit(services.ring)
     data = accepted_view(accepted, task_type.name, submission.queue)
-    return Answer(data, headers={"Location": f"{PATH}/{accepted.task_id}", "Retry-After": "1"})
+    headers = {"Location": f"{PATH}/{accepted.task_id}", "Retry-After": "1"}
+    return Answer(data, headers=headers, wordless=True)
 
 
 ROUTES: tuple[Endpoint, ...] = (

@@ -39,10 +39,7 @@ def begin(request: web.Request, context: Context) -> Span | None:
     """开跨度并设为当前；不值得跟踪的路径没有。请求自成一个任务，不必还原当前跨度。"""
     if request.path in QUIET or request.path.startswith(QUIET_BELOW):
         return None
-    route = _route(request)
-    method = request.method if request.method in METHODS else "HTTP"
-    name = f"{method} {route}" if route else method
-    decided = DECISION if method == "POST" and route and route.rpartition("/")[2] in DECISIONS else None
+    name, decided = _named(request.method, _route(request))
     span = _spans.start(name, context_from(request.headers.get("traceparent")), SpanKind.SERVER, decided)
     attach(trace.set_span_in_context(span))
     identity = span.get_span_context()
@@ -76,6 +73,15 @@ def describe(span: Span, request: web.Request, context: Context, response: web.S
     if fixed is None:
         span.set_attribute("url.path", mask(path))  # 路径参数里也许是粘错了的令牌
     span.set_attribute("kaguan.request_id", context.request_id)
+
+
+@lru_cache(maxsize=512)
+def _named(method: str, route: str | None) -> tuple[str, Mapping[str, str] | None]:
+    """跨度的名字，与是不是人作的决定。"""
+    if method not in METHODS:
+        method = "HTTP"
+    decided = DECISION if method == "POST" and route and route.rpartition("/")[2] in DECISIONS else None
+    return f"{method} {route}" if route else method, decided
 
 
 @lru_cache(maxsize=4_096)

@@ -210,7 +210,7 @@ def _tell(accepted: Sequence[Staged], count: Count) -> None:
         count(task_type, queue, len(items))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Staged:
     """备好待写的任务：号码、序列化的载荷（JSON）、创建上下文。"""
 
