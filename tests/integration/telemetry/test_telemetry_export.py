@@ -6,74 +6,43 @@ import asyncio
 import json
 import os
 import socket
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
 
-from kaguan.dev.program import minimal_environment
 from kaguan.product.exit_codes import ExitCode
+from tests.support import warm
 from tests.support.eventually import PATIENCE
 from tests.support.otlp_receiver import Kind, otlp_receiver
 
-SCRIPT = """
-import json, sys
-from pathlib import Path
-from kaguan.config.model import Logging, Telemetry
-from kaguan.logging.setup import configure_logging
-from kaguan.telemetry.propagation import traceparent_of
-from kaguan.telemetry.setup import configure_telemetry, spans_dropped
-from kaguan.outbox.spans import creation_context, process_span, record_outcome
-
-spans, ratio = int(sys.argv[1]), float(sys.argv[2])
-sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-with configure_logging(Logging(format="json"), "worker"):
-    telemetry = configure_telemetry(Telemetry(sample_ratio=ratio, service_namespace="tests"), "worker")
-    for number in range(spans):
-        traceparent = traceparent_of(creation_context("email:send", f"task-{number}", "default"))
-    with process_span("email:send", "task-x", "default", 1, sampled) as span:
-        follows = span.get_span_context().trace_flags.sampled
-    with process_span("email:send", "task-y", "default", 1, None) as span:
-        record_outcome(span, "failed", "Discard")
-    with process_span("email:send", "task-z", "default", 2, None) as span:
-        record_outcome(span, "succeeded")
-    telemetry()
-    telemetry()
-print(json.dumps({
-    "traceparent": traceparent, "sampled": bool(traceparent and int(traceparent[-2:], 16) & 1), "follows": follows,
-    "dropped": spans_dropped(),
-}))
-"""
 OTHERS = 3  # 创建之外的跨度：跟着父级的、失败的、重试的
 
 
 async def run(
     endpoint: str | None, variables: Mapping[str, str] | None = None, *, spans: int = 1, ratio: float = 1.0
 ) -> dict[str, Any]:
-    """跑完那一段；它的回答，连同 ``log``：标准错误上的日志行。"""
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-    environ |= variables or {}
+    """跑完那一段；它的回答，连同 ``log``：此前的日志行。"""
+    given = dict(variables or {})
     if endpoint is not None:
-        environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-W",
-        "error",
-        "-c",
-        SCRIPT,
-        str(spans),
-        str(ratio),
-        env=environ,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await asyncio.wait_for(process.communicate(), PATIENCE)
-    assert process.returncode == 0, errors.decode()
-    answer: dict[str, Any] = json.loads(output)
-    return {**answer, "log": [json.loads(line) for line in errors.decode().splitlines()]}
+        given["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
+    code, said = await ended("tests.support.span_sender", str(spans), str(ratio), environment=given)
+    assert code == 0, said
+    *log, answer = (json.loads(line) for line in said.splitlines())
+    return {**answer, "log": log}
+
+
+async def ended(module: str, *arguments: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    """跑完，它的退出码与说的。"""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    with TemporaryFile() as output:
+        process = await warm.start(module, *arguments, environment={**environ, **environment}, output=output)
+        code = await asyncio.wait_for(process.wait(), PATIENCE)
+        output.seek(0)
+        return code, output.read().decode()
 
 
 @contextmanager
@@ -213,22 +182,16 @@ async def test_a_sampler_named_by_the_environment_replaces_ours() -> None:
 async def test_a_value_that_cannot_be_used_stops_the_process_with_the_name_of_its_variable(
     environ: dict[str, str], variable: str, value: str
 ) -> None:
-    given = minimal_environment() | environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", variable: value}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "relay", env=given, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    _, errors = await asyncio.wait_for(process.communicate(), PATIENCE)
-    assert process.returncode == ExitCode.USAGE
-    assert variable in errors.decode()
-    assert value in errors.decode()
+    given = environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", variable: value}
+    code, said = await ended("relay", environment=given)
+    assert code == ExitCode.USAGE
+    assert variable in said
+    assert value in said
 
 
 async def test_any_installed_exporter_can_be_named() -> None:
     async with otlp_receiver() as receiver:
-        environ = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-        environ |= {"OTEL_TRACES_EXPORTER": "otlp,console", "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", SCRIPT, "1", "1.0", env=environ, stdout=asyncio.subprocess.PIPE
-        )
-        output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
-    assert len(receiver.spans) == output.decode().count('"span_id"') == 1 + OTHERS
+        given = {"OTEL_TRACES_EXPORTER": "otlp,console", "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
+        code, said = await ended("tests.support.span_sender", "1", "1.0", environment=given)
+    assert code == 0
+    assert len(receiver.spans) == said.count('"span_id"') == 1 + OTHERS
