@@ -19,7 +19,7 @@ from typing import Any
 from dotenv import dotenv_values
 
 from kaguan.dev.predecessor import command_line
-from tests.support import warm
+from tests.support import warm, warm_up
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import own_port
 from tests.support.repository import ROOT
@@ -156,7 +156,7 @@ async def started(
                 *program, "up", env=environment, cwd=folder, stdout=output, stderr=output, **options
             )
         else:
-            process = await warm.start(warm.UP, environment=environment, output=output, directory=folder)
+            process = await warm.start(warm_up.__name__, environment=environment, output=output, directory=folder)
     stack = RunningStack(process, data, log)
     try:
         await eventually(lambda: READY in stack.output or process.returncode is not None)

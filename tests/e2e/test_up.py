@@ -55,6 +55,7 @@ def statuses(stack: RunningStack) -> list[str]:
     return [task["status"] for task in stack.request("GET", "/api/v1/tasks")[1]["data"]["items"]]
 
 
+@pytest.mark.measured
 async def test_a_killed_stack_leaves_no_orphan_and_the_next_one_goes_on_works_and_stops_cleanly(place: Path) -> None:
     data = place / "data"
     async with started(data, place / "log") as stack:
