@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
+from tempfile import TemporaryFile
 from typing import Any
 
 import orjson
@@ -21,6 +22,8 @@ from api.routes import ROUTES
 from kaguan.tokens.service import SCOPES
 from kaguan.words.errors import MEANINGS, Code
 from tests.contracts.documented import DOCUMENT, response_of, schema_of
+from tests.support import warm
+from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 from tests.support.serving import Api
 
@@ -40,9 +43,12 @@ def test_the_committed_document_is_the_generated_one() -> None:
 
 
 @pytest.mark.measured
-def test_the_command_prints_the_document() -> None:
-    printed = subprocess.run([sys.executable, "-m", "api.describe"], capture_output=True, check=True)
-    assert yaml.load(printed.stdout, yaml.CSafeLoader) == build(ROUTES)
+async def test_the_command_prints_the_document() -> None:
+    with TemporaryFile() as printed:
+        process = await warm.start("api.describe", environment=os.environ, output=printed)
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+        printed.seek(0)
+        assert yaml.load(printed, yaml.CSafeLoader) == build(ROUTES)
 
 
 async def test_router_and_document_name_the_same_operations(api: Api) -> None:

@@ -7,16 +7,17 @@ import json
 import os
 import re
 import signal
-import sys
 import urllib.parse
 from collections import Counter
 from collections.abc import AsyncIterator
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from tests.e2e.stack import RunningStack, clean_environment, fetch, started
+from tests.support import warm
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import temporary_place
 
@@ -158,17 +159,12 @@ async def test_fifty_mails_survive_a_killed_worker(stack: RunningStack) -> None:
 @pytest.mark.measured
 async def test_the_demo_walks_the_whole_flow_and_finds_everything_equal(stack: RunningStack) -> None:
     environment = clean_environment(**stack.env, KAGUAN_DATA_DIR=str(stack.data))
-    demo = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "kaguan.dev.demo",
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await asyncio.wait_for(demo.communicate(), PATIENCE)
-    text = output.decode()
-    assert demo.returncode == 0, text
+    with TemporaryFile() as output:
+        demo = await warm.start("kaguan.dev.demo", environment=environment, output=output)
+        code = await asyncio.wait_for(demo.wait(), PATIENCE)
+        output.seek(0)
+        text = output.read().decode()
+    assert code == 0, text
     assert [step for step in STEPS if step not in text] == []
     assert text.count("trace ") >= 8
     shown = re.findall(r"(\S+)/console/tasks/(\S+)", text)

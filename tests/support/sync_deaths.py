@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 from typing import Any
 
 from kaguan.database.pool import Connection
@@ -18,7 +18,9 @@ from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence
 from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.sims.events import ChangeEvents
-from tests.support.eventually import PATIENCE
+from kaguan.words.units import MIB
+from tests.support import warm
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.running_task import taken_over
 from workers.statuses import StatusRecorder
 
@@ -74,7 +76,7 @@ async def delivered_again(attempt: Attempt[P]) -> Attempt[P]:
     return Attempt(Fence(attempt.pool, token), attempt.type, 1, 6, attempt.payload)
 
 
-async def start(environ: dict[str, str], attempt: Attempt, url: str) -> asyncio.subprocess.Process:
+async def start(environ: dict[str, str], attempt: Attempt, url: str) -> warm.Process:
     carriers = {
         "KAGUAN_CARRIERS__ONELINK__BASE_URL": url,
         "KAGUAN_CARRIERS__ONELINK__PASSWORD": "onelink-secret",
@@ -87,21 +89,14 @@ async def start(environ: dict[str, str], attempt: Attempt, url: str) -> asyncio.
         "KAGUAN_WEBHOOKS__URL": url,  # 只入箱，不推
         "KAGUAN_WEBHOOKS__SECRET": f"whsec_{b64encode(bytes(32)).decode()}",
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.support.sync_process",
-        *map(str, attempt.token),
-        env={**os.environ, **environ, **carriers},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert process.stdout is not None
-    assert await asyncio.wait_for(process.stdout.readline(), PATIENCE) == "开始\n".encode()
+    token, given = map(str, attempt.token), {**os.environ, **environ, **carriers}
+    with TemporaryFile() as said:
+        process = await warm.start("tests.support.sync_process", *token, environment=given, output=said)
+        await eventually(lambda: "开始\n".encode() in os.pread(said.fileno(), MIB, 0))
     return process
 
 
-async def killed_at(call: int, process: asyncio.subprocess.Process, calls: Callable[[], int]) -> None:
+async def killed_at(call: int, process: warm.Process, calls: Callable[[], int]) -> None:
     """``calls`` 数到 ``call`` 就 SIGKILL：那一次调用还没有应答。"""
     while calls() < call:
         assert process.returncode is None
