@@ -22,6 +22,7 @@ BY_HAND: Final = {
     "HARDENING.md": ("attacks", "mta", "drill"),
     "ISOLATION.md": ("bench",),
     "MODEL.md": ("model", "simulate", "mutate"),
+    "PROFILE-API.md": ("bench",),
 }
 
 
