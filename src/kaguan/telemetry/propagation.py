@@ -17,6 +17,7 @@ _TRACEPARENT = re.compile(
 
 NO_TRACE, NO_SPAN = "0" * 32, "0" * 16
 PLAIN = 55  # 字符：版本 00 的长度，也只有四段，末尾两个是标志
+EVEN = frozenset("02468ace")  # 标志的末一位：没有采样；SDK 编的号另有一位说它是随机的（02）
 
 
 def traceparent_of(context: SpanContext) -> str | None:
@@ -54,7 +55,7 @@ def trace_id_of(traceparent: str | None) -> str | None:
 
 def sampled_trace_of(traceparent: str | None) -> str | None:
     """``traceparent`` 里被采样的那条跟踪，也就是送出去了、查得到的；别的给 ``None``。"""
-    if traceparent is None or (len(traceparent) == PLAIN and traceparent.endswith("00")):  # 十个里有九个：不必拆开
+    if traceparent is None or (len(traceparent) == PLAIN and traceparent[-1] in EVEN):  # 十个里有九个：不必拆开
         return None
     fields = _fields(traceparent)
     return fields[0] if fields is not None and int(fields[2], 16) & TraceFlags.SAMPLED else None

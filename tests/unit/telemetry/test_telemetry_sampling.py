@@ -136,7 +136,7 @@ def test_the_traceparent_of_a_failure_leads_to_a_trace_that_is_there() -> None:
     span = spans(0.0).start("a", context_from(UNSAMPLED), SpanKind.INTERNAL)
     with use_span(span):
         assert sampled_trace_of(failed_traceparent()) == SAMPLED[3:35]
-    assert sampled_trace_of(UNSAMPLED) is None
+    assert [sampled_trace_of(f"{SAMPLED[:-2]}{flags}") for flags in ("00", "02", "03")] == [None, None, SAMPLED[3:35]]
     assert sampled_trace_of("garbage") is None
     assert failed_traceparent() is None  # 不在任何跨度里
 
