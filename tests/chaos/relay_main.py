@@ -40,9 +40,6 @@ def _mark_first() -> None:
     async def fetch_and_mark(connection: Connection, *arguments: Any, **options: Any) -> list[Due]:
         due = await fetch(connection, *arguments, **options)
         if due:
-            await connection.execute(
-                load("kaguan.outbox.deliver", "take_off"), {"task_ids": [row.task_id for row in due]}
-            )
             await mark(connection, [Delivery(Priority.DEFAULT, row.type, [(row.task_id, row.delivery)]) for row in due])
             await connection.execute("commit")
             await connection.execute("begin")

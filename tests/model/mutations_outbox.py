@@ -72,8 +72,6 @@ OUTBOX_MUTATIONS = (
         "先标记并提交、后入队",
         "src/kaguan/outbox/deliver/forward.py",
         "            results = await enqueue_many(",
-        "            gone = [task_id for one in deliveries for task_id, _ in one.tokens]\n"
-        "            await connection.execute(load(PACKAGE, 'take_off'), {'task_ids': gone})\n"
         "            await mark_queued(connection, deliveries)\n"
         "            await connection.commit()\n"
         "            results = await enqueue_many(",

@@ -13,7 +13,7 @@ from kaguan.outbox.operate.pauses import Pause
 from kaguan.outbox.vocabulary import PauseScope, Priority
 from kaguan.presence.census import Census, Process, succeed
 from kaguan.verdict.locks import Lock
-from kaguan.verdict.observation import Blocked, Broker, Depth, Flow, Ledger, Observation, Queued, Vanishings
+from kaguan.verdict.observation import Blocked, Broker, Flow, Ledger, Observation, Queued
 from kaguan.verdict.queries import ConnectedProcess, Held, Totals
 
 NOW = datetime(2026, 3, 1, 8, 0, 0, tzinfo=UTC)
@@ -49,7 +49,7 @@ def broker(
     breakers: Iterable[OpenBreaker] = (),
 ) -> Broker:
     alive = [process("api"), process("relay"), process("worker")] if processes is None else processes
-    counts = {queue: Depth((depths or {}).get(queue, 0), 0, 1) for queue in Priority}
+    counts = {queue: (depths or {}).get(queue, 0) for queue in Priority}
     return Broker(counts, Census(NOW, succeed(list(alive))), list(breakers))
 
 
@@ -92,7 +92,11 @@ def ledger(**more: Any) -> Ledger:
         "failed": 0,
         "uncertain": 0,
         "uncertain_since": None,
+        "parked": more.pop("parked", 0),
         "parked_since": None,
+        "outbox_rows": 0,
+        "wiped_at": more.pop("wiped_at", None),
+        **dict(zip(("vanished", "vanished_since"), more.pop("vanished", (0, None)), strict=True)),
         **more.pop("totals", {}),
     }
     totals = Totals(
@@ -102,17 +106,14 @@ def ledger(**more: Any) -> Ledger:
     lines = {
         queue: QueueBacklog(queue.rank, waiting.get(queue, int(queue in due)), due.get(queue)) for queue in Priority
     }
-    lost = Vanishings(*more.pop("vanished", (0, None)))
     given: dict[str, Any] = {
         "held": [],
-        "parked": 0,
         "flow": [],
         "blocked": [],
         "outside": [],
-        "wiped_at": None,
         **more,
     }
-    return Ledger(totals=totals, backlog=lines, queued=queued, connected=connected, vanished=lost, **given)
+    return Ledger(totals=totals, backlog=lines, queued=queued, connected=connected, **given)
 
 
 def seen(record: Ledger | None, line: Broker | None, *locks: Lock) -> Observation:

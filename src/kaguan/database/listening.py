@@ -20,6 +20,7 @@ from kaguan.words.log import get_logger
 log = get_logger(__name__)
 
 LISTEN_SLICE = 60.0  # 秒；监听连接每隔这么久醒一次
+READ_PATIENCE = 1.0  # 秒；说了半句的，等它说完
 ECHO_INTERVAL = 20.0  # 秒；多久试一次自己听不听得见
 ECHO_PATIENCE = 5.0  # 秒；等回声
 MISSES = 2  # 接连这么多次没有回声就是聋了；一次也许恰逢重连
@@ -36,6 +37,20 @@ async def stay_connected(config: Database, role: str, use: Callable[[Connection]
         except Exception:  # 它一死，通知从此无人听：说一声，重来
             log.exception("专用连接上意外出错，稍后重连", role=role)
         await asyncio.sleep(jitter(*RECONNECT))  # 库不在时不空转
+
+
+async def _readable(connection: Connection, seconds: float) -> bool:
+    """对面说了什么没有；``seconds`` 秒还没有就是 False。psycopg 自己等的时候每秒醒十次。"""
+    loop, spoken = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(connection.fileno(), spoken.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await spoken.wait()
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(connection.fileno())
+    return True
 
 
 def _say_nothing(_deaf: float) -> None:
@@ -75,8 +90,8 @@ class Listener:
             await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
         self.heard()
         while True:
-            silent = True
-            async for notification in connection.notifies(timeout=LISTEN_SLICE, stop_after=1):
+            silent = not await _readable(connection, LISTEN_SLICE)
+            async for notification in connection.notifies(timeout=0 if silent else READ_PATIENCE, stop_after=1):
                 silent = False
                 if notification.channel == self._own:
                     self._echo.set()

@@ -20,6 +20,7 @@ log = get_logger(__name__)
 FIRST_ROOM = 5  # 头一次至多叫几个：万一没有真的恢复，只空跑这么几趟
 NEAR = 30.0  # 秒；剩下不到这么久的自己会到点
 SPREAD = 1.0  # 秒；叫回来的在这么久之内错开
+CALM = 4  # 没有断着的、也没有叫到谁：多歇几波的工夫
 
 
 @dataclass(slots=True)
@@ -64,4 +65,5 @@ class Recall:
             log.info("外面恢复了，叫回在等的", kind=self.kind, count=recalled)
         else:
             self._room = FIRST_ROOM
+            self._next_at += 0.0 if states else CALM * self.pace
         return recalled

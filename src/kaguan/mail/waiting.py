@@ -10,7 +10,7 @@ from kaguan.outbox.operate.backlog import CAP
 from kaguan.outbox.work import waiting
 from kaguan.telemetry.metrics import Declaring
 
-INTERVAL = 5.0  # 秒
+INTERVAL = 15.0  # 秒：Prometheus 平常也是这么久看一次
 
 
 class WaitingMetrics(Declaring):

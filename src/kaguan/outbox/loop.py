@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from redis.exceptions import RedisError
 
@@ -63,12 +64,16 @@ async def run(  # noqa: PLR0913 各是何时再来的一个条件
 
 async def _pause(seconds: float, stop: asyncio.Event, wake: asyncio.Event | None) -> None:
     """等到时间、门铃或停机，哪个先到算哪个。"""
-    waiting = {asyncio.create_task(event.wait()) for event in (stop, wake) if event is not None}
+    if wake is None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await stop.wait()
+        return
+    waiting = {asyncio.create_task(event.wait()) for event in (stop, wake)}
     try:
         await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in waiting:
             task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    if wake is not None:
-        wake.clear()
+    wake.clear()

@@ -44,7 +44,7 @@ class Timing:
     retention: float = 60.0
     orphan: float = 5.0
     leftovers: float = 10.0
-    ordering: float = 2.0
+    ordering: float = 5.0
     schedules: float = 5.0
     backlog: float = 5.0
     pauses: float = 5.0

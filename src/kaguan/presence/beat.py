@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
@@ -44,36 +45,49 @@ KEY_PATIENCE = 1.0  # 秒：等一条连接去读盖印的钥匙
 WITNESSED = 10_000  # 毫秒：连得上那个主库的进程都没了，写着它的键再活这么久
 LONGEST = 200  # 字节：写着主库的不会更长
 
-# 写下一拍，顺手清掉太旧的、太多的与将来的；返回 Redis 的钟（毫秒），与写着的最新的主库：只写自己连上过的，更新的才写、
-# 一样的续期，听来的从不替别人写。上一拍看出不是我们写的（ARGV[6]）就换掉。集群换了的（另建的库）以此刻的为准
+FRESHEN, TIDY = 3, 15  # 拍：隔这么多拍才续主库的期，才清理、重写没变的名片
+
+# 写下一拍，返回 Redis 的钟（毫秒），与写着的最新的主库：只写自己连上过的，更新的才写、一样的隔几拍续期，听来的从不
+# 替别人写。上一拍看出不是我们写的（ARGV[6]）就换掉。集群换了的（另建的库）以此刻的为准。隔很多拍清一次：太旧的、
+# 太多的、将来的
 BEAT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for number, kind in ipairs({'zset', 'hash'}) do
-    local found = redis.call('TYPE', KEYS[number]).ok
-    if found ~= 'none' and found ~= kind then redis.call('DEL', KEYS[number]) end
+local beat = tonumber(ARGV[10])
+local function write(key, command, ...)
+    local told = redis.pcall(command, key, ...)
+    if type(told) ~= 'table' then return told end
+    redis.call('DEL', key)
+    return redis.call(command, key, ...)
 end
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
-local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
-for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1 - ARGV[4])) do gone[#gone + 1] = name end
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now + ARGV[9], '+inf')) do gone[#gone + 1] = name end
-for _, name in ipairs(gone) do
-    redis.call('ZREM', KEYS[1], name)
-    redis.call('HDEL', KEYS[2], name)
+local added = write(KEYS[1], 'ZADD', now, ARGV[1])
+if added == 1 or ARGV[13] == '1' or beat % ARGV[12] == 0 then write(KEYS[2], 'HSET', ARGV[1], ARGV[2]) end
+if beat % ARGV[12] == 0 then
+    local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
+    for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1 - ARGV[4])) do gone[#gone + 1] = name end
+    for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now + ARGV[9], '+inf')) do gone[#gone + 1] = name end
+    for _, name in ipairs(gone) do
+        redis.call('ZREM', KEYS[1], name)
+        redis.call('HDEL', KEYS[2], name)
+    end
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+    redis.call('PEXPIRE', KEYS[2], ARGV[3])
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
 local known, ours, lie = redis.pcall('GET', KEYS[3]), ARGV[5], ARGV[6]
 if type(known) ~= 'string' then known = '' end
 known = string.sub(known, 1, ARGV[8])
 local other = string.match(known, '^[^:]*') ~= string.match(ours, '^[^:]*')
-if ours ~= '' and (known <= ours or known == lie or other) then
+if ours ~= '' and (known < ours or known == lie or other or known == ours and beat % ARGV[11] == 0) then
     redis.call('SET', KEYS[3], ours, 'PX', ARGV[7])
     known = ours
 end
 return {now, known}
 """
+
+
+@cache
+def _version() -> str:
+    return version("kaguan")
 
 
 def process_name() -> str:
@@ -108,6 +122,8 @@ class Presence:
     _sealing: Sealing = field(default_factory=Sealing)
     _lie: bytes = b""  # 上一拍看见的，不是我们写的
     _started: int = 0  # Redis 的钟，毫秒；0 即还没有跳过
+    _beats: int = 0
+    _card: bytes = b""  # 写着的
 
     async def run_once(self) -> None:
         """跳一拍。
@@ -115,22 +131,23 @@ class Presence:
         Raises:
             RedisError: Redis 不在。
         """
-        card = {
+        facts = {
             "role": self.role,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "version": version("kaguan"),
+            "version": _version(),
             "started": self._started,
             **self.facts(),
         }
-        keep = KEEP * 1000
-        seal = await self._seal()
+        card, seal = _written(facts), await self._seal()
         met = self._pool and self._pool.met
         ours = seal.put(TIMELINE, str(met)) if seal and met else ""
         now, newest = await self.redis.eval(  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
             BEAT, 3, *(key(self.redis, one) for one in (PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE)),
-            self.name, _written(card), keep, MOST, ours, self._lie, WITNESSED, LONGEST, AHEAD,
+            self.name, card, KEEP * 1000, MOST, ours, self._lie, WITNESSED, LONGEST, AHEAD,
+            self._beats, FRESHEN, TIDY, int(card != self._card),
         )  # fmt: skip
+        self._beats, self._card = self._beats + 1, card
         self._started, self._lie = self._started or int(now), b""
         if self._pool is None or seal is None:
             return

@@ -87,7 +87,7 @@ async def take_census(redis: Redis) -> Census:
     Raises:
         RedisError: Redis 不在。
     """
-    async with redis.pipeline(transaction=True) as pipe:
+    async with redis.pipeline(transaction=False) as pipe:
         pipe.time()
         pipe.zrange(key(redis, PRESENCE_BEATS), 0, -1, withscores=True)
         pipe.hgetall(key(redis, PRESENCE_CARDS))

@@ -108,7 +108,8 @@ async def worst_lag(stop: asyncio.Event) -> float:
     for _ in range(PROBES):
         due = loop.time() + step
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), step)
+            async with asyncio.timeout(step):
+                await stop.wait()
             break
         worst = max(worst, loop.time() - due)
     return worst

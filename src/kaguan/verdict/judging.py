@@ -199,7 +199,7 @@ def _movement(seen: Observation, ledger: Ledger, window: int) -> Iterator[Concer
         due = line.oldest_due_seconds or 0.0
         if seen.broker is not None:
             idle = forwarded is None or (now - forwarded).total_seconds() > STILL[queue]
-            if due > STILL[queue] and idle and seen.broker.depths[queue].queued < window:
+            if due > STILL[queue] and idle and seen.broker.depths[queue] < window:
                 since = now - timedelta(seconds=due) if forwarded is None else forwarded
                 parameters: Parameters = {"queue": str(queue), "seconds": round(due), "count": line.waiting}
                 yield Concern(ConcernCode.NOT_FORWARDING, Level.BAD, queue, parameters, since)
@@ -259,7 +259,7 @@ def _handed(queue: Priority, seen: Observation, ledger: Ledger) -> int:
     """已交出的几个：记录里只数了最老的一些，Redis 里的投递也许更多。"""
     waiting = ledger.queued.get(queue)
     counted = 0 if waiting is None else waiting.queued
-    return counted if seen.broker is None else max(counted, seen.broker.depths[queue].queued)
+    return counted if seen.broker is None else max(counted, seen.broker.depths[queue])
 
 
 def _stalled(queue: Priority, seen: Observation, ledger: Ledger, census: Census) -> Iterator[Concern]:
@@ -308,10 +308,11 @@ def _backlog(queue: Priority, ledger: Ledger, count: int, oldest: float) -> Iter
 
 def _left_over(ledger: Ledger) -> Iterator[Concern]:
     """要人知道的：不见了的任务、Redis 丢过数据、卡住的键、过期的租约、不明的、搁置的。"""
-    if ledger.vanished.count:
-        yield Concern(ConcernCode.VANISHED, Level.WARN, "", {"count": ledger.vanished.count}, ledger.vanished.since)
-    if ledger.wiped_at is not None:
-        yield Concern(ConcernCode.REDIS_LOST, Level.WARN, since=ledger.wiped_at)
+    totals = ledger.totals
+    if totals.vanished:
+        yield Concern(ConcernCode.VANISHED, Level.WARN, "", {"count": totals.vanished}, totals.vanished_since)
+    if totals.wiped_at is not None:
+        yield Concern(ConcernCode.REDIS_LOST, Level.WARN, since=totals.wiped_at)
     if ledger.blocked:
         oldest = ledger.blocked[0]
         parameters: Parameters = {
@@ -328,7 +329,7 @@ def _left_over(ledger: Ledger) -> Iterator[Concern]:
     counts = {
         ConcernCode.EXPIRED: (sum(item.expired for item in expired), ended),
         ConcernCode.UNCERTAIN: (ledger.totals.uncertain, ledger.totals.uncertain_since),
-        ConcernCode.PARKED: (ledger.parked, ledger.totals.parked_since),
+        ConcernCode.PARKED: (ledger.totals.parked, ledger.totals.parked_since),
     }
     for code, (count, since) in counts.items():
         if count:

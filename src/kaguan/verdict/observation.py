@@ -6,7 +6,6 @@ API 进程与 CLI 用的是同一个 :func:`observe`：所见一样，判断才�
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from kaguan.database.sql import load
 from kaguan.flow.background import within
 from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.deliver.deliveries import build_queues
+from kaguan.outbox.deliver.in_redis import waiting_depths
 from kaguan.outbox.operate import backlog
 from kaguan.outbox.operate.backlog import QueueBacklog
 from kaguan.outbox.operate.pauses import Pause, pauses
@@ -37,7 +37,7 @@ from kaguan.verdict import queries
 from kaguan.verdict.locks import Lock, locks
 from kaguan.verdict.queries import ConnectedProcess, Held, Totals
 from kaguan.words.log import get_logger
-from kaguan.words.units import DAY, MINUTE
+from kaguan.words.units import MINUTE
 
 log = get_logger(__name__)
 
@@ -48,7 +48,6 @@ CROWD = 200  # 行：看这么多，就知道多半是谁的
 QUEUED_CAP = 500  # 看最老的这么多个，年龄就准了
 FINISHED_CAP, EVENT_CAP = 1_000, 300
 WINDOW, MOMENT = 300.0, 10.0  # 秒：看多久之内的结局
-VANISHED_FOR = DAY  # 不见了的说这么久
 HEADS = 200
 BLOCKED = 20
 BLOCKED_PATIENCE = 10.0  # 秒
@@ -107,14 +106,6 @@ class Blocked:
 
 
 @dataclass(frozen=True, slots=True)
-class Vanishings:
-    """一天之内发现几个任务不见了（数到封顶为止），最早的何时发现。"""
-
-    count: int
-    since: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class Outside:
     """让出了名额、在等 ``whom`` 的几个（数到封顶为止），最久的等了几秒。"""
 
@@ -138,29 +129,17 @@ class Crowd:
 
 
 @dataclass(frozen=True, slots=True)
-class Depth:
-    """一个队列在 Redis 里：等着取的、取走未完的、在看着它的 SAQ worker。"""
-
-    queued: int
-    active: int
-    watchers: int
-
-
-@dataclass(frozen=True, slots=True)
 class Ledger:
-    """PostgreSQL 里看到的；``wiped_at`` 是五分钟之内 Redis 丢过数据的时刻，``gate_is_open``：它自己的历史核对过。"""
+    """PostgreSQL 里看到的；``gate_is_open``：它自己的历史核对过。"""
 
     totals: Totals
     backlog: Mapping[Priority, QueueBacklog]
     queued: Mapping[str, Queued]
     held: list[Held]
     connected: list[ConnectedProcess]
-    parked: int
     flow: list[Flow]
     blocked: list[Blocked]
     outside: list[Outside]
-    vanished: Vanishings
-    wiped_at: datetime | None
     gate_is_open: bool = True
     paused: Sequence[Pause] = ()
     crowds: Sequence[Crowd] = ()
@@ -174,9 +153,9 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Redis 里看到的。"""
+    """Redis 里看到的；``depths`` 是各队列等着取的。"""
 
-    depths: Mapping[Priority, Depth]
+    depths: Mapping[Priority, int]
     census: Census
     breakers: list[OpenBreaker]
 
@@ -222,24 +201,18 @@ async def _in_time(look: Coroutine[None, None, T], seconds: float) -> T | None:
 async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connection]], namespace: str) -> Ledger:
     async with connect() as connection:
         blocked = {"cap": HEADS, "patience": BLOCKED_PATIENCE, "limit": BLOCKED, "notice": TASK_NOTIFY.name}
-        parked = await backlog.parked(connection, queries.COUNT_CAP)
-        lines = sized(await backlog.backlog(connection, queries.COUNT_CAP), parked, await _outbox_rows(connection))
+        totals = await queries.totals(connection)
+        lines = sized(await backlog.backlog(connection, queries.COUNT_CAP), totals.parked, totals.outbox_rows)
         queued = await _rows(connection, Queued, "queued", {"cap": QUEUED_CAP})
-        [vanished] = await _rows(
-            connection, Vanishings, "vanishings", {"window": VANISHED_FOR, "cap": queries.COUNT_CAP}
-        )
         return Ledger(
-            totals=await queries.totals(connection),
+            totals=totals,
             backlog={PriorityRank(line.priority).queue: line for line in lines},
             queued={line.queue: line for line in queued},
             held=await queries.running(connection),
             connected=await queries.processes(connection, namespace),
-            parked=parked,
             flow=await read_flow(connection),
             blocked=await _rows(connection, Blocked, "blocked", blocked),
             outside=await _rows(connection, Outside, "outside", {"cap": queries.COUNT_CAP}),
-            vanished=vanished,
-            wiped_at=await _wiped_at(connection),
             gate_is_open=await gate_is_open(connection),
             paused=await pauses(connection),
             crowds=await _rows(connection, Crowd, "crowds", {"cap": CROWD}),
@@ -272,18 +245,6 @@ def sized(lines: Sequence[QueueBacklog], parked: int, rows: int) -> list[QueueBa
     return [guess if line is full[0] else line for line in lines]
 
 
-async def _outbox_rows(connection: Connection) -> int:
-    cursor = await connection.execute(load(PACKAGE, "outbox_rows"))
-    row = await cursor.fetchone()
-    return 0 if row is None else int(row[0])
-
-
-async def _wiped_at(connection: Connection) -> datetime | None:
-    cursor = await connection.execute(load(PACKAGE, "wiped"), {"window": WINDOW})
-    row = await cursor.fetchone()
-    return None if row is None else row[0]
-
-
 async def _rows(connection: Connection, kind: type[Row], name: str, parameters: Mapping[str, object]) -> list[Row]:
     async with connection.cursor(row_factory=class_row(kind)) as cursor:
         await cursor.execute(load(PACKAGE, name), parameters)
@@ -291,15 +252,5 @@ async def _rows(connection: Connection, kind: type[Row], name: str, parameters: 
 
 
 async def _read_broker(redis: Redis) -> Broker:
-    queues = build_queues(redis)
-    async with redis.pipeline(transaction=False) as pipe:
-        for queue in queues.values():
-            pipe.llen(queue.namespace("queued"))
-            pipe.llen(queue.namespace("active"))
-            pipe.zcount(queue.namespace("stats"), int(time.time() * 1000), "+inf")
-        found = await pipe.execute()
-    depths = {
-        queue: Depth(*found[index * 3 : index * 3 + 3])  # 每个队列三个数
-        for index, queue in enumerate(queues)
-    }
+    depths = await waiting_depths(build_queues(redis))
     return Broker(depths, await take_census(redis), await open_breakers(redis))

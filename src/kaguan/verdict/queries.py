@@ -13,9 +13,11 @@ from kaguan.database.connecting import TOGETHER
 from kaguan.database.pool import Connection
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
+from kaguan.words.units import DAY
 
 PACKAGE = "kaguan.verdict"
 COUNT_CAP = 10_000  # 数到这里为止，界面写「≥」
+VANISHED_FOR, WIPED_FOR = DAY, 300.0  # 秒；还要说多久
 FAULT_SCAN = 500
 DEAD_CAP = 2_000
 DEAD_GROUPS = 30
@@ -60,14 +62,26 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """未结算与要人看的任务数，数到 :data:`COUNT_CAP`，不明的、搁置的最早从何时起；``now`` 是 PostgreSQL 的钟。"""
+    """未结算与要人看的任务数，数到 :data:`COUNT_CAP`，不明的、搁置的、不见了的最早从何时起。
+
+    Attributes:
+        vanished: 最近 :data:`VANISHED_FOR` 秒发现不见了的。
+        outbox_rows: 发件箱约有几行，照统计。
+        wiped_at: 最近 :data:`WIPED_FOR` 秒之内，Redis 丢过数据的时刻。
+        now: PostgreSQL 的钟。
+    """
 
     queued: int
     running: int
     failed: int
     uncertain: int
     uncertain_since: datetime | None
+    parked: int
     parked_since: datetime | None
+    vanished: int
+    vanished_since: datetime | None
+    outbox_rows: int
+    wiped_at: datetime | None
     last_forward_at: datetime | None
     now: datetime
 
@@ -132,7 +146,9 @@ async def faults(connection: Connection, limit: int) -> list[Fault]:
 
 async def totals(connection: Connection) -> Totals:
     async with connection.cursor(row_factory=class_row(Totals)) as cursor:
-        await cursor.execute(load(PACKAGE, "totals"), {"cap": COUNT_CAP})
+        await cursor.execute(
+            load(PACKAGE, "totals"), {"cap": COUNT_CAP, "vanished_for": VANISHED_FOR, "wiped_for": WIPED_FOR}
+        )
         found = await cursor.fetchone()
     if found is None:
         raise LookupError("汇总没有返回行")

@@ -7,7 +7,7 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -17,6 +17,8 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 from uuid import UUID, uuid4
 
 import orjson
+from psycopg.errors import QueryCanceled
+from psycopg.pq import TransactionStatus
 from psycopg.rows import args_row
 from pydantic import BaseModel, Field
 from redis.asyncio import Redis
@@ -129,6 +131,7 @@ class Line:
         lost: 新到的没看全，也许还有别人：下一眼先问一遍，花得起才问。
         thrift: 从头看花了多久，就歇它的多少倍；``ask_thrift`` 说的是问一遍。
         look_at: 何时再从头看；``ask_at`` 是何时再问。
+        is_patient: 平常的时限里看不完过：从头看的另有时限。
     """
 
     thrift: float = THRIFT
@@ -138,6 +141,7 @@ class Line:
     places: dict[Caller, tuple[datetime, UUID]] = field(default_factory=dict)
     caught_up: dict[int, float] = field(default_factory=dict)
     lost: bool = False
+    is_patient: bool = False
 
     def know(self, callers: Iterable[Caller], now: float, *, start_over: bool = False) -> None:
         """``callers`` 都有到期的行，别的没有；还没有位置的从头看起，``start_over`` 则都从头看起。轮到谁不变。"""
@@ -184,12 +188,22 @@ class Line:
         return chosen
 
 
-async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int], line: Line) -> list[Due]:
-    """锁住并取出到期而轮到的行；``rooms`` 是每个队列还放得下几个。须在事务里。"""
+async def fetch(
+    connection: Connection,
+    transaction: AsyncExitStack,
+    rooms: Mapping[PriorityRank, int],
+    line: Line,
+    handed: Sequence[UUID] = (),
+) -> list[Due]:
+    """锁住并取出到期而轮到的行；真要取才开事务，收在 ``transaction`` 里。
+
+    ``rooms`` 是每个队列还放得下几个，``handed`` 是这个事务里已交出的。
+    """
     began = asyncio.get_running_loop().time()
     thorough = began >= line.look_at
     try:
-        if thorough:
+        if thorough and line.is_patient:
+            await transaction.enter_async_context(connection.transaction())
             await connection.execute(UNHURRIED)
         if thorough or not line.caught_up or (line.lost and began >= line.ask_at):
             try:
@@ -197,6 +211,10 @@ async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int], line:
             finally:
                 line.ask_at = _rested(began, line.ask_thrift, BRIEF)
             line.know(callers, began, start_over=thorough)
+            if not callers:
+                return []
+        if connection.info.transaction_status is TransactionStatus.IDLE:
+            await transaction.enter_async_context(connection.transaction())
         room = {int(rank): room for rank, room in rooms.items()}
         shares = line.shares(room)
         parameters = {
@@ -205,11 +223,14 @@ async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int], line:
             "queues": [queue for queue, _ in shares], "principals": [principal for _, principal in shares],
             "since": [line.places[caller][0] for caller in shares],
             "after": [line.places[caller][1] for caller in shares],
-            "shares": list(shares.values()),
+            "shares": list(shares.values()), "handed": list(handed),
         }  # fmt: skip
         async with connection.cursor(row_factory=args_row(Due)) as cursor:
             await cursor.execute(load(PACKAGE, "fetch"), parameters)
             return line.choose(await cursor.fetchall(), room, shares, began)
+    except QueryCanceled:
+        line.is_patient = True
+        raise
     finally:
         if thorough:
             line.look_at = _rested(began, line.thrift, NEGLIGIBLE)

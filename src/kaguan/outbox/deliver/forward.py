@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -148,8 +148,8 @@ class Forwarder:
         handed: list[Delivery] = []
         line = replace(self.line, places=dict(self.line.places), caught_up=dict(self.line.caught_up))
         try:
-            async with self.pool.connection() as connection, connection.transaction():
-                await self._look(connection, rows, handed)
+            async with self.pool.connection() as connection, AsyncExitStack() as transaction:
+                await self._look(connection, transaction, rows, handed)
                 while handed:  # 门铃再响（积压在等的不必响），凑够一批再看一眼，到 until 为止
                     with suppress(TimeoutError):
                         async with asyncio.timeout_at(until):
@@ -157,27 +157,33 @@ class Forwarder:
                     if max(self._look_at, clock()) >= until:
                         break
                     await asyncio.sleep(self._look_at - clock())
-                    await self._look(connection, rows, handed)
+                    await self._look(connection, transaction, rows, handed)
                 if handed:
                     await mark_queued(connection, handed)
         except BaseException:
             # 没有提交：后来的位置不作数，花掉的时间作数
-            self.line = replace(line, look_at=self.line.look_at, ask_at=self.line.ask_at)
+            self.line = replace(
+                line, look_at=self.line.look_at, ask_at=self.line.ask_at, is_patient=self.line.is_patient
+            )
             for window in self._windows.values():
                 window.forget()  # 交了没有、留着没有，都要看了 Redis 才知道
             raise
         self._count(rows)  # 回滚了的还会再交一遍，不计两次
         return len(rows)
 
-    async def _look(self, connection: Connection, rows: list[Due], handed: list[Delivery]) -> None:
-        """看一眼：到期的交出去，从发件箱里删掉；交出的记在 ``rows`` 与 ``handed``。"""
+    async def _look(
+        self, connection: Connection, transaction: AsyncExitStack, rows: list[Due], handed: list[Delivery]
+    ) -> None:
+        """看一眼：到期的交出去，记在 ``rows`` 与 ``handed``。"""
         self.heard.clear()
         batch = self.config.batch_size
         if any(window.room(batch) < min(batch, self.config.window // 2) for window in self._windows.values()):  # 快满了
             for queue, depth in (await in_redis.waiting_depths(self.queues)).items():
                 self._windows[queue.rank].seen(depth)
         rooms = {rank: room for rank, window in self._windows.items() if (room := window.room(batch)) > 0}
-        due = await fetch(connection, rooms, self.line) if rooms else []  # I5：放不下的，积压留在 PostgreSQL
+        gone = [row.task_id for row in rows]
+        # I5：放不下的，积压留在 PostgreSQL
+        due = await fetch(connection, transaction, rooms, self.line, gone) if rooms else []
         now = asyncio.get_running_loop().time()
         self._look_at = now + self._gathering.took(len(due), now)
         if paused := [row for row in due if row.pause is not None]:
@@ -201,7 +207,7 @@ class Forwarder:
         handed += deliveries
 
     async def _forward(self, connection: Connection, due: Sequence[Due]) -> list[Delivery]:
-        """入队、删发件箱的行；返回确实在队列里的。"""
+        """入队；返回确实在队列里的。"""
         now = asyncio.get_running_loop().time()
         names = tuple(self._abreast)
         unknown = any(row.type in self._abreast and row.type not in self._paces for row in due)
@@ -223,9 +229,6 @@ class Forwarder:
                 blocked = [one for one, proof in zip(unproven, proofs, strict=True) if not proof]
                 if blocked:
                     await defer(connection, [task_id for one in blocked for task_id, _ in one.tokens], DEFER_SECONDS)
-            if handed:
-                gone = {"task_ids": [task_id for one in handed for task_id, _ in one.tokens]}
-                await connection.execute(load(PACKAGE, "take_off"), gone)
         taken = {token for one in handed for token in one.tokens}
         messages = (
             (row.type, row.task_id, str(PriorityRank(row.priority).queue), row.traceparent)
@@ -267,7 +270,7 @@ def _read_paces(redis: Redis, values: Mapping[str, bytes | None]) -> dict[str, f
 
 
 async def mark_queued(connection: Connection, handed: Iterable[Delivery]) -> None:
-    """记下是哪些任务、哪一次，同乘的还有 SAQ 的键；已被认领的不必记。"""
+    """删去发件箱的行，记下是哪些任务、哪一次，同乘的还有 SAQ 的键；已被认领的不必记。"""
     rows = [(task_id, delivery, one.job) for one in handed for task_id, delivery in one.tokens]
     task_ids, deliveries, jobs = (list(column) for column in zip(*rows, strict=True))
     parameters = {"task_ids": task_ids, "deliveries": deliveries, "jobs": jobs}

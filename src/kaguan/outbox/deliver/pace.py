@@ -64,4 +64,5 @@ class Pace:
             self.measured.clear()
             await self.run_once()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.measured.wait(), about(INTERVAL))
+                async with asyncio.timeout(about(INTERVAL)):
+                    await self.measured.wait()

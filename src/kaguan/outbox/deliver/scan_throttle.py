@@ -8,10 +8,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from psycopg.errors import QueryCanceled
+
 from kaguan.database.pool import Connection
 
-THRIFT = 50.0  # 合一秒一遍；一遍要半秒的，半分钟一遍
-NEGLIGIBLE = 0.02  # 秒：再快，也当它花了这么久
+THRIFT = 50.0  # 合一秒一遍，比轮询快一点；一遍要半秒的，半分钟一遍
+NEGLIGIBLE = 0.018  # 秒：再快，也当它花了这么久
 PATIENCE = "30s"  # 从头看的语句至多这么久：平常的时限容不下走过几百万死行
 UNHURRIED = f"set local statement_timeout = '{PATIENCE}'"
 
@@ -23,10 +25,12 @@ class ScanThrottle:
     Attributes:
         thrift: 歇它所花时间的多少倍；0 = 遍遍都看。
         least: 秒；再快，也当它花了这么久。
+        is_patient: 平常的时限里看不完过：从此另有时限。
     """
 
     thrift: float = THRIFT
     least: float = NEGLIGIBLE
+    is_patient: bool = False
     _at: float = -math.inf
     _began: float = 0.0
 
@@ -37,14 +41,15 @@ class ScanThrottle:
     def __enter__(self) -> None:
         self._began = time.monotonic()
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self.is_patient = self.is_patient or isinstance(error, QueryCanceled)
         now = time.monotonic()
         self._at = now + self.thrift * max(now - self._began, self.least)
 
 
 @dataclass(slots=True)
 class ThrottledScan:
-    """``async with`` 里看一遍，给出要不要从头看；从头看的另有时限，在一个事务里。"""
+    """``async with`` 里看一遍，给出要不要从头看；平常的时限里看不完过的，从头看的另有时限，在一个事务里。"""
 
     throttle: ScanThrottle
     connection: Connection
@@ -55,8 +60,9 @@ class ThrottledScan:
             return False
         async with AsyncExitStack() as stack:
             stack.enter_context(self.throttle)
-            await stack.enter_async_context(self.connection.transaction())
-            await self.connection.execute(UNHURRIED)
+            if self.throttle.is_patient:
+                await stack.enter_async_context(self.connection.transaction())
+                await self.connection.execute(UNHURRIED)
             self._stack = stack.pop_all()
         return True
 

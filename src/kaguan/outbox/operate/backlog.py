@@ -9,7 +9,6 @@ from psycopg.rows import class_row
 from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
 from kaguan.outbox.metrics import Metrics
-from kaguan.outbox.order import ordering
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.vocabulary import PriorityRank, TaskStatus
 from kaguan.outbox.work import waiting
@@ -35,12 +34,12 @@ class BacklogGauges:
                 queue = PriorityRank(line.priority).queue
                 metrics.backlog.labels(queue).set(line.waiting)
                 metrics.oldest_pending.labels(queue).set(line.oldest_due_seconds or 0.0)
-            metrics.outbox_parked_rows.set(await parked(connection, CAP))
             cursor = await connection.execute(load(PACKAGE, "unsettled"), {"cap": CAP})
-            if (row := await cursor.fetchone()) is not None:
-                metrics.unsettled.labels(TaskStatus.QUEUED).set(row[0])
-                metrics.unsettled.labels(TaskStatus.RUNNING).set(row[1])
-            metrics.unsettled.labels("ordered").set(await ordering.waiting(connection, CAP))
+            for queued, running, ordered, parked_rows in await cursor.fetchall():
+                metrics.unsettled.labels(TaskStatus.QUEUED).set(queued)
+                metrics.unsettled.labels(TaskStatus.RUNNING).set(running)
+                metrics.unsettled.labels("ordered").set(ordered)
+                metrics.outbox_parked_rows.set(parked_rows)
             named = [place for one in self.types.values() for place in one.places]
             for place, waits in (await waiting.places(connection, named, CAP)).items():
                 metrics.places_waiting.labels(place).set(waits.waiting)

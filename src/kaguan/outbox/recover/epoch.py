@@ -40,7 +40,9 @@ if (known or '') ~= '' and history ~= '' and known ~= history then
     local epoch = redis.call('SET', KEYS[1], ARGV[1], 'GET')
     if string.match(known, '^%x+$') and string.match(told, 'master_replid2:(%w+)') ~= known then kept = epoch or '' end
 end
-return {redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET') or ARGV[1], redis.call('GET', KEYS[3]), kept}
+local here = redis.call('MGET', KEYS[1], KEYS[3])
+if not here[1] then redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET') end
+return {here[1] or ARGV[1], here[2] or redis.call('GET', KEYS[3]), kept}
 """
 
 

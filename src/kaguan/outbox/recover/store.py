@@ -119,11 +119,17 @@ async def redrive_orphans(
     Returns:
         下一页的起点（看到头了是 None）与补上的 (任务号, traceparent, request_id)。
     """
+    page = {"after": after, "age": age, "limit": limit}
+
+    async def look() -> tuple[UUID | None, list[UUID]]:
+        cursor = await connection.execute(load(PACKAGE, "orphan_page"), page)
+        return await cursor.fetchone() or (None, [])
+
+    last, task_ids = await look()
+    if not task_ids:  # 几乎总是：不必开事务
+        return last, []
     async with connection.transaction():
-        cursor = await connection.execute(load(PACKAGE, "orphan_page"), {"after": after, "age": age, "limit": limit})
-        last, task_ids = await cursor.fetchone() or (None, [])
-        if not task_ids:
-            return last, []
+        last, task_ids = await look()
         cursor = await connection.execute(load(PACKAGE, "orphans"), {"task_ids": task_ids})
         return last, await cursor.fetchall()
 

@@ -22,7 +22,7 @@ from kaguan.words.units import DAY, MINUTE
 log = get_logger(__name__)
 
 # SAQ 的上游任务，单位秒；sweep 与 abort 什么也不做，别来
-TIMERS = {"schedule": MINUTE, "worker_info": 2, "sweep": DAY, "abort": DAY}
+TIMERS = {"schedule": MINUTE, "worker_info": 20, "sweep": DAY, "abort": DAY}
 DEQUEUE_TIMEOUT = 1.0  # 秒：停机时正在取的最多再等这么久
 HARD_DEADLINE = 5.0  # 秒：被取消的处理器最多再拖这么久
 

@@ -19,7 +19,7 @@ CALLED_IN = {"waiting", "recall", "places", "call_in", "last_decision", "note_ve
 WORKING = {file.name.removesuffix(".sql") for file in files(WORK).joinpath("sql").iterdir()}
 # 转交、认领、结算、续租、交还、收回：任务多一个，它们就多一次
 HOT = (
-    *(("kaguan.outbox.deliver", name) for name in ("fetch", "take_off", "handed_over", "defer", "lock_waiting")),
+    *(("kaguan.outbox.deliver", name) for name in ("fetch", "handed_over", "defer", "lock_waiting")),
     *(
         ("kaguan.outbox.recover", name)
         for name in ("handed", "redrive", "redrive_expired", "lost_epoch", "orphan_page", "orphans", "lock")

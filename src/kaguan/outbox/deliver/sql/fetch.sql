@@ -1,5 +1,5 @@
 -- 取到期的待交付行，跳过别的 relay 正拿着的。到期看语句的时刻，不看事务的：一个事务里要看几眼。
--- 新到的每个队列至多 room 行，从 age 秒之前看起；没交完的提交者另取，各从交到的那一行往后，至多 share 行
+-- 这个事务里已经交出的（handed）等提交时一起删。新到的每个队列至多 room 行，从 age 秒之前看起；没交完的提交者另取，各从交到的那一行往后，至多 share 行
 select o.task_id, o.delivery, o.type, o.priority, o.principal, t.traceparent, o.available_at, -- 次序照 Due 的字段
     extract(epoch from clock_timestamp() - o.available_at)::float8 as waited,
     extract(epoch from clock_timestamp())::float8 as now, o.alone,
@@ -15,6 +15,7 @@ from (
           and available_at > statement_timestamp() - make_interval(secs => q.age)
           and available_at <= statement_timestamp()
           and (priority, principal) not in (select * from unnest(%(queues)s::smallint[], %(principals)s::text[]))
+          and task_id <> all(%(handed)s::uuid[])
         order by available_at, task_id
         limit q.room
         for update skip locked
@@ -29,6 +30,7 @@ from (
         from tb_outbox
         where parked_at is null and priority = c.priority and principal = c.principal
           and (available_at, task_id) > (c.since, c.after) and available_at <= statement_timestamp()
+          and task_id <> all(%(handed)s::uuid[])
         order by available_at, task_id
         limit c.share
         for update skip locked

@@ -1,4 +1,4 @@
--- 已交给队列的任务记在手里的活上，与删去发件箱的行同一次提交。
+-- 已交给队列的：删去发件箱的行（都由这个事务锁着），任务记在手里的活上。
 -- worker 可能已抢先认领：那一行它已立好，或任务正被它锁着，跳过即可，也因此不会死锁。
 with still_waiting as materialized (
     select t.id, t.delivery, t.queue, h.job
@@ -9,6 +9,9 @@ with still_waiting as materialized (
       -- 子查询的值，不写成 exists：总是按号去找
       and (select 1 from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is null
     for no key update of t skip locked
+),
+taken_off as (
+    delete from tb_outbox where task_id = any(%(task_ids)s::uuid[])
 ),
 -- 控制台要看的「最近一次交出」：至多每秒写一次，正被别的 relay 写着就算了
 noted as (
