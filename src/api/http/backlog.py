@@ -16,6 +16,7 @@ from kaguan.words.log import get_logger
 log = get_logger(__name__)
 
 INTERVAL = 1.0  # 秒
+CALM, AMPLE = 4, 20_000  # 离上限还有这么多行，就多歇几倍：这么久里受理不了这么多
 COST_SHARE = 50  # 计数至多占用它自己耗时的五十分之一：积压越大，看得越稀
 
 
@@ -56,5 +57,6 @@ class Backlog:
                 await self.run_once()
             except Error as error:
                 log.debug("没能更新积压估计", error=type(error).__name__)
-            pause = max(about(INTERVAL), (loop.time() - started) * COST_SHARE)
+            calm = CALM if self._limit - self.rows > AMPLE else 1
+            pause = max(about(calm * INTERVAL), (loop.time() - started) * COST_SHARE)
             await asyncio.sleep(pause)  # 查询越慢歇得越久：估计本身不该成为负担

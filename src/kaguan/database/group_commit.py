@@ -22,7 +22,8 @@ LANES = 2  # 一条在等 COMMIT 时另一条收下一批；再多只会把批�
 MAX_ROWS = 200  # 一条语句至多这么多行
 MEMORY = 0.2  # 秒：到达率记得这么久
 LONGEST = 0.01  # 秒
-PER_RATE = 20e-6  # 每秒来一个，多凑这么多秒：每秒 50 个凑 1 毫秒，500 个凑 10 毫秒
+PER_RATE = 20e-6  # 每秒来一个，多凑这么多秒：每秒 200 个凑 4 毫秒，500 个凑 10 毫秒
+SPARSE = 100.0  # 个每秒：再稀就等不来第二个，不等
 TIMEOUT = 10.0  # 秒：一条语句连同等连接；对方不答时只有它能脱身
 
 
@@ -36,7 +37,7 @@ class Gathering:
 
     def pause(self, now: float) -> float:
         """离收下一批还有几秒；闲了之后的头一个不等。"""
-        return max(0.0, self._took_at + min(self.longest, self._rate * PER_RATE) - now)
+        return max(0.0, self._took_at + self._gap - now)
 
     def took(self, count: int, now: float) -> float:
         """此刻收走了 ``count`` 个；返回收下一批至少要隔几秒。"""
@@ -44,7 +45,11 @@ class Gathering:
         kept = math.exp(-past / MEMORY)
         self._rate = kept * self._rate + (1 - kept) * count / past
         self._took_at = now
-        return min(self.longest, self._rate * PER_RATE)
+        return self._gap
+
+    @property
+    def _gap(self) -> float:
+        return min(self.longest, self._rate * PER_RATE) if self._rate > SPARSE else 0.0
 
 
 @dataclass(slots=True)

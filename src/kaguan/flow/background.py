@@ -45,6 +45,12 @@ async def stopped(*tasks: asyncio.Task[Any], patience: float = PATIENCE) -> None
         log.error("后台的活停不下来，不再等", names=sorted(task.get_name() for task in pending))
 
 
+async def passed_on(stop: asyncio.Event, other: asyncio.Event) -> None:
+    """``stop`` 置位之后，``other`` 也置位。"""
+    await stop.wait()
+    other.set()
+
+
 async def within(seconds: float, work: Awaitable[T]) -> asyncio.Future[T] | None:
     """做完了的 ``work``；到时没做完就取消它、给 None，不等它收尾。"""
     task = asyncio.ensure_future(work)

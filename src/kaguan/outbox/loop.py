@@ -31,7 +31,7 @@ async def run(  # noqa: PLR0913 各是何时再来的一个条件
     rouse: asyncio.Event | None = None,
     limit: float = RUN_TIMEOUT,
 ) -> None:
-    """反复 ``run_once``：做满 ``full`` 个就接着干，否则等 ``interval`` 秒、``wake``（门铃）或停机。
+    """反复 ``run_once``：做满 ``full`` 个就接着干，否则等 ``interval`` 秒、停机，或门铃 ``wake``（停机也要置位它）。
 
     干了活就置位 ``rouse``；一次至多 ``limit`` 秒。
 
@@ -46,34 +46,25 @@ async def run(  # noqa: PLR0913 各是何时再来的一个条件
             failures += 1
             if failures == 1:
                 log.warning("依赖不可用，退避重试", loop=name, error=type(error).__name__)
-            await _pause(equal_jitter(failures, FIRST_BACKOFF, backoff_max), stop, None)
+            await _pause(equal_jitter(failures, FIRST_BACKOFF, backoff_max), stop)
             continue
         except Exception:  # 一个循环的毛病不停掉别的循环
             failures += 1
             log.exception("循环意外出错，退避重试", loop=name)
-            await _pause(equal_jitter(failures, FIRST_BACKOFF, backoff_max), stop, None)
+            await _pause(equal_jitter(failures, FIRST_BACKOFF, backoff_max), stop)
             continue
         if failures:
             log.info("依赖恢复", loop=name, failures=failures)
             failures = 0
         if done and rouse is not None:
             rouse.set()
-        if done < full:
-            await _pause(interval() if callable(interval) else interval, stop, wake)
+        if done < full and not stop.is_set():
+            await _pause(interval() if callable(interval) else interval, wake or stop)
+            if wake is not None:
+                wake.clear()
 
 
-async def _pause(seconds: float, stop: asyncio.Event, wake: asyncio.Event | None) -> None:
-    """等到时间、门铃或停机，哪个先到算哪个。"""
-    if wake is None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await stop.wait()
-        return
-    waiting = {asyncio.create_task(event.wait()) for event in (stop, wake)}
-    try:
-        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    wake.clear()
+async def _pause(seconds: float, woken: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await woken.wait()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS, Pool
 from kaguan.database.sql import load
-from kaguan.flow.background import in_background
+from kaguan.flow.background import in_background, passed_on
 from kaguan.outbox.vocabulary import LimitScope
 from kaguan.words.log import get_logger
 
@@ -86,10 +86,5 @@ async def one_after_another(start: Callable[[asyncio.Event], Awaitable[None]], s
     """``start`` 做到收工或 ``stop``；收了工的，就地另起一个：应用的进程不归我们结束。"""
     while not stop.is_set():
         own = asyncio.Event()
-        async with in_background(_passed_on(stop, own), "stopping"):
+        async with in_background(passed_on(stop, own), "stopping"):
             await start(own)
-
-
-async def _passed_on(stop: asyncio.Event, own: asyncio.Event) -> None:
-    await stop.wait()
-    own.set()
