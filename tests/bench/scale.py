@@ -98,7 +98,7 @@ SHORT = Scale(
     slow_workers=1,
 )
 DEFAULT = Scale(
-    limit=1_500,
+    limit=2_700,
     rounds=3,
     seconds=2,
     warm=1,
