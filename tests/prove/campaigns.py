@@ -251,6 +251,11 @@ CAMPAIGNS: Final = {
         """,
         proves=("requirements.txt",),
     ),
+    "profile": Campaign(
+        "where the CPU of a task goes in API, relay, worker, PostgreSQL at 50, 500, 2 000 a second; a quiet machine",
+        "3 min", "docs/evidence/PROFILE.md",
+        f"python -m tests.bench.profile_page --output docs/evidence/PROFILE.md {TAKES}",
+    ),
     "screenshots": Campaign(
         "the pictures in the documents, from the browser and Prometheus tests", "",
         "docs/images, docs/evidence/alerts-fired.json",
