@@ -11,7 +11,7 @@ from kaguan.dev.simulator import iccid_at
 from kaguan.sims.vocabulary import Carrier
 from tests.bench.backlog import UNSETTLED
 from tests.bench.body import REST, rest
-from tests.bench.counters import Tables, read_counters, read_tables
+from tests.bench.counters import Counters, Tables, read_counters, read_tables
 from tests.bench.cpu import cpu_seconds
 from tests.bench.laboratory import Laboratory
 from tests.bench.load import Load, Report
@@ -150,6 +150,12 @@ class Steady:
             statements=counted.statements / tasks,
             wal=counted.wal / tasks,
         )
+
+    async def rest(self, seconds: float) -> Counters:
+        """什么也不提交，这些秒里一共的。"""
+        before = await read_counters(self.laboratory)
+        await asyncio.sleep(seconds)
+        return await read_counters(self.laboratory) - before
 
     async def press(self, rate: float, seconds: float) -> Report:
         workload = self.workload

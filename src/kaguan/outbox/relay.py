@@ -46,7 +46,7 @@ class Timing:
     leftovers: float = 10.0
     ordering: float = 5.0
     schedules: float = 5.0
-    backlog: float = 5.0
+    backlog: float = 10.0
     pauses: float = 5.0
     unknown_patience: float = PATIENCE  # 不认得的类型等升级过的 relay 这么久
     taken_patience: float = TAKEN_PATIENCE  # 取走而没有认领的等这么久
