@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from redis.exceptions import RedisError
 
 from kaguan.database.pool import PASSING_ERRORS
+from kaguan.flow.background import in_background, passed_on
 from kaguan.flow.backoff import FIRST_BACKOFF, equal_jitter
 from kaguan.words.log import get_logger
 
@@ -31,37 +32,38 @@ async def run(  # noqa: PLR0913 各是何时再来的一个条件
     rouse: asyncio.Event | None = None,
     limit: float = RUN_TIMEOUT,
 ) -> None:
-    """反复 ``run_once``：做满 ``full`` 个就接着干，否则等 ``interval`` 秒、停机，或门铃 ``wake``（停机也要置位它）。
+    """反复 ``run_once``：做满 ``full`` 个就接着干，否则等 ``interval`` 秒、``wake``（门铃；停机也置位它）或停机。
 
     干了活就置位 ``rouse``；一次至多 ``limit`` 秒。
 
     意外的错误也不结束循环：一个循环的毛病不该停掉别的循环。
     """
-    failures = 0
-    while not stop.is_set():
-        try:
-            async with asyncio.timeout(limit):
-                done = await run_once()
-        except AWAY as error:
-            failures += 1
-            if failures == 1:
-                log.warning("依赖不可用，退避重试", loop=name, error=type(error).__name__)
-            await _pause(equal_jitter(failures, FIRST_BACKOFF, backoff_max), stop)
-            continue
-        except Exception:  # 一个循环的毛病不停掉别的循环
-            failures += 1
-            log.exception("循环意外出错，退避重试", loop=name)
-            await _pause(equal_jitter(failures, FIRST_BACKOFF, backoff_max), stop)
-            continue
-        if failures:
-            log.info("依赖恢复", loop=name, failures=failures)
-            failures = 0
-        if done and rouse is not None:
-            rouse.set()
-        if done < full and not stop.is_set():
-            await _pause(interval() if callable(interval) else interval, wake or stop)
-            if wake is not None:
-                wake.clear()
+    failures, woken = 0, wake or stop
+    async with nullcontext() if wake is None else in_background(passed_on(stop, wake), f"{name}-stop"):
+        while not stop.is_set():
+            try:
+                async with asyncio.timeout(limit):
+                    done = await run_once()
+            except AWAY as error:
+                failures += 1
+                if failures == 1:
+                    log.warning("依赖不可用，退避重试", loop=name, error=type(error).__name__)
+                await _pause(equal_jitter(failures, FIRST_BACKOFF, backoff_max), stop)
+                continue
+            except Exception:  # 一个循环的毛病不停掉别的循环
+                failures += 1
+                log.exception("循环意外出错，退避重试", loop=name)
+                await _pause(equal_jitter(failures, FIRST_BACKOFF, backoff_max), stop)
+                continue
+            if failures:
+                log.info("依赖恢复", loop=name, failures=failures)
+                failures = 0
+            if done and rouse is not None:
+                rouse.set()
+            if done < full and not stop.is_set():
+                await _pause(interval() if callable(interval) else interval, woken)
+                if wake is not None:
+                    wake.clear()
 
 
 async def _pause(seconds: float, woken: asyncio.Event) -> None:

@@ -15,7 +15,7 @@ from kaguan.config.model import Relay as RelayConfig
 from kaguan.config.model import Tasks, Worker
 from kaguan.config.schedules import Schedule
 from kaguan.database.pool import Pool
-from kaguan.flow.background import in_background, passed_on
+from kaguan.flow.background import in_background
 from kaguan.outbox.accept.doorbell import listen
 from kaguan.outbox.deliver.aside import PATIENCE, UnknownSince
 from kaguan.outbox.deliver.deliveries import Line, build_queues
@@ -169,7 +169,6 @@ class Relay:
         """各循环并行，直到 ``stop``；不听门铃，置位 ``heard`` 的是别人。"""
         looping = partial(run, backoff_max=self._backoff_max, stop=stop)
         async with asyncio.TaskGroup() as group:
-            group.create_task(passed_on(stop, self.heard), name="stopping")
             for name, loop in self.loops.items():
                 # 转交之外的循环补进发件箱的，转交立刻知道，不等轮询
                 forwards = name == "forward"

@@ -16,6 +16,7 @@ from kaguan.config import load_settings
 from kaguan.config.model import Tasks
 from kaguan.database.pool import Pool
 from kaguan.database.sql import load
+from kaguan.flow.background import in_background
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import loop
 from kaguan.outbox.accept import acceptance as service
@@ -327,9 +328,8 @@ async def test_a_chain_of_a_key_does_not_wait_for_polls(pipeline: Pipeline) -> N
         return await pipeline.sql("select count(*) from vw_task where status = 'succeeded'") == [(20,)]
 
     worker = pipeline.worker(Recorder())
-    async with worker.at_work():
+    async with worker.at_work(), in_background(listen(pipeline.redis, heard.set), "listener"):
         tasks = [
-            asyncio.create_task(listen(pipeline.redis, heard.set)),
             asyncio.create_task(
                 loop.run("forward", pipeline.forwarder.run_once, interval=30.0, backoff_max=1.0, stop=stop, wake=heard)
             ),
@@ -337,9 +337,7 @@ async def test_a_chain_of_a_key_does_not_wait_for_polls(pipeline: Pipeline) -> N
         ]
         await eventually(all_done)
         stop.set()
-        await asyncio.gather(*tasks[1:])
-        tasks[0].cancel()
-        await asyncio.gather(tasks[0], return_exceptions=True)
+        await asyncio.gather(*tasks)
 
 
 async def test_those_that_wait_behind_a_stuck_head_are_seen_and_count_as_backlog(pipeline: Pipeline) -> None:
