@@ -136,12 +136,11 @@ class Execution:
         done: list[tuple[Claim, float]] | None = [] if len(claims) > 1 else None  # 同乘的做成了，合一行说
         try:
             # 任何一个都不抛业务异常；取消会传给每一个。以任务号为名：有人问它停在哪里，认得出
-            doing = {str(one.id): (self._apart if one.is_suspect else self._run)(one, done) for one in claims}
-            if done is None and (current := asyncio.current_task()) is not None:
-                current.set_name(claims[0].id)
-                await doing.popitem()[1]
-            else:
-                await asyncio.gather(*(asyncio.create_task(one, name=name) for name, one in doing.items()))
+            doing = [
+                asyncio.create_task((self._apart if claim.is_suspect else self._run)(claim, done), name=str(claim.id))
+                for claim in claims
+            ]
+            await asyncio.gather(*doing)
         except asyncio.CancelledError:
             # 停机，或 SAQ 的时限：没有人在做了（也许还没开始做），不许再续租
             self.leases.abandon([claim.token for claim in claims])

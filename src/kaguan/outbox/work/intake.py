@@ -16,11 +16,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
-from saq.job import Job, Status
+from saq.job import Job
 
 from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.outbox.deliver.deliveries import KaguanQueue
@@ -35,7 +34,6 @@ EMPTY_AFTER = 0.02  # 秒：去取了这么久还没有，就当队列是空的
 LATE = 0.001  # 秒：事件循环自己晚了这么多，答复也许已到、只是没轮到看
 SMOOTHING = 0.1  # 新的一次占这么多
 SOON = 0.02  # 秒：手里的这么快就都轮到，才先去取下一批
-MARK_AFTER = 0.1  # 秒
 AT_HAND = 200  # 手里没有开始的不多于这么多，才先去取：一次投递至多带一百个，认领与执行才叠得起来
 
 
@@ -323,14 +321,10 @@ class Intake(KaguanQueue):
         self._priority, self._slots = priority, slots
         self._turn = asyncio.Lock()
         self._closed, self._failures = False, 0
-        self._marks: dict[int, asyncio.TimerHandle | asyncio.Task[None]] = {}  # 同一个键也许取到过两份：按对象
 
     def close(self) -> None:
-        """不再取：等着取的立刻空手而回。还没写的标记不写了。"""
+        """不再取：等着取的立刻空手而回。"""
         self._closed = True
-        for mark in self._marks.values():
-            if isinstance(mark, asyncio.TimerHandle):
-                mark.cancel()
 
     async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:
         async with self._turn:
@@ -356,40 +350,6 @@ class Intake(KaguanQueue):
                 log.info("取件恢复", queue=self.name, failures=self._failures)
                 self._failures = 0
             return job
-
-    async def update(self, job: Job, **kwargs: Any) -> None:
-        """取走了的标记晚一点写：转眼就做完的，看板来不及看，不必多一个来回。"""
-        if kwargs != {"status": Status.ACTIVE}:
-            await super().update(job, **kwargs)
-            return
-        job.status = Status.ACTIVE
-        loop = asyncio.get_running_loop()
-        self._marks[id(job)] = loop.call_later(MARK_AFTER, self._start_marking, job)
-
-    def _start_marking(self, job: Job) -> None:
-        self._marks[id(job)] = asyncio.create_task(self._mark(job))
-
-    async def _mark(self, job: Job) -> None:
-        try:
-            await super().update(job, status=Status.ACTIVE)
-        except RedisError as error:
-            log.debug("取走的标记没有写成", error=type(error).__name__)
-
-    async def finish(self, job: Job, status: Status, **kwargs: Any) -> None:
-        await self._unmarked(job)
-        await super().finish(job, status, **kwargs)
-
-    async def retry(self, job: Job, error: str | None) -> None:
-        await self._unmarked(job)
-        await super().retry(job, error)
-
-    async def _unmarked(self, job: Job) -> None:
-        """标记不再写；正写着的等它写完，不盖过后面写的。"""
-        mark = self._marks.pop(id(job), None)
-        if isinstance(mark, asyncio.Task):
-            await mark
-        elif mark is not None:
-            mark.cancel()
 
     async def _is_ours(self) -> bool:
         """队列写得了；什么也不剪。"""
