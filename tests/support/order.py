@@ -52,4 +52,6 @@ def write(reports: Iterable[pytest.TestReport]) -> None:
     spent: dict[str, float] = defaultdict(float)
     for report in reports:
         spent[file_of(report.nodeid)] += report.duration
+    if not spent:  # 只收集了一遍
+        return
     DURATIONS.write_text("".join(f"{seconds:.1f} {path}\n" for path, seconds in sorted(spent.items())), "utf-8")
