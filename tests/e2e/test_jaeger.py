@@ -22,6 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 STARTS, ENDS = ("POST /api/v1/tasks/email", "create email:send"), ("send email:send", "process email:send")
 MAILS = 95  # 一封也不留的机会是两万分之一
 WAIT = "1s"  # 判决等多久：一封信从头到尾用不了
+SLOW = 1_000_000  # 微秒；tail-sampling.yaml 的 slow
 REFUSED = "gone@example.com"
 
 
@@ -87,5 +88,8 @@ async def test_tail_sampling_keeps_what_failed_and_a_tenth_of_the_rest(watched: 
         assert await settled(stack, [refused]) == {refused: "failed"}
         # 它的整条到了，先来的就都判过了
         await eventually(lambda: {*ENDS} <= {span.name for span in server.trace(watched.trace_of(refused))})
-        kept = [one for one in mails if server.trace(watched.trace_of(one))]
-    assert 0 < len(kept) < MAILS / 3
+        kept = [spans for one in mails if (spans := server.trace(watched.trace_of(one)))]
+    # 长过一秒的照 slow 那一条留下：忙的机器上多，不在十分之一里
+    brief = [spans for spans in kept if max(one.end for one in spans) - min(one.start for one in spans) < SLOW]
+    assert kept
+    assert len(brief) < MAILS / 3
