@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from psycopg.errors import QueryCanceled
 
@@ -99,7 +99,7 @@ class GroupCommit(Generic[Item, Answer]):
     timeout: float = TIMEOUT
     within: float | None = None
     _queue: deque[_Waiting[Item, Answer]] = field(default_factory=deque)
-    _lanes: set[asyncio.Task[None]] = field(default_factory=set)
+    _lanes: set[asyncio.Task[Any] | None] = field(default_factory=set)
     _late: asyncio.TimerHandle | None = None
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
@@ -122,7 +122,7 @@ class GroupCommit(Generic[Item, Answer]):
         # 独立的任务、空的上下文：不随某一个提交者取消，也不挂在它的跟踪与日志字段上
         lane = asyncio.get_running_loop().create_task(self._committing(self._gathered()), context=Context())
         self._lanes.add(lane)
-        lane.add_done_callback(self._lanes.discard)
+        lane.add_done_callback(self._lanes.discard)  # 意外死了的
 
     def _relieve(self) -> None:
         """排在最前的等够了就加一条道；主道刚收走它、后来的还没等够，就到时再看。"""
@@ -156,6 +156,8 @@ class GroupCommit(Generic[Item, Answer]):
             if batch:
                 self.gathering.took(len(batch), clock())
                 yield batch
+        # 看到没有了就算收工：晚到事件循环的下一圈，恰在其间来的就没有人收
+        self._lanes.discard(asyncio.current_task())
 
     async def _committing(self, batches: Iterator[Sequence[_Waiting[Item, Answer]]]) -> None:
         """一批一条语句、一次提交；一批做不成就逐个重来。"""

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 import psycopg
 import pytest
 
-from kaguan.database.group_commit import GroupCommit
+from kaguan.database.group_commit import LANES, GroupCommit
 from kaguan.database.pool import Connection, Pool
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept.acceptance import Accepted, GroupAccept, Submission, accept_one
@@ -53,6 +53,25 @@ async def test_what_would_overfill_a_batch_goes_into_the_next(pool: Pool) -> Non
     folder = GroupCommit(pool, write, max_bytes=10, size=lambda size: size)
     await asyncio.gather(*(folder.submit(size) for size in (1, 1, 9, 1, 20, 10, 1)))
     assert sorted(batches) == [[1], [1, 1], [9, 1], [10], [20]]
+
+
+async def test_what_comes_while_both_lanes_end_is_written_without_another_to_wake_them(pool: Pool) -> None:
+    entered, opened = asyncio.Semaphore(0), asyncio.Event()
+
+    async def write(_: Connection, items: Sequence[int]) -> list[int]:
+        entered.release()
+        await opened.wait()
+        return list(items)
+
+    folder = GroupCommit(pool, write, max_bytes=1, size=lambda _: 1)
+
+    first, second = (folder.submit(item) for item in range(LANES))
+    async with asyncio.timeout(PATIENCE):
+        await entered.acquire()
+        await entered.acquire()
+        opened.set()  # 两条道在事件循环的同一圈里收工
+        third = await folder.submit(await first)  # 头一个的答案刚到就又来
+        assert (third, await second) == (0, 1)
 
 
 async def test_a_lone_submission_is_committed_when_answered(folded: GroupAccept, pool: Pool) -> None:
