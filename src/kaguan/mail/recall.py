@@ -65,5 +65,6 @@ class Recall:
             log.info("外面恢复了，叫回在等的", kind=self.kind, count=recalled)
         else:
             self._room = FIRST_ROOM
-            self._next_at += 0.0 if states else CALM * self.pace
+            if not states:
+                self._next_at += CALM * self.pace
         return recalled
