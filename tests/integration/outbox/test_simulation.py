@@ -56,6 +56,7 @@ EXCUSED = {
     "work.recall": "只把等着的提前，一条语句一次提交，见 test_email_recovery",
     **dict.fromkeys(("operate.limit", "operate.lift"), "限额不动任务：一条语句一次提交，见 operate/test_limits"),
     **dict.fromkeys(("operate.drain", "work.drain_over"), "收工不动任务：停下的路同叫停，见 operate/test_drains"),
+    "operate.bring_forward": "一个字不改，一批一个事务，见 operate/test_compaction",
     "operate.change": "人改等着的一个，与审计同一事务，见 operate/test_changing",
     "idempotency.remember": "幂等键与受理同一事务，见 test_api_idempotency",
     "sims.import": "登记卡不是任务：一个事务，见 sims/test_sims_importing",

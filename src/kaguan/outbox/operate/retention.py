@@ -13,6 +13,7 @@ from psycopg.sql import SQL, Identifier
 from kaguan.config.model import Tasks
 from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
+from kaguan.outbox.operate.compaction import Compaction
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import vanished
 from kaguan.outbox.vocabulary import FIRST_ID
@@ -44,6 +45,10 @@ class Retention:
     period: float = 60.0
     _rest: float | None = None  # 还有的：秒
     _since: UUID = FIRST_ID  # 接着上一批往后看，不再走过删去的：死行也许还清不掉
+    _compaction: Compaction = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._compaction = Compaction(self.batch)
 
     async def run_once(self) -> int:
         """清一批；返回删去的行数。"""
@@ -58,7 +63,9 @@ class Retention:
             gone["vanished"] = await vanished.expire(connection, days, self.batch)
             for name, expire in self.others.items():
                 gone[name] = await expire(connection, self.batch)
-        more = last is not None or any(rows >= self.batch for rows in (ended, *gone.values()))
+            more = last is not None or any(rows >= self.batch for rows in (ended, *gone.values()))
+            self._compaction.gone += count
+            more = more or await self._compaction.run_once(connection)
         self._rest = REST * (time.monotonic() - began) if more else None
         total = sum(gone.values())
         if total:

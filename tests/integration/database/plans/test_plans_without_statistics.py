@@ -26,6 +26,7 @@ from kaguan.database.paging import PageRequest
 from kaguan.database.pool import Pool, open_pool
 from kaguan.dev.postgres import PostgresServer
 from kaguan.orders.store import OrderFilter
+from kaguan.outbox.operate.compaction import BLOCKS
 from kaguan.sims.store import SimFilter
 from kaguan.sims.vocabulary import Carrier
 from kaguan.users.store import UserFilter
@@ -43,7 +44,7 @@ STATISTICS = {
 }
 # 消息路径与判断（总览在内）另有用例：那里的语句按任务论，不按库存论；保留期的清理不在其列
 ELSEWHERE = frozenset({"outbox", "verdict"})
-RETENTION = frozenset({"operate/expire_tasks", "recover/expire_vanished", "order/expire"})
+RETENTION = frozenset({"operate/bring_forward", "operate/expire_tasks", "recover/expire_vanished", "order/expire"})
 TABLES = BIG_TABLES - {"tb_outbox", "tb_task_event"}
 KEYS = 100  # 一批这么多张卡：运营商一次应答至多这么多
 ROWS_MAX = 80 * KEYS  # 各个节点看过的行合计，千行的表看遍也在内；猜错的那个计划在十万行上至少要看十万行
@@ -63,7 +64,15 @@ LISTS: dict[str, Any] = {
     "accepted": [None] * KEYS,
     "refusals": [None] * KEYS,
 }
-NAMED = {"change_id": 9, "carrier": "onelink", "sync_type": "sim_status", "outcome": "ok", "scopes": ["ops"]}
+NAMED = {
+    "change_id": 9,
+    "carrier": "onelink",
+    "sync_type": "sim_status",
+    "outcome": "ok",
+    "scopes": ["ops"],
+    "low": 0,
+    "high": BLOCKS,
+}
 # 各 store 的函数给什么参数；列表另有条件
 BY_FILTER = [
     (PageRequest(), wanted)
