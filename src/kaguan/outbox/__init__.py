@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.vocabulary import LimitScope, PauseScope, Priority, Resolution, TaskStatus
     from kaguan.outbox.work.attempt import Attempt, CancelledByUserError
     from kaguan.outbox.work.fence import FencedError
+    from kaguan.outbox.work.gathered import Gathered
     from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze, Uncertain
     from kaguan.outbox.work.verification import Happened, NotHappened, Underway, VerifiedOutcome
     from kaguan.queues.client import QueueUnavailableError
@@ -79,6 +80,7 @@ _PLACES = {
     "kaguan.outbox.vocabulary": ("LimitScope", "PauseScope", "Priority", "Resolution", "TaskStatus"),
     "kaguan.outbox.work.attempt": ("Attempt", "CancelledByUserError"),
     "kaguan.outbox.work.fence": ("FencedError",),
+    "kaguan.outbox.work.gathered": ("Gathered",),
     "kaguan.outbox.work.outcome": ("Discard", "Done", "Outcome", "Retry", "Snooze", "Uncertain"),
     "kaguan.outbox.work.verification": ("Happened", "NotHappened", "Underway", "VerifiedOutcome"),
     "kaguan.queues.client": ("QueueUnavailableError",),
@@ -107,6 +109,7 @@ __all__ = [
     "Effect",
     "FencedError",
     "ForeignKeysError",
+    "Gathered",
     "Happened",
     "Joined",
     "JoinedSync",

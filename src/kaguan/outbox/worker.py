@@ -23,6 +23,7 @@ from kaguan.outbox.work.attempt import Handler
 from kaguan.outbox.work.claiming import Claims
 from kaguan.outbox.work.consumer import Consumer
 from kaguan.outbox.work.execution import Execution
+from kaguan.outbox.work.gathered import Reads
 from kaguan.outbox.work.intake import EMPTY_AFTER, Slots
 from kaguan.outbox.work.intents import Intents
 from kaguan.outbox.work.leases import Leases, beating
@@ -120,6 +121,7 @@ class Worker:
             newer=self._newer,
             vanishing=Vanishing(pool, tasks.retention_days),
             intents=Intents(pool, None if redis is None else Calls(redis, tasks)),
+            reads=Reads(pool),
         )
 
     def facts(self) -> dict[str, Any]:

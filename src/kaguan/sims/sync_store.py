@@ -64,12 +64,17 @@ async def database_now(connection: Connection) -> datetime:
 
 
 async def cards_to_check(
-    connection: Connection, task_id: UUID, iccids: Sequence[str], freshness: float
-) -> list[CardToCheck]:
-    """任务点名的卡里在库的那些。"""
-    parameters = {"task_id": task_id, "iccids": list(iccids), "freshness": freshness}
+    connection: Connection, asked: Sequence[tuple[UUID, Sequence[str]]], freshness: float
+) -> list[list[CardToCheck]]:
+    """几个任务各自点名（任务号，ICCID）的卡里在库的那些。"""
+    named = [(task_id, iccid) for task_id, iccids in asked for iccid in iccids]
+    task_ids, iccids = ([list(column) for column in zip(*named, strict=True)]) if named else ([], [])
+    found: dict[UUID, list[CardToCheck]] = {}
+    parameters = {"task_ids": task_ids, "iccids": iccids, "freshness": freshness}
     cursor = await connection.execute(load(PACKAGE, "sims_to_check"), parameters)
-    return [CardToCheck(iccid, Carrier(carrier), done, fresh) async for iccid, carrier, done, fresh in cursor]
+    async for task_id, iccid, carrier, done, fresh in cursor:
+        found.setdefault(task_id, []).append(CardToCheck(iccid, Carrier(carrier), done, fresh))
+    return [found.get(task_id, []) for task_id, _ in asked]
 
 
 async def inventory_page(connection: Connection, carrier: Carrier, after: int, limit: int) -> list[tuple[int, str]]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
 
 from kaguan.carriers.gateway import CarrierError, CarrierGateway, RejectedError
 from kaguan.config.model import Carriers
+from kaguan.database.pool import Connection
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Outcome
 from kaguan.outbox.work.places import NoPlaceError
 from kaguan.sims import sync_store
 from kaguan.sims.cards import CardStatus
+from kaguan.sims.sync_store import CardToCheck, Checkpoint
 from kaguan.sims.tasks import SimStatusPayload
 from kaguan.sims.vocabulary import Carrier
 from kaguan.words.log import get_logger
@@ -36,10 +40,11 @@ class SimStatusSync:
 
     async def __call__(self, attempt: Attempt[SimStatusPayload]) -> Outcome:
         payload = attempt.payload
-        async with attempt.pool.connection() as connection:
-            cards = await sync_store.cards_to_check(connection, attempt.task_id, payload.iccids, self.config.freshness)
-            going_on = {card.carrier for card in cards if card.done}
-            points = await sync_store.load_checkpoints(connection, attempt.task_id) if going_on else []
+        cards = await attempt.read(self._cards, (attempt.task_id, payload.iccids))
+        points: list[Checkpoint] = []
+        if going_on := {card.carrier for card in cards if card.done}:
+            async with attempt.pool.connection() as connection:
+                points = await sync_store.load_checkpoints(connection, attempt.task_id)
         due = [card for card in cards if not card.done and (payload.force_sync or not card.fresh)]
         report = Report(
             payload.iccids, cards, due, {point.carrier: point for point in points if point.carrier in going_on}
@@ -61,6 +66,11 @@ class SimStatusSync:
         log.info("状态同步一轮完成", asked=len(due), answered=report.answered, pending=report.pending)
         return report.outcome(attempt)
 
+    async def _cards(
+        self, connection: Connection, asked: Sequence[tuple[UUID, Sequence[str]]]
+    ) -> list[list[CardToCheck]]:
+        return await sync_store.cards_to_check(connection, asked, self.config.freshness)
+
     async def _sync_carrier(self, attempt: Attempt, gateway: CarrierGateway, iccids: list[str], report: Report) -> None:
         size = gateway.capabilities.max_batch
         for start in range(0, len(iccids), size):
@@ -76,8 +86,7 @@ class SimStatusSync:
 
     async def _sync_batch(self, attempt: Attempt, gateway: CarrierGateway, batch: list[str], report: Report) -> None:
         """问一批、写一批：状态、事件、检查点在一个带隔离令牌的事务里。"""
-        async with attempt.pool.connection() as connection:
-            asked_at = await sync_store.database_now(connection)
+        asked_at = await attempt.read(_now, None)
         async with attempt.outside(gateway.carrier):
             results = await ask(gateway.statuses, batch)
         found = [result for result in results if isinstance(result, CardStatus)]
@@ -88,6 +97,11 @@ class SimStatusSync:
             await sync_store.save_checkpoint(connection, attempt.task_id, checkpoint)
         self.statuses.note_unknown(gateway.carrier, found)
         report.take(results)
+
+
+async def _now(connection: Connection, asked: Sequence[None]) -> list[datetime]:
+    """在问的各自之前：都先来问，才有这条语句。"""
+    return [await sync_store.database_now(connection)] * len(asked)
 
 
 @asynccontextmanager

@@ -29,7 +29,11 @@ PAGE = ROOT / "docs" / "library.md"
 EXAMPLE = ROOT / "examples" / "outbox_in_your_app.py"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SQL = re.compile(r"^```sql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TABLES = "create table shop_order (id int primary key); create table receipt (order_id int)"
+TABLES = """
+create table shop_order (id int primary key);
+create table receipt (order_id int);
+create table receipt_count (order_id int, receipts int);
+"""
 
 
 def program() -> str:
@@ -73,19 +77,24 @@ async def test_the_page_runs_as_printed(page: Any, settings: Settings) -> None:
         await page.buy_by_session(session, 2)
         async with page.shop.transaction() as tx:
             await page.charge.accept(tx, page.Charge(order_id=2))
+            for order_id in range(2, 5):
+                await page.count_receipts.accept(tx, page.Receipt(order_id=order_id))
         async with page.shop.pool.connection() as connection:
             found = await (await connection.execute("select id from tb_task order by id")).fetchall()
             ended = await watch(connection, [row[0] for row in found], PATIENCE, lambda _: None)
             with pytest.raises(TaskStatusError, match="already succeeded"):
                 await page.settle_by_hand(ended[0].id)
             receipts = await (await connection.execute("select order_id from receipt order by 1")).fetchall()
+            counted = await (await connection.execute("select order_id from receipt_count order by 1")).fetchall()
     await engine.dispose()
     assert {(task.type, task.status, task.attempt) for task in ended} == {
         ("receipt:write", "succeeded", 1),
         ("parcel:send", "succeeded", 2),
         ("card:charge", "succeeded", 1),
+        ("receipt:count", "succeeded", 1),
     }
     assert receipts == [(1,), (3,)]
+    assert counted == [(2,), (3,), (4,)]
     assert page.charged == [2]
 
 

@@ -16,7 +16,7 @@ from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
 from kaguan.outbox.task_type import P_co, P_contra
 from kaguan.outbox.work.fence import Fence, FencedError, Token
-from kaguan.outbox.work.gathered import Answer, Gathered, Row
+from kaguan.outbox.work.gathered import Answer, Gathered, Key, Read, Reads, Row
 from kaguan.outbox.work.intents import Intent, Intents, mark
 from kaguan.outbox.work.outcome import Outcome, Write
 from kaguan.outbox.work.places import Seat
@@ -52,6 +52,7 @@ class Attempt(Generic[P_co]):
         progress: what :meth:`report` said last.
         fence: what every write passes; :meth:`transaction` is its door.
         intents: where it records that an outside call follows; ``None``: on its own.
+        reads: where :meth:`read` meets the others; ``None``: on its own.
         seat: its place in the worker; ``None`` when it is done on the spot.
     """
 
@@ -68,6 +69,7 @@ class Attempt(Generic[P_co]):
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
     intents: Intents | None = None
+    reads: Reads | None = None
     seat: Seat | None = None  # 没有坐席的（就地执行、单试处理器）不排队
     progress: dict[str, int | None] | None = None
     _progress_at: float = 0.0
@@ -76,6 +78,36 @@ class Attempt(Generic[P_co]):
     def pool(self) -> Pool:
         """Connections for reading; what is written goes through :meth:`transaction`."""
         return self.fence.pool
+
+    async def read(self, read: Read[Key, Answer], key: Key) -> Answer:
+        """Read in one statement with the other tasks of this worker that read at the same moment.
+
+        Example::
+
+            async def customers(connection: Connection, ids: Sequence[int]) -> list[Customer | None]:
+                rows = await connection.execute("select … where id = any(%s)", (list(set(ids)),))
+                found = {id: Customer(id, name) async for id, name in rows}
+                return [found.get(id) for id in ids]
+
+            customer = await attempt.read(customers, attempt.payload.customer_id)
+
+        Args:
+            read: is given a connection and the keys of several tasks, and answers one for each, in their order. The
+                same function each time, not one made in the handler. What it fails on fails its task alone.
+            key: of this task.
+
+        Returns:
+            What ``read`` answered for ``key``.
+
+        Raises:
+            psycopg.Error: the database failed.
+            TimeoutError: it took longer than 10 seconds.
+            ValueError: ``read`` did not answer one for each.
+            RuntimeError: a hundred functions were given: they are made anew each time.
+        """
+        if self.reads is None:
+            self.reads = Reads(self.pool)
+        return await self.reads.read(read, key)
 
     @property
     def token(self) -> Token:

@@ -29,6 +29,7 @@ from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.work.attempt import Attempt, CancelledByUserError, Handler
 from kaguan.outbox.work.claiming import Claim, Claims
 from kaguan.outbox.work.fence import Fence, FencedError
+from kaguan.outbox.work.gathered import Reads
 from kaguan.outbox.work.intents import Intents, UnnotedError
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.newer import NewerPayloads
@@ -97,6 +98,7 @@ class Execution:
         newer: NewerPayloads,
         vanishing: Vanishing,
         intents: Intents,
+        reads: Reads,
     ) -> None:
         self._pool = pool
         self._handlers = {one.name: (one, handler) for one, handler in handlers.items()}
@@ -114,6 +116,7 @@ class Execution:
         self._newer = newer
         self._vanishing = vanishing
         self._intents = intents
+        self._reads = reads
         self._suspect = False  # 手里有一个弄死过 worker 的嫌疑
 
     async def __call__(self, context: Mapping[str, object], *, deliveries: Sequence[tuple[str, int]] = ()) -> None:
@@ -178,6 +181,7 @@ class Execution:
             request_id=claim.request_id,
             intended=claim.intended,
             intents=self._intents,
+            reads=self._reads,
         )
         labels = (claim.type, claim.queue)
         self._metrics.started.labels(*labels).inc()

@@ -1,22 +1,38 @@
-"""几个任务凑成一次的写入：一条多行语句、一次提交；命运各归各的，写坏的一个由 GroupCommit 拆开重来。"""
+"""几个任务凑成一次的读与写：一条多行语句、一次提交；命运各归各的，做坏的一个由 GroupCommit 拆开重来。"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from kaguan.database.pool import Connection
+from opentelemetry.trace import SpanContext
 
+from kaguan.database.group_commit import GroupCommit
+from kaguan.database.pool import Connection, Pool
+from kaguan.outbox.spans import batch_span
+from kaguan.telemetry.propagation import current_context
+
+Key = TypeVar("Key")
 Row = TypeVar("Row")
 Answer = TypeVar("Answer")
+Read: TypeAlias = Callable[[Connection, Sequence[Key]], Awaitable[Sequence[Answer]]]
+
+PATIENCE = 0.02  # 秒；一批读得比这还久，备用道才接手
+MOST = 100  # 种读法；再多就是每次各造了一个函数，永远凑不到一起
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered(Generic[Row, Answer]):
-    """一个任务的那一行；``write`` 一次写几行，给出同样多的答案，次序相同。
+    """A write that is made in one statement with those of other tasks that write at the same moment.
 
-    ``write`` 里只许有自己的语句：同乘的在等它。单独用就是一个普通的写入。
+    Give it to ``Done(effect=…)`` or :meth:`Attempt.once` like any other write; what it fails on fails its task alone.
+
+    Attributes:
+        write: is given a connection, inside a transaction, and the rows of several tasks; answers one for each, in
+            their order. It holds statements and waits for nobody else: others wait for it.
+        row: of this task.
     """
 
     write: Callable[[Connection, Sequence[Row]], Awaitable[Sequence[Answer]]]
@@ -25,6 +41,47 @@ class Gathered(Generic[Row, Answer]):
     async def __call__(self, connection: Connection) -> Answer:
         (answer,) = await self.write(connection, [self.row])
         return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[Key]):
+    key: Key
+    context: SpanContext = field(default_factory=current_context)
+
+
+@dataclass(slots=True)
+class Reads:
+    """一个进程的处理器凑在一起的读都经这里：一条语句的来回，比它查的那几行贵得多。"""
+
+    pool: Pool
+    _groups: dict[Read[Any, Any], GroupCommit[_Asked[Any], Any]] = field(default_factory=dict)
+
+    async def read(self, read: Read[Key, Answer], key: Key) -> Answer:
+        group = self._groups.get(read)
+        if group is None:
+            if len(self._groups) == MOST:
+                raise RuntimeError(
+                    f"read() has seen {MOST} functions: give the same one each time, not one made in the handler"
+                    f" / read() 见过 {MOST} 个函数了：每次给同一个，不要在处理器里现造"
+                )
+            group = self._groups[read] = GroupCommit(
+                self.pool,
+                partial(_answered, read),
+                PATIENCE,
+                around=lambda batch: batch_span("SELECT", [asked.context for asked in batch]),
+            )
+        answer: Answer = await group.submit(_Asked(key))
+        return answer
+
+
+async def _answered(read: Read[Key, Answer], connection: Connection, batch: Sequence[_Asked[Key]]) -> Sequence[Answer]:
+    answers = await read(connection, [asked.key for asked in batch])
+    if len(answers) != len(batch):
+        raise ValueError(
+            f"{read!r} was asked for {len(batch)} and answered {len(answers)}: one for each, in their order"
+            f" / 问了 {len(batch)} 个，答了 {len(answers)} 个：一个不能少，次序相同"
+        )
+    return answers
 
 
 async def write_together(connection: Connection, effects: Sequence[Gathered[Any, Any] | None]) -> list[Any]:

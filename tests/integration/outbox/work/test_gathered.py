@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,9 +13,9 @@ from psycopg.errors import CheckViolation
 from kaguan.config import Settings
 from kaguan.database.pool import Connection, Pool
 from kaguan.outbox.recover.calls import Calls
-from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.fence import FencedError
-from kaguan.outbox.work.gathered import Gathered
+from kaguan.outbox.work.gathered import MOST, Gathered, Read, Reads
 from kaguan.outbox.work.outcome import Done, Outcome
 from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.running_task import taken_over
@@ -57,7 +58,7 @@ class Crowd:
         return Done({"row": row}, Gathered(note, row))
 
 
-async def played(pipeline: Pipeline, crowd: Crowd, task_ids: Sequence[UUID]) -> None:
+async def played(pipeline: Pipeline, crowd: Handler[Any], task_ids: Sequence[UUID]) -> None:
     await pipeline.forwarder.run_once()
     execution = pipeline.execution(crowd)
     await asyncio.gather(*[execution({}, deliveries=[(str(task_id), 1)]) for task_id in task_ids])
@@ -91,6 +92,69 @@ async def test_intents_that_meet_are_one_commit_and_each_has_its_own_answer(pipe
     assert commits < COUNT
     noted = [page async for page in Calls(pipeline.redis, pipeline.settings.tasks).pages(await pipeline.seal())]
     assert sorted(task_id for page in noted for task_id, _ in page) == sorted(task_ids)
+
+
+class Reading:
+    """都到齐了才一起读：读因此撞在一起。"""
+
+    def __init__(self, read: Read[UUID, str]) -> None:
+        self.all_here = asyncio.Barrier(COUNT)
+        self.read = read
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        await self.all_here.wait()
+        return Done({"read": await attempt.read(self.read, attempt.task_id)})
+
+
+async def test_what_is_read_at_the_same_moment_is_one_statement_and_each_has_its_own_answer(
+    pipeline: Pipeline,
+) -> None:
+    batches: list[int] = []
+
+    async def type_of(connection: Connection, keys: Sequence[UUID]) -> list[str]:
+        batches.append(len(keys))
+        await connection.execute("select 1")
+        return [str(key) for key in keys]
+
+    await played(pipeline, Reading(type_of), await pipeline.submit(COUNT))
+    answers = await pipeline.sql("select id::text, result ->> 'read' from vw_task where status = 'succeeded'")
+    assert len(answers) == COUNT
+    assert all(task_id == answer for task_id, answer in answers)
+    assert sum(batches) == COUNT > len(batches)
+
+
+async def test_one_whose_key_cannot_be_read_fails_alone(pipeline: Pipeline) -> None:
+    task_ids = await pipeline.submit(COUNT)
+
+    async def read(_: Connection, keys: Sequence[UUID]) -> list[str]:
+        if task_ids[3] in keys:
+            raise CheckViolation("broken")
+        return ["read"] * len(keys)
+
+    await played(pipeline, Reading(read), task_ids)
+    assert {task_id: await pipeline.status(task_id) for task_id in task_ids} == {
+        task_id: "retrying" if task_id == task_ids[3] else "succeeded" for task_id in task_ids
+    }
+
+
+async def test_a_read_used_wrongly_is_refused_in_words(pool: Pool) -> None:
+    async def too_few(_: Connection, keys: Sequence[int]) -> list[int]:
+        return list(keys)[1:]
+
+    reads = Reads(pool)
+    with pytest.raises(ValueError, match="asked for 1 and answered 0"):
+        await reads.read(too_few, 7)
+
+    async def made_anew(number: int) -> int:
+        async def read(_: Connection, keys: Sequence[int]) -> list[int]:
+            return [key + number for key in keys]
+
+        return await reads.read(read, 1)
+
+    answers = [await made_anew(number) for number in range(MOST - 1)]
+    assert answers == list(range(1, MOST))
+    with pytest.raises(RuntimeError, match="not one made in the handler"):
+        await made_anew(MOST)
 
 
 @pytest.mark.unjudged("投递号是改出来的")
