@@ -51,7 +51,7 @@ create table tb_task (
     constraint ck_tb_task_ordering check ((ordering_key is null) = (ordering_seq is null)),
     constraint ck_tb_task_ordering_key check (ordering_key is null or length(ordering_key) between 1 and 128),
     constraint ck_tb_task_ordering_holds check (ordering_holds is null or ordering_key is not null)
-) with (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+) with (fillfactor = 60, vacuum_index_cleanup = on, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 -- 成功的结算改到的列（status、finished_at 在内），哪个索引都不提：那一次更新因此不动索引（HOT，docs/adr/0044）
 create index ix_tb_task_dead on tb_task (not_done, type, id) where not_done in ('failed', 'uncertain');
 create index ix_tb_task_in_line on tb_task (id) where in_line is not null;

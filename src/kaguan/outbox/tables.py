@@ -79,7 +79,8 @@ class Task(Base):
         Index("ix_tb_task_dead", "not_done", "type", "id",
               postgresql_where=text("not_done in ('failed', 'uncertain')")),
         Index("ix_tb_task_ordering_key", "ordering_key", "id", postgresql_where=text("ordering_key is not null")),
-        {"postgresql_with": {"fillfactor": 60, **VACUUM}},  # 留得下结算的那一版
+        # 留得下结算的那一版；死的再少也清干净，末尾才截得掉（docs/adr/0045）
+        {"postgresql_with": {"fillfactor": 60, "vacuum_index_cleanup": "on", **VACUUM}},
     )  # fmt: skip
 
     # 受理之后不再改的在前：结算那一次更新，日志只记后面不同的
