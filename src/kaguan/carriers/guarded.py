@@ -123,12 +123,17 @@ class GuardedTransport:
         """
         loop = asyncio.get_running_loop()
         attempt = 1
+        failed: CarrierError | None = None
         while True:
             try:
                 return await self._observed(request, deadline)
-            except CircuitOpenError:
-                raise
+            except CircuitOpenError as opened:
+                if failed is None:
+                    raise
+                failed.retry_after = opened.retry_after
+                raise failed from None  # 问过了，断路器是这几次失败断开的：不算没有去问
             except (TransientError, RateLimitedError) as error:
+                failed = error
                 pause = max(full_jitter(attempt, BACKOFF, self._time_budget), error.retry_after or 0.0)
                 if attempt == ATTEMPTS or loop.time() + pause >= deadline:
                     raise

@@ -142,10 +142,10 @@ class SimChanger:
     def _failed(attempt: Attempt[SimChangePayload], error: CarrierError) -> Outcome:
         """没有得到应答：哪些是没有做，哪些是不知道。"""
         match error:
-            case RateLimitedError():  # 没有去做，或它说太快了
+            case RateLimitedError() | CircuitOpenError():  # 没有去做，或它说太快了
                 pause = max(error.retry_after or 0.0, queued_pause(attempt.delivery))
                 return Snooze(Reason("sims.change_queued", {"reason": error.reason}), delay=pause)
-            case CircuitOpenError() | UnsentError():
+            case UnsentError():
                 return Retry(Reason("sims.change_failed", {"reason": error.reason}), error.retry_after, outage=True)
             case RejectedError():
                 return Discard(Reason("sims.change_failed", {"reason": error.reason}))

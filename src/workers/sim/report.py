@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from kaguan.carriers.gateway import CardFailed, CardNotFound, CarrierError, QueuedError, StatusResult
+from kaguan.carriers.gateway import (
+    CardFailed,
+    CardNotFound,
+    CarrierError,
+    CircuitOpenError,
+    QueuedError,
+    StatusResult,
+)
 from kaguan.carriers.records import EXPLAINED
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze
@@ -17,6 +24,8 @@ from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.words.reasons import NOTHING, Reason
 from workers.pauses import PAUSE, queued_pause
+
+UNASKED = frozenset({QueuedError.code, CircuitOpenError.code})  # 没有去问：不算一次尝试
 
 
 @dataclass(slots=True)
@@ -30,7 +39,7 @@ class Report:
     answered: int = 0
     progressed: bool = False  # 这次尝试写下过状态
     pending: int = 0  # 暂时没问成，值得重试
-    queued: int = 0  # 其中只是排不上我们自己的限额的
+    queued: int = 0  # 其中没有去问的：排不上我们自己的限额，或断路器断开着
     delay: float | None = None  # 秒；对方要求的等待下限里最长的
     full: NoPlaceError | None = None  # 没有名额而还没去问的，在等谁
     reason: Reason = NOTHING
@@ -48,7 +57,7 @@ class Report:
             match result:
                 case CardFailed(iccid, reason, retryable):
                     self.pending += retryable
-                    self.queued += reason == QueuedError.code
+                    self.queued += reason in UNASKED
                     self.reason = Reason.of(reason) if retryable else self.reason
                     self.problems.fail(iccid, reason)
                 case CardNotFound(iccid):
@@ -70,7 +79,7 @@ class Report:
         self.full = full
 
     def outcome(self, attempt: Attempt) -> Outcome:
-        """有值得重试的就重试（有进展的、只是排不上限额的不耗尝试）；全被拒绝就放弃；其余都算完成，逐卡的失败写在结果里。"""
+        """有值得重试的就重试（有进展的、没有去问的不耗尝试）；全被拒绝就放弃；其余都算完成，逐卡的失败写在结果里。"""
         unfinished = Reason("sims.cards_pending", {"count": self.pending, "reason": self.reason})
         if self.unasked and self.progressed:
             count: dict[str, Any] = {"count": self.unasked}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from kaguan.carriers.gateway import CarrierError, CarrierGateway, QueuedError
+from kaguan.carriers.gateway import CarrierError, CarrierGateway, CircuitOpenError, QueuedError
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze
 from kaguan.outbox.work.places import NoPlaceError
@@ -141,7 +141,7 @@ def _outcome(
 ) -> Outcome:
     """``advanced`` 是这次尝试里写下过新批次的，``delivery`` 是第几次投递。
 
-    走着走着断了的、或只是排不上限额的，不算失败的尝试。
+    走着走着断了的、没有去问的（排不上限额，断路器断开着），不算失败的尝试。
     """
     if not stops:
         return Done(result)
@@ -156,7 +156,7 @@ def _outcome(
     wait = max(error.retry_after or 0.0 for error in passing.values())
     if advanced & passing.keys():
         return Snooze(reason, delay=max(wait, PAUSE))
-    if all(isinstance(error, QueuedError) for error in passing.values()):
+    if all(isinstance(error, QueuedError | CircuitOpenError) for error in passing.values()):
         return Snooze(reason, delay=max(wait, queued_pause(delivery)))
     return Retry(reason, wait or None, outage=True, result=result)
 

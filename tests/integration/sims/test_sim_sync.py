@@ -212,6 +212,23 @@ async def test_why_a_whole_batch_was_not_answered_is_told(pool: Pool, simulated:
     assert "整批都没问成：应答里没有这张卡" in str(outcome.reason)
 
 
+async def test_while_the_breaker_is_open_nobody_is_asked_and_no_attempt_is_used_up(
+    pool: Pool, simulated: Simulated
+) -> None:
+    await register(pool, ONELINK, cards(ONELINK, 1))
+    simulated.faults(ONELINK, error_rate=1)
+    config = simulated.changed(breaker_failures=1, breaker_cooldown=60.0)
+    async with gateways_of(config) as gateways:
+        handler = SimStatusSync(gateways, config)
+        assert isinstance(await handler(await submit(pool, cards(ONELINK, 1))), Retry)
+        asked = simulated.calls(ONELINK)
+        outcome = await handler(await submit(pool, cards(ONELINK, 1)))
+    assert isinstance(outcome, Snooze)
+    assert outcome.delay is not None
+    assert outcome.delay >= PAUSE
+    assert simulated.calls(ONELINK) == asked
+
+
 async def test_cards_left_out_of_an_answer_are_asked_again_at_once(pool: Pool, simulated: Simulated) -> None:
     mine = cards(ONELINK, 40)
     await register(pool, ONELINK, mine)
