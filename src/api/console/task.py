@@ -25,7 +25,7 @@ from kaguan.outbox.operate.lasting import LONGEST
 from kaguan.outbox.operate.place import PLACE_CAP
 from kaguan.outbox.operate.record import EventRecord, TaskRecord
 from kaguan.outbox.operate.sweeping import WAITING
-from kaguan.outbox.operate.timeline import timeline
+from kaguan.outbox.operate.timeline import settled_by_hand, timeline
 from kaguan.outbox.spans import LOST
 from kaguan.outbox.vocabulary import FINAL, NOTE_LENGTH, RETRYABLE, Priority, Resolution, TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
@@ -224,7 +224,7 @@ def attempts(task: TaskRecord, events: Sequence[EventRecord]) -> list[AttemptLin
     lines = [
         AttemptLine(
             event.attempt,
-            event.kind,
+            "lost" if event.kind == TaskEventKind.REDRIVEN else event.kind,
             event.started_at,
             event.at,
             worker=event.worker,
@@ -232,9 +232,10 @@ def attempts(task: TaskRecord, events: Sequence[EventRecord]) -> list[AttemptLin
             trace_id=sampled_trace_of(event.traceparent),
         )
         for event in events
-        if event.kind in ENDINGS and event.attempt > 0
+        # 还没开始就重投的，没有哪一次可说
+        if event.kind in ENDINGS and event.attempt > 0 and (event.kind != TaskEventKind.REDRIVEN or event.started_at)
     ]
-    if task.status in {TaskStatus.RUNNING, TaskStatus.SUCCEEDED}:
+    if task.status in {TaskStatus.RUNNING, TaskStatus.SUCCEEDED} and not settled_by_hand(events):
         ended = task.finished_at if task.status == TaskStatus.SUCCEEDED else None
         trace_id = sampled_trace_of(task.last_attempt)
         lines.append(

@@ -32,7 +32,7 @@ VOCABULARY = {
     "status": [*map(str, TaskStatus), "scheduled"],
     "queue": [str(value) for value in Priority],
     "type": [value.replace(":", "_") for value in NAMES],
-    "event": ["accepted", "queued", "started", "next_attempt", "succeeded", "failed", *TaskEventKind],
+    "event": ["accepted", "queued", "started", "next_attempt", "succeeded", "failed", "lost", *TaskEventKind],
     "cause": [
         "operator",
         "paused",

@@ -66,7 +66,7 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """tb_task_event 的一行；``started_at`` 是它说的那次尝试何时开始。"""
+    """tb_task_event 的一行；``queued_at``、``started_at`` 是它说的那次尝试何时入队（只有被收回的才有）、何时开始。"""
 
     at: datetime
     kind: str
@@ -77,6 +77,7 @@ class EventRecord:
     detail: dict[str, Any]
     traceparent: str | None
     started_at: datetime | None = None
+    queued_at: datetime | None = None
 
 
 async def find(connection: Connection, task_id: UUID) -> TaskRecord | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,7 @@ def timeline(task: TaskRecord, events: Sequence[EventRecord], language: str = "z
         {"stage": "started", "at": event.started_at, "attempt": event.attempt, "delivery": event.delivery}
         for event in begun
     ]
+    stages += [{"stage": "queued", "at": event.queued_at} for event in events if event.queued_at is not None]
     stages += [{"stage": stage, "at": at} for stage, at in normal if at is not None]
     if task.status == TaskStatus.RUNNING:
         stages[-1] |= _traced(task.last_attempt)
@@ -47,11 +48,16 @@ def timeline(task: TaskRecord, events: Sequence[EventRecord], language: str = "z
     if task.status == TaskStatus.RETRYING:
         stages.append({"stage": "next_attempt", "at": task.available_at, **_waiting(task.last_error, language)})
     # 取消、人的定论自带事件，不再重复
-    told_by_event = task.status == TaskStatus.CANCELLED or (events and events[-1].kind == TaskEventKind.RESOLVED)
-    if task.finished_at is not None and not told_by_event:
+    if task.finished_at is not None and task.status != TaskStatus.CANCELLED and not settled_by_hand(events):
         traced = _traced(task.last_attempt) if task.status == TaskStatus.SUCCEEDED else {}
         stages.append({"stage": task.status, "at": task.finished_at, **traced})
     return sorted(stages, key=lambda item: (_settled(item, task), item["stage"] == task.status))
+
+
+def settled_by_hand(events: Iterable[EventRecord]) -> bool:
+    """结局是人定的，不是哪一次尝试做出来的；定了之后还可能有旧写入被挡住。"""
+    deeds = [event.kind for event in events if event.kind in {TaskEventKind.RESOLVED, TaskEventKind.RETRIED}]
+    return deeds[-1:] == [TaskEventKind.RESOLVED]
 
 
 def _settled(stage: Mapping[str, Any], task: TaskRecord) -> datetime:

@@ -9,13 +9,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from api.console.task import attempts
 from kaguan.config import Settings
 from kaguan.database.pool import Pool
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import Resolution
 from kaguan.outbox.accept.acceptance import Accepted, Submission, accept_many
 from kaguan.outbox.errors import TaskNotFoundError, TaskStatusError
-from kaguan.outbox.operate import decisions
+from kaguan.outbox.operate import decisions, record
+from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.task_type import KeyPolicy
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import NOTE_LENGTH
@@ -63,6 +65,11 @@ async def test_what_a_person_found_out_is_the_end_and_stands_in_the_timeline(
     assert row == (status, None, False)
     told: list[Any] = await pipeline.sql("select actor, detail from tb_task_event where kind = 'resolved'")
     assert told == [("ann", {"outcome": str(outcome), "note": "log 42"})]
+    async with pipeline.pool.connection() as connection:
+        events = await record.events(connection, task_id)
+    task = await pipeline.task(task_id)
+    assert [line.kind for line in attempts(task, events)] == ["uncertain"]  # 人定的不是又一次尝试
+    assert timeline(task, events)[-1]["stage"] == "resolved"
     with pytest.raises(TaskStatusError):
         await resolve(pipeline, task_id, outcome)
 

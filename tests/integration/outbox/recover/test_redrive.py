@@ -11,16 +11,20 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis
 
+from api.console.task import attempts
 from kaguan.config import load_settings
 from kaguan.database.connecting import Connection
 from kaguan.database.pool import Pool, open_pool
 from kaguan.outbox.deliver.aside import UnknownSince
+from kaguan.outbox.operate import record
+from kaguan.outbox.operate.timeline import timeline
+from kaguan.outbox.recover.store import redrive
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work import claiming
 from kaguan.outbox.work.fence import Token
 from kaguan.outbox.work.leases import heartbeat
-from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.work.outcome import Done, Retry
 from kaguan.queues.keys import delivery_key
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually
@@ -62,6 +66,35 @@ async def test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_no
     assert await pipeline.sql("select count(*) from tb_sim_event") == [(0,)]
     kinds = [row[0] for row in await pipeline.sql("select kind from tb_task_event order by id")]
     assert kinds == ["redriven", "fenced"]
+
+
+async def test_the_run_that_was_lost_is_told_with_its_own_numbers_and_listed_as_lost(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    job = await start_zombie(pipeline, zombie := Held(Done({})), task_id)
+    await pipeline.leases_redrive.run_once()
+    await pipeline.forwarder.run_once()
+    await pipeline.execution(Recorder([Done({})]))({}, deliveries=[(str(task_id), 2)])
+    zombie.released.set()
+    await job
+    task = await pipeline.task(task_id)
+    async with pipeline.pool.connection() as connection:
+        events = await record.events(connection, task_id)
+    told = [(stage["stage"], stage.get("attempt"), stage.get("delivery")) for stage in timeline(task, events)]
+    again = [("queued", None, None), ("started", None, None), ("succeeded", None, None), ("fenced", 1, 1)]
+    assert told == [("accepted", None, None), ("queued", None, None), ("started", 1, 1), ("redriven", 1, 1), *again]
+    assert [(line.number, line.kind) for line in attempts(task, events)] == [(1, "lost"), (1, "succeeded")]
+
+
+async def test_a_job_that_was_never_begun_is_no_attempt_that_was_lost(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    await pipeline.execution(Recorder([Retry("暂时")]))({}, deliveries=[(str(task_id), 1)])
+    await pipeline.sql("update tb_outbox set available_at = now()")
+    await pipeline.forwarder.run_once()
+    async with pipeline.pool.connection() as connection:
+        assert await redrive(connection, [(task_id, 2)], "queue_forgot") == 1
+        events = await record.events(connection, task_id)
+    assert [line.kind for line in attempts(await pipeline.task(task_id), events)] == ["attempt_failed"]
 
 
 async def test_zombie_that_wakes_while_the_heir_is_running_changes_nothing(pipeline: Pipeline) -> None:

@@ -4,7 +4,7 @@
 --   连丢租约太多次 → 毒丸，failed；用户已要求取消 → cancelled；否则回到 pending。被中断的尝试不计数。
 with expired as materialized (
     select
-        t.id, t.worker, t.attempt, t.started_at, t.stale,
+        t.id, t.worker, t.attempt, t.delivery, t.queued_at, t.started_at, t.stale,
         t.lease_until = '-infinity' as released,
         t.intent_at is not null as intended,
         case
@@ -28,7 +28,7 @@ with expired as materialized (
             )
     ) as lapsed (since, until, decided)
     cross join lateral (
-        select t.id, t.type, w.worker, w.attempt, w.started_at, w.lease_until, t.intent_at, t.lost_leases,
+        select t.id, t.type, w.worker, w.attempt, w.delivery, w.queued_at, w.started_at, w.lease_until, t.intent_at, t.lost_leases,
             t.cancel_requested_at,
             -- 任务已另有新的投递、已有结局：这一行不作数，清掉就是
             t.delivery <> w.delivery or t.status not in ('pending', 'retrying') as stale
@@ -81,7 +81,9 @@ moved as (
           or not exists (select from tb_outbox o where o.task_id = e.id)
       )
     returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at,
-        e.verdict, e.released, e.intended, e.worker, e.started_at, t.lost_leases, t.status, t.finished_at
+        e.verdict, e.released, e.intended, e.worker, e.started_at, t.lost_leases, t.status, t.finished_at,
+        -- 收回的这一次：列里是收回之后的，新的投递号，不计的尝试
+        jsonb_build_object('attempt', e.attempt, 'delivery', e.delivery, 'queued_at', e.queued_at) as run
 ),
 counted as (
     insert into tb_ended (type, queue, status, tasks)
@@ -117,7 +119,7 @@ noted as (
         end,
         attempt, delivery, worker,
         jsonb_build_object(
-            'cause', case when released then 'worker_stopped' else 'lease_expired' end, 'started_at', started_at
+            'cause', case when released then 'worker_stopped' else 'lease_expired' end, 'started_at', started_at, 'run', run
         )
     from moved
 )
