@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, Unpack, overload
 
@@ -78,6 +78,7 @@ class Task(Generic[P]):
         Raises:
             TypeError: the payload is not of this type, or the transaction is not one of the outbox.
             ValueError: ``at`` has no time zone.
+            RuntimeError: the transaction is over.
             RequestIdReusedError: ``request_id`` was used for another task.
         """
         if getattr(transaction, "home", None) is not self._outbox.home:
@@ -348,7 +349,9 @@ class Outbox:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction on a connection of the outbox's pool; committed on leaving, rolled back by an exception."""
         async with self.pool.connection() as connection, transaction(connection) as after_commit:
-            yield on_psycopg(connection, self.home, after_commit)
+            joined = on_psycopg(connection, self.home, after_commit)
+            with closing(joined.lasting):
+                yield joined
 
     @overload
     def within(self, session: Awaited) -> Joined: ...

@@ -15,7 +15,20 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from kaguan.config import Settings
-from kaguan.outbox import Attempt, Done, Effect, Outbox, Payload, Retry, Task, TaskStatus, Transaction, Unknown, watch
+from kaguan.outbox import (
+    Attempt,
+    DatabaseSettings,
+    Done,
+    Effect,
+    Outbox,
+    Payload,
+    Retry,
+    Task,
+    TaskStatus,
+    Transaction,
+    Unknown,
+    watch,
+)
 from kaguan.outbox.operate.record import find
 from tests.support.eventually import PATIENCE
 
@@ -102,6 +115,34 @@ async def test_a_connection_of_the_guests_own_is_joined_and_stays_his_to_commit(
             assert await find(other, accepted.task_id) is None
             await own.commit()
             assert await find(other, accepted.task_id) is not None
+
+
+@pytest.mark.usefixtures("shop")
+async def test_a_transaction_is_refused_once_its_block_is_left_whatever_its_connection_does_next(
+    settings: Settings,
+) -> None:
+    """只有一条连接：下一个事务用的就是它，回滚了，答应过的也就没了。"""
+    url = settings.database.url
+    narrow = Outbox("shop", database=DatabaseSettings(url=url, pool_min=1, pool_max=1), redis="redis://127.0.0.1:1")
+    send, told = sending(narrow, []), list[int]()
+    async with narrow.opened():
+        async with narrow.transaction() as left:
+            left.after_commit(lambda: told.append(1))
+        with suppress(NotSoldError):
+            async with narrow.transaction() as tx:
+                raise NotSoldError
+        async with narrow.transaction() as other:
+            for late in (left, tx):
+                with pytest.raises(RuntimeError, match=r"transaction is over.*这个事务已经结束"):
+                    await send.accept(late, Parcel(number=1))
+                with pytest.raises(RuntimeError, match="transaction is over"):
+                    await late.execute("select 1")
+                with pytest.raises(RuntimeError, match="transaction is over"):
+                    late.after_commit(lambda: told.append(2))
+                with pytest.raises(RuntimeError, match="transaction is over"):
+                    _ = late.connection
+            cursor = await other.execute("select count(*) from tb_task")
+            assert (await cursor.fetchone(), told) == ((0,), [1])
 
 
 async def test_attempts_are_the_types_and_otherwise_the_outboxs(shop: Outbox) -> None:

@@ -88,41 +88,89 @@ class Home:
         return encode([staged], self.max_attempts)
 
 
+@dataclass(slots=True)
+class Lasting:
+    """The one transaction that was joined: what still came after its end, nobody might commit.
+
+    Attributes:
+        now: of the driver: the transaction that the session is in, ``None`` in none, ``...`` if it cannot be told.
+        joined: that transaction, ``None`` as long as it has not begun.
+    """
+
+    now: Callable[[], object]
+    joined: object = None
+
+    def __post_init__(self) -> None:
+        self.look()
+
+    def look(self) -> None:
+        """See that it lasts.
+
+        Raises:
+            RuntimeError: it is over.
+        """
+        now = self.now()
+        if now is ...:
+            return
+        if self.joined is not None and now is not self.joined:
+            raise RuntimeError(
+                "this transaction is over: transaction() or within(…) gives another"
+                " / 这个事务已经结束：要另用 transaction() 或 within(…) 给的"
+            )
+        self.joined = now
+
+    def close(self) -> None:
+        """It is over, whatever its connection does next."""
+        self.now = lambda: None
+
+
 @dataclass(frozen=True, slots=True)
-class Joined:
+class _Yours:
+    home: Home
+    told: AfterCommit
+    lasting: Lasting
+
+    def after_commit(self, tell: Tell) -> None:
+        """Have ``tell`` called after the commit, where the driver tells of it."""
+        self.lasting.look()
+        self.told(tell)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined(_Yours):
     """A transaction of yours in a driver that is awaited; who opened it commits it.
 
     Attributes:
         home: the outbox.
+        told: takes what is to be called after the commit.
+        lasting: tells whether it is over.
         ask: calls its function in your transaction.
-        after_commit: takes what is to be called after the commit, where the driver tells of it.
     """
 
-    home: Home
     ask: Callable[[bytes], Awaitable[Rows]]
-    after_commit: AfterCommit
 
     async def accept(self, staged: Staged) -> Accepted:
         """Through :meth:`kaguan.outbox.Task.accept`, which says what it raises."""
+        self.lasting.look()
         return _answered(staged, await self.ask(self.home.encoded(staged)), self.after_commit, self.home.ring)
 
 
 @dataclass(frozen=True, slots=True)
-class JoinedSync:
+class JoinedSync(_Yours):
     """A transaction of yours in a driver that blocks; who opened it commits it.
 
     Attributes:
         home: the outbox.
+        told: takes what is to be called after the commit.
+        lasting: tells whether it is over.
         ask: calls its function in your transaction.
-        after_commit: takes what is to be called after the commit, where the driver tells of it.
     """
 
-    home: Home
     ask: Callable[[bytes], Rows]
-    after_commit: AfterCommit
 
     def accept(self, staged: Staged) -> Accepted:
         """Through :meth:`kaguan.outbox.Task.accept`, which says what it raises."""
+        self.lasting.look()
         return _answered(staged, self.ask(self.home.encoded(staged)), self.after_commit, self.home.bell.ring)
 
 
@@ -137,16 +185,15 @@ def _answered(staged: Staged, rows: Rows, after_commit: AfterCommit, ring: Tell)
 
 @dataclass(frozen=True, slots=True)
 class Transaction(Joined):
-    """A transaction on a psycopg connection, of the outbox's pool or of yours.
+    """A transaction on a psycopg connection, of the outbox's pool or of yours."""
 
-    Attributes:
-        connection: psycopg's; :meth:`execute` is its.
-        home: the outbox.
-        ask: calls its function in the transaction.
-        after_commit: takes what is to be called after the commit.
-    """
+    on: Connection
 
-    connection: Connection
+    @property
+    def connection(self) -> Connection:
+        """psycopg's; :meth:`execute` is its."""
+        self.lasting.look()
+        return self.on
 
     async def execute(
         self, statement: LiteralString, parameters: Sequence[Any] | Mapping[str, Any] | None = None
@@ -164,7 +211,7 @@ def on_psycopg(connection: Connection, home: Home, after_commit: AfterCommit | N
             await cursor.execute(home.statement(PSYCOPG), {"tasks": tasks.decode()})
             return await cursor.fetchall()
 
-    return Transaction(home, ask, after_commit or _when_committed(connection), connection)
+    return Transaction(home, after_commit or _when_committed(connection), _lasting(connection), ask, connection)
 
 
 def join(session: object, home: Home) -> Joined | JoinedSync:
@@ -184,6 +231,18 @@ def join(session: object, home: Home) -> Joined | JoinedSync:
     )
 
 
+_IN_ONE: Mapping[TransactionStatus, bool | None] = {
+    TransactionStatus.IDLE: None,
+    TransactionStatus.INTRANS: True,
+    TransactionStatus.INERROR: True,
+}
+
+
+def _lasting(connection: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> Lasting:
+    """While another coroutine's statement runs on it, a connection cannot tell."""
+    return Lasting(lambda: _IN_ONE.get(connection.info.transaction_status, ...))
+
+
 def _when_committed(connection: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> AfterCommit:
     """A bare connection tells of no commit; outside of a transaction the statement was one."""
 
@@ -199,7 +258,7 @@ def _on_psycopg_sync(connection: psycopg.Connection[Any], home: Home) -> JoinedS
         with connection.cursor(row_factory=tuple_row) as cursor:
             return cursor.execute(home.statement(PSYCOPG), {"tasks": tasks.decode()}).fetchall()
 
-    return JoinedSync(home, ask, _when_committed(connection))
+    return JoinedSync(home, _when_committed(connection), _lasting(connection), ask)
 
 
 def _on_sqlalchemy_async(session: Any, home: Home) -> Joined:
@@ -208,7 +267,11 @@ def _on_sqlalchemy_async(session: Any, home: Home) -> Joined:
     async def ask(tasks: bytes) -> Rows:
         return cast("Rows", (await session.execute(text, {"tasks": tasks.decode()})).all())
 
-    return Joined(home, ask, _told_by(getattr(session, "sync_session", None)))
+    def now() -> object:
+        found = session.sync_session if hasattr(session, "sync_session") else session.sync_connection
+        return None if found is None else found.get_transaction()
+
+    return Joined(home, _told_by(getattr(session, "sync_session", None)), Lasting(now), ask)
 
 
 def _on_sqlalchemy(session: Any, home: Home) -> JoinedSync:
@@ -217,7 +280,8 @@ def _on_sqlalchemy(session: Any, home: Home) -> JoinedSync:
     def ask(tasks: bytes) -> Rows:
         return cast("Rows", session.execute(text, {"tasks": tasks.decode()}).all())
 
-    return JoinedSync(home, ask, _told_by(session if hasattr(session, "flush") else None))
+    told = _told_by(session if hasattr(session, "flush") else None)
+    return JoinedSync(home, told, Lasting(session.get_transaction), ask)
 
 
 def _on_asyncpg(connection: Any, home: Home) -> Joined:
@@ -228,7 +292,7 @@ def _on_asyncpg(connection: Any, home: Home) -> Joined:
         if not connection.is_in_transaction():
             tell()
 
-    return Joined(home, ask, after_commit)
+    return Joined(home, after_commit, Lasting(lambda: connection.is_in_transaction() or None), ask)
 
 
 def _on_django(connection: Any, home: Home) -> JoinedSync:
@@ -237,7 +301,7 @@ def _on_django(connection: Any, home: Home) -> JoinedSync:
             cursor.execute(home.statement("%s"), [tasks.decode()])
             return cast("Rows", cursor.fetchall())
 
-    return JoinedSync(home, ask, connection.on_commit)
+    return JoinedSync(home, connection.on_commit, Lasting(lambda: connection.in_atomic_block or None), ask)
 
 
 def _on_django_proxy(proxy: Any, home: Home) -> JoinedSync:

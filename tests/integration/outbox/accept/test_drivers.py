@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -186,6 +187,27 @@ def test_only_what_a_session_commits_is_told_of_whatever_became_of_its_savepoint
     with psycopg.connect(url) as beside:
         cursor = beside.execute("select (payload ->> 'number')::int from shop.tb_task order by id")
         assert cursor.fetchall() == [(1,), (3,)]
+
+
+async def test_what_was_joined_is_refused_once_its_transaction_is_over_and_joining_anew_goes_on(
+    shop: Shop, guest: Guest
+) -> None:
+    """SQLAlchemy 说得出是哪一个：已经另开了一个，也不算。"""
+    await guest.run(guest.begin)
+    joined: Any = await guest.run(lambda: shop.outbox.within(guest.session))
+    for number in (1, 2):
+        await guest.run(partial(shop.send.accept, joined, Parcel(number=number)))
+    await guest.run(guest.commit)
+    if type(guest.session).__module__.startswith("sqlalchemy"):
+        await guest.run(lambda: guest.execute("select 1"))
+    with pytest.raises(RuntimeError, match=r"transaction is over.*这个事务已经结束"):
+        await guest.run(lambda: shop.send.accept(joined, Parcel(number=3)))
+    with pytest.raises(RuntimeError, match="transaction is over"):
+        await guest.run(lambda: joined.after_commit(lambda: None))
+    await guest.run(guest.begin)
+    await shop.accept(guest, 4)
+    await guest.run(guest.commit)
+    assert await shop.numbers() == [1, 2, 4]
 
 
 async def test_a_transaction_of_another_outbox_is_refused(shop: Shop, settings: Settings, url: str) -> None:
