@@ -9,7 +9,7 @@ from kaguan.database.sql import load
 
 PACKAGE = "kaguan.outbox.operate"
 LOOSE = 1.5  # 占的是要的这么多倍，才值得挪；挪到这么多倍为止
-BLOCKS = 32  # 一批至多这么多块，约四百行、二十毫秒；从一块起，落得好就加倍
+BLOCKS = 32  # 一批至多这么多块，约四百行；从一块起，落得好就加倍
 ROUNDS = 64  # 一块装不下更多版
 BRIEF = "set local statement_timeout = '1s'"
 
