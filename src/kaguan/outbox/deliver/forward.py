@@ -37,6 +37,7 @@ from kaguan.words.log import get_logger
 
 log = get_logger(__name__)
 
+HELD = 4.0  # 秒：事务开着、行锁着，Redis 不答就至多等它这么久；短于 idle_in_transaction_timeout
 DEFER_SECONDS = 6.0  # SAQ 的 abort 键活 5 秒（docs/GUARANTEES.md）
 PRESSED = 0.01  # 秒：窗口满着、积压在等时，隔这么久再看；没有人取就一次次加倍
 LONGEST_PRESSED = 0.5  # 秒
@@ -196,7 +197,8 @@ class Forwarder:
         if unknown:
             await set_aside(connection, unknown, self.unknown, self.metrics)
             due = [row for row in due if row.type in self.types]
-        deliveries = await self._forward(connection, due) if due else []
+        async with asyncio.timeout(HELD):
+            deliveries = await self._forward(connection, due) if due else []
         self._idle_looks = 0 if deliveries or paused else self._idle_looks + 1
         for queue in self.queues:
             self._windows[queue.rank].handed([len(one.tokens) for one in deliveries if one.queue is queue])

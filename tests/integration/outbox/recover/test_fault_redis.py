@@ -45,6 +45,7 @@ PUBLISHED = int(os.environ.get("KAGUAN_FAULT_PUBLISHED", "100"))  # 长的那一
 TAIL = 20
 SWEPT = 15
 HOUR = 3_600_000  # 毫秒
+NEVER = 5 * PATIENCE  # 秒
 
 
 @pytest.fixture
@@ -91,6 +92,25 @@ async def test_everything_published_survives_a_redis_killed_without_persistence(
         assert await effects(pipeline) == (PUBLISHED, PUBLISHED)
         causes = await pipeline.sql("select distinct detail->>'cause' from tb_task_event where kind = 'redriven'")
         assert ("redis_lost_data",) in causes
+
+
+async def test_a_redis_that_does_not_answer_is_not_waited_for_with_rows_locked(
+    environ: dict[str, str], pool: Pool, directory: Path
+) -> None:
+    """套接字的时限放得再宽，行也不锁到那时：另一个 relay、要取消的人都在等它。"""
+    environ = {**environ, "KAGUAN_REDIS__SOCKET_TIMEOUT": str(NEVER)}
+    async with AsyncExitStack() as stack:
+        server, process = await stack.enter_async_context(own_valkey(directory))
+        pipeline = await open_on(stack, environ, pool, server.url)
+        await pipeline.submit()
+        assert process.process is not None
+        process.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(TimeoutError):
+            await pipeline.forwarder.run_once()
+        assert await pipeline.sql("select 1 from tb_outbox for update nowait") == [(1,)]
+        process.process.send_signal(signal.SIGCONT)
+        async with asyncio.timeout(PATIENCE):
+            assert await pipeline.forwarder.run_once() == 1
 
 
 async def test_a_failover_that_loses_its_tail_loses_no_task_and_repeats_no_effect(
