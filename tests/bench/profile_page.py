@@ -24,6 +24,7 @@ from tests.support.repository import ROOT
 
 RATES = (50, 500, 2_000)
 SAMPLED = ("api", "relay", "worker")
+WINDOWS = 5  # 倍：每秒 50 个，三秒里的样太少
 LEAST = 0.04  # 占到这么多的才列出
 OUTSIDE = ("<", "asyncio/runners.py:", "uvloop/", "contextlib.py:", "kaguan/product/process.py:")
 STATEMENTS = (
@@ -61,7 +62,7 @@ async def profile(laboratory: Laboratory, load: Load, rate: float) -> Profile:
         pids = {name: steady.stack.processes[name] for name in SAMPLED}
         await laboratory.administer("select pg_stat_statements_reset()")
         _turn(pids)
-        window = await steady.measure(rate, laboratory.scale.steady_seconds)
+        window = await steady.measure(rate, WINDOWS * laboratory.scale.steady_seconds)
         _turn(pids)
         statements = await laboratory.administer(STATEMENTS, (ROLE,))
         await eventually(lambda: all((into / f"{pid}.json").exists() for pid in pids.values()))
