@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -30,6 +30,37 @@ async def in_background(work: Coroutine[Any, Any, object], name: str) -> AsyncIt
         yield
     finally:
         await stopped(task)
+
+
+@asynccontextmanager
+async def beside(stop: asyncio.Event, **works: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """里面的旁边做着 ``works``；离开时置位 ``stop``，等它们做完。
+
+    里面出的错原样抛出，旁边的被取消；旁边哪一个死了，里面的被取消，抛它的错，注明是谁。两样都有的才成组。
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name, work in works.items():
+                group.create_task(_named(name, work), name=name)
+            try:
+                yield
+            finally:
+                stop.set()
+    except BaseExceptionGroup as errors:
+        if len(errors.exceptions) > 1:
+            raise
+        only = errors.exceptions[0]
+    else:
+        return
+    raise only  # 在外面抛：它自己的前因还在
+
+
+async def _named(name: str, work: Callable[[], Awaitable[object]]) -> None:
+    try:
+        await work()
+    except Exception as error:
+        error.add_note(f"{name} has stopped, and with it what was done beside it / {name} 意外停下，旁边的也就停了")
+        raise
 
 
 async def stopped(*tasks: asyncio.Task[Any], patience: float = PATIENCE) -> None:

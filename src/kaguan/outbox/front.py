@@ -14,6 +14,7 @@ from kaguan.config.model import Relay as RelaySettings
 from kaguan.config.model import Worker as WorkerSettings
 from kaguan.config.schedules import Schedule, distinct
 from kaguan.database.pool import Pool, open_connection, transaction
+from kaguan.flow.background import beside
 from kaguan.outbox.accept.acceptance import SYSTEM_PRINCIPAL, Accepted, Staged, Submission
 from kaguan.outbox.accept.doorbell import BlockingBell
 from kaguan.outbox.accept.joining import (
@@ -283,21 +284,17 @@ class Outbox:
         """Open the connections and run relay and worker beside what is done inside; stop both in order on leaving.
 
         On leaving a worker takes nothing new, lets what runs finish and hands back the rest, uncounted; one that is
-        drained does so too, and another takes its place here. Raises what :meth:`opened` and :meth:`worker` raise.
+        drained does so too, and another takes its place here. Raises what :meth:`opened` and :meth:`worker` raise, and
+        what a relay or worker that fails died of, which ends what is done inside.
         """
+        stop, parts = asyncio.Event(), dict[Role, Callable[[], Coroutine[Any, Any, None]]]()
+        if relay:
+            parts["relay"] = lambda: self.relay().run(stop)
         if worker:
             self._all_handled()
-        stop = asyncio.Event()
-        wanted: dict[Role, bool] = {"relay": relay, "worker": worker}
-        async with self.opened(*(role for role, here in wanted.items() if here)), asyncio.TaskGroup() as group:
-            if relay:
-                group.create_task(self.relay().run(stop))
-            if worker:
-                group.create_task(one_after_another(lambda own: self.worker().run(own), stop))
-            try:
-                yield self
-            finally:
-                stop.set()
+            parts["worker"] = lambda: one_after_another(lambda own: self.worker().run(own), stop)
+        async with self.opened(*parts), beside(stop, **parts):
+            yield self
 
     def relay(self) -> Relay:
         """The relay, to run on your own where it is ``opened("relay")``: ``await outbox.relay().run(stop)``."""

@@ -243,6 +243,24 @@ def test_a_declaration_that_cannot_hold_is_refused(shop: Outbox) -> None:
         shop.schedule("b", "0 0 * * *", foreign, Letter(text="x"))
 
 
+@pytest.mark.parametrize("inside", ["opened", "running"])
+async def test_an_error_inside_comes_out_as_it_was_raised(shop: Outbox, inside: str) -> None:
+    sending(shop, [])
+    own = NotSoldError()
+
+    async def late() -> None:
+        async with asyncio.timeout(None) as limit, getattr(shop, inside)():
+            limit.reschedule(0)
+            await asyncio.Event().wait()
+
+    with pytest.raises(NotSoldError) as raised:
+        async with getattr(shop, inside)():
+            raise own
+    assert raised.value is own
+    with pytest.raises(TimeoutError):
+        await late()
+
+
 async def test_leaving_waits_for_what_runs(shop: Outbox) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
-from kaguan.flow.background import in_background, stopped, within
+from kaguan.flow.background import beside, in_background, stopped, within
 from tests.support.said import capture_logs
 
 
@@ -79,3 +80,83 @@ async def test_an_answer_in_time_is_given_and_a_late_one_is_not_waited_for() -> 
     await asyncio.sleep(0)
     (left,) = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     await stopped(left)
+
+
+async def until(stop: asyncio.Event, done: list[str]) -> None:
+    await stop.wait()
+    done.append("stopped")
+
+
+async def dies() -> None:
+    raise LookupError("没有了")
+
+
+async def test_what_is_left_lets_what_runs_beside_it_end() -> None:
+    stop, done = asyncio.Event(), list[str]()
+    async with beside(stop, one=partial(until, stop, done), other=partial(until, stop, done)):
+        await asyncio.sleep(0)
+    assert done == ["stopped", "stopped"]
+
+
+@pytest.mark.parametrize("own", [KeyError("k"), ExceptionGroup("his own", [OSError()]), KeyboardInterrupt()])
+async def test_an_error_inside_comes_out_as_it_was_raised_and_what_runs_beside_it_is_stopped(
+    own: BaseException,
+) -> None:
+    heard: list[int] = []
+
+    async def failing() -> None:
+        async with beside(asyncio.Event(), deaf=partial(deaf, 0, heard)):
+            await asyncio.sleep(0)
+            raise own from ZeroDivisionError()
+
+    with pytest.raises(type(own)) as raised:
+        await failing()
+    assert raised.value is own
+    assert isinstance(own.__cause__, ZeroDivisionError)
+    assert (own.__context__, heard) == (None, [1])
+
+
+async def test_what_dies_beside_it_ends_what_is_done_inside_and_is_named() -> None:
+    ended = list[str]()
+
+    async def forever() -> None:
+        async with beside(asyncio.Event(), relay=dies):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                ended.append("inside")
+                raise
+
+    with pytest.raises(LookupError, match="没有了") as raised:
+        await forever()
+    assert ended == ["inside"]
+    assert raised.value.__notes__[0].startswith("relay has stopped")
+
+
+async def test_both_errors_are_told_of_when_there_are_two() -> None:
+    async def untidy() -> None:
+        async with beside(asyncio.Event(), relay=dies):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise KeyError("k")
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await untidy()
+    assert [type(error) for error in raised.value.exceptions] == [LookupError, KeyError]
+
+
+async def test_who_is_cancelled_inside_is_cancelled_and_so_is_what_runs_beside_it() -> None:
+    heard: list[int] = []
+
+    async def forever() -> None:
+        async with beside(asyncio.Event(), deaf=partial(deaf, 0, heard)):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(forever())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (task.cancelled(), heard) == (True, [1])
