@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.endpoints import json_body
 from api.endpoints.endpoint import BODY_LIMIT, Endpoint
-from api.endpoints.reasons import MAX_REPORTED, NOT_UUID, field_errors
+from api.endpoints.reasons import MAX_REPORTED, field_errors
 from api.endpoints.shapes import QueryModel
 from api.endpoints.structure import capacity
 from api.http.context import context_of
@@ -24,6 +24,7 @@ from kaguan.flow.inflating import COMPRESSED, CorruptError, inflate
 from kaguan.flow.time_slice import TimeSlice
 from kaguan.words.errors import Code, DomainError, FieldError
 from kaguan.words.units import KIB
+from kaguan.words.wrong import NOT_UUID
 
 POSITIVE = re.compile(r"[1-9][0-9]{0,18}")
 UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

@@ -2,67 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from kaguan.words.errors import FieldError
 from kaguan.words.reasons import Reason
+from kaguan.words.wrong import both, wrong
 
 MAX_REPORTED = 100
-BEYOND_64_BITS = 2.0**63
 
-# 几种错说的是同一句
-NOT_INTEGER = ("应为整数", "must be an integer")
-NOT_OBJECT = ("应为对象", "must be an object")
-NOT_UUID = ("应为 UUID", "must be a UUID")
-NOT_DATE = ("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD")
-NOT_MOMENT = ("应为 RFC 3339 时间", "must be an RFC 3339 time")
 NULL_PREVIEW = ("preview 不能是 null", "preview must not be null")
-
-_REASONS: Mapping[str, tuple[str, str]] = {
-    "missing": ("必填", "required"),
-    "extra_forbidden": ("未知字段", "unknown field"),
-    "string_type": ("应为字符串", "must be a string"),
-    "string_too_short": ("至少 {min_length} 个字符", "at least {min_length} characters"),
-    "string_too_long": ("至多 {max_length} 个字符", "at most {max_length} characters"),
-    "string_pattern_mismatch": ("格式不符：{pattern}", "must match {pattern}"),
-    "string_unicode": ("不是合法的 Unicode", "must be valid Unicode"),
-    "int_type": NOT_INTEGER,
-    "int_parsing": NOT_INTEGER,
-    "int_parsing_size": ("整数过大", "integer too large"),
-    "int_from_float": NOT_INTEGER,
-    "float_type": ("应为数字", "must be a number"),
-    "bool_type": ("应为 true 或 false", "must be true or false"),
-    "bool_parsing": ("应为 true 或 false", "must be true or false"),
-    "greater_than": ("应 > {gt}", "must be > {gt}"),
-    "greater_than_equal": ("应 ≥ {ge}", "must be >= {ge}"),
-    "less_than": ("应 < {lt}", "must be < {lt}"),
-    "less_than_equal": ("应 ≤ {le}", "must be <= {le}"),
-    "enum": ("允许 {expected}", "must be {expected}"),
-    "literal_error": ("允许 {expected}", "must be {expected}"),
-    "list_type": ("应为数组", "must be an array"),
-    "tuple_type": ("应为数组", "must be an array"),
-    "dict_type": NOT_OBJECT,
-    "model_type": NOT_OBJECT,
-    "model_attributes_type": NOT_OBJECT,
-    "too_short": ("至少 {min_length} 项", "at least {min_length} items"),
-    "too_long": ("至多 {max_length} 项", "at most {max_length} items"),
-    "uuid_parsing": NOT_UUID,
-    "uuid_type": NOT_UUID,
-    "date_from_datetime_parsing": NOT_DATE,
-    "date_from_datetime_inexact": NOT_DATE,
-    "date_parsing": NOT_DATE,
-    "date_type": NOT_DATE,
-    "datetime_parsing": NOT_MOMENT,
-    "datetime_from_date_parsing": NOT_MOMENT,
-    "datetime_type": NOT_MOMENT,
-    "timezone_aware": ("须带时区", "must have a time zone"),
-    "union_tag_not_found": ("缺少类型", "the type is missing"),
-    "union_tag_invalid": ("允许 {expected_tags}", "must be one of {expected_tags}"),
-}
-_FALLBACK = ("值有误", "invalid value")
 
 
 def reason(zh: str, en: str) -> PydanticCustomError:
@@ -77,8 +26,7 @@ def refused(why: Reason) -> PydanticCustomError:
 
 def worded(error: ValueError) -> PydanticCustomError:
     """同 :func:`reason`：发件箱的库说的，英文与中文之间隔着「 / 」。"""
-    en, _, zh = str(error).partition(" / ")
-    return reason(zh, en)
+    return reason(*both(error))
 
 
 def field_errors(error: ValidationError, most: int = MAX_REPORTED, skip: int = 0) -> tuple[FieldError, ...]:
@@ -93,17 +41,9 @@ def _discriminator(item: ErrorDetails) -> tuple[str, ...]:
 
 
 def _reason(item: ErrorDetails) -> tuple[str, str]:
-    context = item.get("ctx", {})
     if item["type"] == "reason":
-        return context["zh"], context["en"]
-    kind = "int_parsing_size" if item["type"] == "int_type" and _is_huge(item["input"]) else item["type"]
-    zh, en = _REASONS.get(kind, _FALLBACK)
-    return zh.format(**context), en.format(**context)
-
-
-def _is_huge(given: object) -> bool:
-    """64 位装不下的整数，JSON 解析器读成了浮点。"""
-    return isinstance(given, float) and abs(given) >= BEYOND_64_BITS
+        return item["ctx"]["zh"], item["ctx"]["en"]
+    return wrong(item)
 
 
 def _path(location: tuple[int | str, ...]) -> str:

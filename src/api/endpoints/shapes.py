@@ -8,8 +8,9 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from api.endpoints.reasons import NOT_DATE, NOT_INTEGER, NOT_MOMENT, reason
+from api.endpoints.reasons import reason
 from kaguan.database.paging import BIGINT_MAX
+from kaguan.words.wrong import NOT_DATE, NOT_INTEGER, NOT_MOMENT
 
 T = TypeVar("T")
 

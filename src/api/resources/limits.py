@@ -25,6 +25,7 @@ from kaguan.outbox.vocabulary import HIGHEST_AT_ONCE, HIGHEST_RATE, LimitScope
 from kaguan.product.limitable import configured, unknown
 from kaguan.tokens.service import OPERATE
 from kaguan.words.errors import Code, conflict, invalid, refused
+from kaguan.words.wrong import both
 
 TAG = "limits"
 PATH = "/api/v1/limits"
@@ -164,7 +165,7 @@ async def _limit(
     try:
         wanted = Limiting(scope, name, body.reason, body.end, at_once, per_second)
     except ValueError as error:
-        en, _, zh = str(error).partition(" / ")
+        zh, en = both(error)
         raise invalid(en.partition(":")[0], zh, en) from None
     made = await limits.limit(await call.unit.raw(), wanted, call.principal.name, call.unit.after_commit)
     if made is None:

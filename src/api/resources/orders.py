@@ -29,6 +29,7 @@ from kaguan.tokens.service import USERS_WRITE as WRITE_USERS
 from kaguan.users.service import NewUser
 from kaguan.words.currency import CURRENCIES, DEFAULT_CURRENCY
 from kaguan.words.errors import Code
+from kaguan.words.wrong import PLAIN
 
 TAG = "orders"
 COLLECTION = "/api/v1/orders"
@@ -41,7 +42,7 @@ def _currency(code: str) -> str:
     return code
 
 
-OrderId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
+OrderId = Annotated[str, Field(min_length=1, max_length=64, pattern=PLAIN)]
 Currency = Annotated[str, Field(json_schema_extra={"enum": sorted(CURRENCIES)}), AfterValidator(_currency)]
 Amount = Annotated[BigId, Field(description="最小货币单位的整数，如人民币的分")]
 

@@ -52,6 +52,16 @@ class TaskQuery(TaskPaging):
     since: Moment | None = Field(None, description="受理时间下限（含），RFC 3339")
     until: Moment | None = Field(None, description="受理时间上限（不含），RFC 3339")
 
+    @field_validator("status", mode="before")
+    @classmethod
+    def _known(cls, status: object) -> object:
+        if isinstance(status, str) and not set(status.split(",")) <= set(TaskStatus):
+            zh, en = "、".join(TaskStatus), ", ".join(TaskStatus)
+            raise reason(
+                f"应为其中一种，或用逗号隔开的几种：{zh}", f"must be one of these, or several with commas: {en}"
+            )
+        return status
+
     def filter(self) -> TaskFilter:
         until = LAST_ID if self.until is None else id_floor(self.until)
         return TaskFilter(

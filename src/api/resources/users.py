@@ -30,6 +30,7 @@ from kaguan.users import service, store
 from kaguan.users.model import UserStatus
 from kaguan.users.password import PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordHasher, check_password
 from kaguan.words.errors import Code, DomainError
+from kaguan.words.wrong import PLAIN
 
 TAG = "users"
 COLLECTION = "/api/v1/users"
@@ -54,7 +55,7 @@ def _password(secret: SecretStr) -> SecretStr:
     return secret
 
 
-Username = Annotated[str, Field(min_length=3, max_length=50, pattern=r"^[A-Za-z0-9_.-]+$")]
+Username = Annotated[str, Field(min_length=3, max_length=50, pattern=PLAIN)]
 Password = Annotated[
     SecretStr,
     Field(

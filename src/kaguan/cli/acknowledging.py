@@ -16,7 +16,7 @@ from kaguan.cli.pauses import Lasting, Why
 from kaguan.cli.printing import AsJson, echo, print_json
 from kaguan.cli.session import open_connection
 from kaguan.cli.tree import group
-from kaguan.cli.wording import say
+from kaguan.cli.wording import say, worded
 from kaguan.config import Settings
 from kaguan.queues.client import open_redis
 from kaguan.verdict import acknowledging, service
@@ -38,7 +38,7 @@ def acknowledge(
     try:
         wanted = Acknowledging(code, subject, reason, lasting)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(worded(error)) from None
     settings = current_settings()
     made = asyncio.run(_acknowledge(settings, wanted))
     if as_json:

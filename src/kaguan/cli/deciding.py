@@ -18,7 +18,7 @@ from kaguan.cli.failure import CommandError
 from kaguan.cli.filters import Filters
 from kaguan.cli.printing import echo, print_json, print_table
 from kaguan.cli.session import with_database
-from kaguan.cli.wording import joined, say
+from kaguan.cli.wording import joined, say, worded
 from kaguan.database.pool import Connection, transaction
 from kaguan.outbox.operate import changing, decisions, record, sweeping
 from kaguan.outbox.operate.changing import Changing
@@ -54,7 +54,7 @@ def change(task_id: UUID, reason: str, priority: Priority | None, due: datetime 
     try:
         wanted = Changing(reason, priority, due)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(worded(error)) from None
 
     async def work(connection: Connection) -> TaskStatus:
         async with transaction(connection) as after_commit:

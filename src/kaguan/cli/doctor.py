@@ -18,7 +18,7 @@ from kaguan.cli.session import open_connection
 from kaguan.cli.standbys import examine_standbys
 from kaguan.cli.symptoms import Symptom, examine_pipeline
 from kaguan.cli.tree import group
-from kaguan.cli.wording import joined, say
+from kaguan.cli.wording import joined, say, worded
 from kaguan.config import Settings
 from kaguan.config.addresses import split_address
 from kaguan.config.model import CarrierGroup, carrier_key
@@ -72,7 +72,7 @@ async def _examine_all(settings: Settings) -> tuple[list[Finding], list[Symptom]
     try:
         findings = await _examine(settings)
     except NotInstalledError as error:
-        return [Finding(POSTGRES, ok=False, detail=str(error), advice="")], []
+        return [Finding(POSTGRES, ok=False, detail=worded(error), advice="")], []
     told = {DEPENDENCIES[finding.part] for finding in findings if finding.part in DEPENDENCIES and not finding.ok}
     return findings, await examine_pipeline(settings, told)
 
@@ -112,13 +112,15 @@ async def _postgres(settings: Settings) -> Finding:
             version = connection.info.server_version
             skew = await measure_skew(connection)
             schema = settings.database.schema_name
-            current, head = (schema, schema) if schema else (await current_revision(connection), revisions()[-1])
+            current, head = ("", "") if schema else (await current_revision(connection), revisions()[-1])
     except psycopg.Error as error:
         reason = str(error).splitlines()[0]
         return Finding(part, ok=False, detail=reason, advice=say("are_running", key="KAGUAN_DATABASE__URL"))
     if version < MINIMUM_POSTGRES:
         return Finding(part, ok=False, detail=say("version", version=version), advice=say("newer_postgres"))
     detail = say("postgres", version=version // 10_000, revision=current)
+    if schema:
+        detail = say("postgres_of", version=version // 10_000, schema=schema)
     if current != head:
         advice = START_ANEW if is_unreleased(current) else say("migrate", head=head)
         return Finding(part, ok=False, detail=detail, advice=advice)

@@ -6,7 +6,7 @@ import psycopg
 from redis.exceptions import RedisError
 
 from kaguan.cli.failure import CommandError
-from kaguan.cli.wording import reader_language, say
+from kaguan.cli.wording import reader_language, say, worded
 from kaguan.config import ConfigurationError
 from kaguan.database.pool import DatabaseUnavailableError
 from kaguan.outbox.schema import NotInstalledError
@@ -38,7 +38,7 @@ def _explain_dependency(error: Exception) -> tuple[str, ExitCode] | None:
         case psycopg.OperationalError() | DatabaseUnavailableError():
             return say("postgres_away", reason=_first_line(error)), ExitCode.DEPENDENCY
         case NotInstalledError():
-            return str(error), ExitCode.DEPENDENCY
+            return worded(error), ExitCode.DEPENDENCY
         case psycopg.errors.UndefinedTable():
             return say("not_migrated"), ExitCode.FAILURE
         case psycopg.errors.UndefinedColumn():

@@ -16,7 +16,7 @@ from kaguan.cli.pauses import Lasting, Why
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.cli.tree import group
-from kaguan.cli.wording import reader_language, say
+from kaguan.cli.wording import reader_language, say, worded
 from kaguan.database.pool import Connection, transaction
 from kaguan.outbox.operate import limits
 from kaguan.outbox.operate.limits import MOST, Limit, Limiting
@@ -107,7 +107,7 @@ def _limit(
     try:
         wanted = Limiting(scope, name, reason, lasting, at_once, per_second)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(worded(error)) from None
 
     async def work(connection: Connection) -> Limit:
         async with transaction(connection) as after_commit:

@@ -15,7 +15,7 @@ from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.cli.tree import group
-from kaguan.cli.wording import reader_language, say
+from kaguan.cli.wording import reader_language, say, worded
 from kaguan.database.pool import Connection, transaction
 from kaguan.outbox.operate import pauses
 from kaguan.outbox.operate.pauses import MOST, Pause, Pausing
@@ -100,7 +100,7 @@ def _pause(scope: PauseScope, name: str, lasting: timedelta, reason: str, *, as_
     try:
         wanted = Pausing(scope, name, reason, lasting)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(worded(error)) from None
 
     async def work(connection: Connection) -> Pause:
         async with transaction(connection) as after_commit:

@@ -72,6 +72,7 @@ MODULES: Mapping[str, str | Mapping[str, str]] = {
 }
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 OWN = {"schema", "version"}  # 根上的选项：键就是名字
+BRIEF = 60  # 字符：列表里一行说明至多这么长，再长的只要头一截
 COMPLETING = "_KAGUAN_COMPLETE"  # 补全脚本来问时给的环境变量
 
 
@@ -170,8 +171,10 @@ class Root(Helpful):
             return super().invoke(ctx)
 
     def _index(self) -> TyperGroup:
-        texts = catalogue(environment_language())["command"]
-        names: dict[str, Any] = {name: TyperCommand(name, help=texts[f"kaguan {name}"]) for name in MODULES}
+        texts = catalogue(environment_language())
+        names: dict[str, Any] = {
+            name: TyperCommand(name, short_help=_brief(texts["command"][f"kaguan {name}"], texts)) for name in MODULES
+        }
         return TyperGroup(name=self.name, commands=names, params=self.params, rich_markup_mode=None)
 
 
@@ -179,6 +182,7 @@ def explain(command: Any, path: str) -> None:
     """把一条命令与它下面的说明换成读者的语言；``help`` 里写的是目录的键，空格之后的填进那一句。"""
     texts = catalogue(environment_language())
     command.help = texts["command"][path]
+    vars(command)["short_help"] = _brief(command.help, texts)
     for parameter in command.params:
         if isinstance(parameter, TyperOption | TyperArgument) and parameter.help:
             key, _, filled = (parameter.name if parameter.name in OWN else parameter.help).partition(" ")
@@ -192,3 +196,9 @@ def explain(command: Any, path: str) -> None:
     if not isinstance(children, Lazy):
         for name, child in children.items():
             explain(child, f"{path} {name}")
+
+
+def _brief(text: str, texts: Mapping[str, Any]) -> str:
+    """列表里的一行：库照空格截短，中文没有空格，截了什么也不剩。"""
+    ends = [place for stop in texts["line"]["stops"].split("|") if (place := text.find(stop)) > 0]
+    return text[: min(ends)] if len(text) > BRIEF and ends else text

@@ -12,6 +12,7 @@ from kaguan.cli.configured import current_settings
 from kaguan.config.process import ConfigurationError
 from kaguan.words.filling import fill
 from kaguan.words.language import environment_language
+from kaguan.words.wrong import both
 
 
 @cache
@@ -32,6 +33,19 @@ def say(name: str, /, **values: object) -> str:
     """``line`` 里的一句，填上 ``values``。"""
     text: str = catalogue(reader_language())["line"][name]
     return fill(text, values)
+
+
+def worded(error: Exception) -> str:
+    """发件箱的库说的，只要读者的那一种语言；说的是哪一项，只有英文里有。"""
+    zh, en = both(error)
+    if reader_language() == "en":
+        return en
+    field, colon, _ = en.partition(": ")
+    return (
+        say("field", field=field, reason=zh)
+        if colon and field.replace(", ", "").isidentifier() and field not in zh
+        else zh
+    )
 
 
 def joined(items: Iterable[str]) -> str:

@@ -13,7 +13,9 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.testing import Recorder, drain
+from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.outbox.work.outcome import Retry
+from kaguan.words.wrong import PATTERNS
 from tests.support.eventually import PATIENCE
 from tests.support.folded import folded
 from tests.support.serving import Api, serving
@@ -242,6 +244,9 @@ async def test_tasks_are_listed_by_caller_card_recipient_error_and_several_statu
     ):
         found = (await api.get(f"/tasks?{query}")).data["items"]
         assert [one["task_id"] for one in found] == expected, query
+    refused = await api.get("/tasks?status=lost&ordering_key=a%20b")
+    reasons = [error["reason"] for error in refused.data["errors"]]
+    assert reasons == [f"应为其中一种，或用逗号隔开的几种：{'、'.join(TaskStatus)}", PATTERNS[r"^[!-~]{1,128}$"][0]]
     for query in ("status=failed,", "status=lost", "status=", "iccid=x", "caller=", "recipient=x"):
         assert (await api.get(f"/tasks?{query}")).faulty == [query.partition("=")[0]]
 

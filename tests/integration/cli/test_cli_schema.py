@@ -68,6 +68,7 @@ async def test_tasks_of_another_application_are_seen_and_acted_upon(
         code, out, err = await kaguan(environ, "--schema", "shop", "doctor")
         assert code == 0, out + err
         assert "SMTP" not in out
+        assert "看的是 shop 的表" in out
     with psycopg.connect(url) as database:
         actors = database.execute("select actor from shop.tb_task_event where actor is not null").fetchall()
         assert {actor.partition(":")[0] for (actor,) in actors} == {"cli"}
@@ -79,8 +80,7 @@ async def test_what_is_not_there_and_what_is_not_ours_to_run_is_said(environ: di
     assert code == 3
     assert "install_sql" in out
     code, _, err = await kaguan(environ, "--schema", "shop", "task", "list")
-    assert code == 3
-    assert "install_sql" in err
+    assert (code, err) == (3, "这个库里没有 shop：先 install()，或在迁移里执行 install_sql('shop')\n")
     code, _, err = await kaguan(environ, "--schema", "shop", "relay")
     assert code == 2
     assert "--schema" in err

@@ -27,6 +27,7 @@ COMMANDS = (
     ("outbox",), ("outbox", "status"), ("outbox", "redrive"), ("config",), ("config", "show"),
 )  # fmt: skip
 SCREEN = 34  # 行
+LASTING = ("--for", "1h", "--reason", "r")
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ def test_help_of_every_command_fits_a_screen(run: Invocation, command: tuple[str
     code, out, err = run(*command, "--help")
     assert (code, err) == (0, "")
     assert len(out.splitlines()) <= SCREEN
+    assert not [line for line in out.splitlines()[1:] if line.endswith("...") and "<" not in line]
 
 
 @pytest.mark.parametrize(
@@ -52,8 +54,14 @@ def test_help_of_every_command_fits_a_screen(run: Invocation, command: tuple[str
         (("task", "list", "--eror", "x"), "没有选项 --eror；是否想写 --error？"),
         (("task", "show"), "缺少 'task_id'"),
         (("task", "list", "--status", "nonsense"), "`kaguan task list --help`"),
-        (("task", "show", "1"), "UUID"),
-        (("task", "list", "--limit", "0"), "limit"),
+        (("task", "list", "--status", "nonsense"), "'--status' 的值不对：允许 'pending'、'queued'、"),
+        (("task", "show", "1"), "'task_id' 的值不对：应为 UUID；"),
+        (("task", "list", "--limit", "0"), "'--limit' 的值不对：应 ≥ 1；"),
+        (("task", "list", "--limit"), "用法有误：--limit 要给一个值；"),
+        (("task", "list", "--json=1"), "用法有误：--json 不带值；"),
+        (("task", "list", "a", "b"), "用法有误：多出来的：a b；"),
+        (("limit", "type", "nope:nope", "1", *LASTING), "用法有误：没有 nope:nope；"),
+        (("pause", "queue", "low", "--for", "300d", "--reason", "r"), "用法有误：until：在现在之后、三十天之内；"),
         (("token", "create", "--name", "x"), "scopes"),
         (("task", "list"), "KAGUAN_DATABASE__URL"),
         (("outbox", "status"), "kaguan up"),
