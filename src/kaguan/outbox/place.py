@@ -77,7 +77,8 @@ class Place:
         size = self.worker.concurrency + SPARE_CONNECTIONS if "worker" in roles else None
         async with AsyncExitStack() as stack:
             redis = await stack.enter_async_context(open_redis(self.redis, size, self.database.namespace))
-            cards = {role: Presence(redis, role) for role in roles} if pool is None else {}
+            guest = bool(self.database.schema_name)
+            cards = {role: Presence(redis, role, excuses=guest) for role in roles} if pool is None else {}
             if "worker" in cards:
                 shares = split_slots(self.worker.concurrency, self.worker.weights)
                 slots = {"slots": {str(queue): count for queue, count in shares.items()}}
@@ -90,7 +91,7 @@ class Place:
                 )
                 if works:
                     await wait_for_redis(redis, self.redis)
-                if self.database.schema_name:  # 产品的库由 migrations/ 管，配不配得上启动时另查
+                if guest:  # 产品的库由 migrations/ 管，配不配得上启动时另查
                     async with pool.connection() as connection:
                         await take_keys(redis, str(await installation(connection, self.name)))
                 for card in cards.values():

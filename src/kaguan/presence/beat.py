@@ -111,6 +111,7 @@ class Presence:
     Attributes:
         role: api、relay 或 worker。
         facts: 此刻的情形（槽位、在忙几个……），每拍取一次；要能写成 JSON。
+        excuses: 因为意外而离开的也收走名片：客人的程序出错、被 Ctrl-C，是他自己的事，不是一次崩溃。
     """
 
     redis: Redis
@@ -118,6 +119,7 @@ class Presence:
     name: str = field(default_factory=process_name)
     facts: Callable[[], Mapping[str, Any]] = _nothing
     interval: float = INTERVAL
+    excuses: bool = False
     _pool: CheckedPool | None = None
     _sealing: Sealing = field(default_factory=Sealing)
     _lie: bytes = b""  # 上一拍看见的，不是我们写的
@@ -174,10 +176,15 @@ class Presence:
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
-        """进入即开始跳；体面地离开时收走名片，因为意外而离开的不收：那也是一次崩溃。"""
-        async with in_background(self._run(), "presence"):
-            yield
-        await self._leave()
+        """进入即开始跳；体面地离开时收走名片，因为意外而离开的不收：那也是一次崩溃（``excuses`` 的除外）。"""
+        takes_leave = self.excuses
+        try:
+            async with in_background(self._run(), "presence"):
+                yield
+            takes_leave = True
+        finally:
+            if takes_leave:
+                await self._leave()
 
     async def _run(self) -> None:
         while True:

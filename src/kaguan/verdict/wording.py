@@ -19,12 +19,12 @@ DURATIONS = {"seconds", "blocking", "eta"}
 PLAIN = {"pid"}  # 号码，不是数量
 REASON = "reason"  # 装进文本的原因
 CALLER = "caller"  # 多半是谁交的
-SCOPE = "scope"  # 暂停管的是什么
+NAMED = ("scope", "role")  # 各有一节说它叫什么：暂停管的，进程做的
 
 
 @cache
 def catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
-    """``concern``、``advice``、``scope``、告诉人的 ``notice`` 与接在后面的 ``more`` 五节。"""
+    """``concern``、``advice``、``scope``、``role``、告诉人的 ``notice`` 与接在后面的 ``more`` 六节。"""
     return tomllib.loads((files("kaguan.verdict") / "locales" / f"{language}.toml").read_text("utf-8"))
 
 
@@ -41,9 +41,9 @@ class Wording:
 
     def text(self, concern: Concern) -> str:
         values = {name: self._value(name, value) for name, value in concern.parameters.items()}
-        if SCOPE in values:
-            values[SCOPE] = catalogue(self.language)[SCOPE][values[SCOPE]]
         words = catalogue(self.language)
+        if concern.code is not ConcernCode.LOCKED:  # 那是数据库里的角色
+            values |= {name: words[name].get(values[name], values[name]) for name in NAMED if name in values}
         more = words["more"][CALLER] if CALLER in values else ""
         return fill(words["concern"][_variant(concern)] + more, values)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -79,6 +80,22 @@ async def test_what_a_process_is_there_for_is_seen_at_once_with_its_slots_and_go
         assert seen.keys() == {"relay", "worker"}
         assert sum(seen["worker"].values()) == SLOTS
     assert (await take_census(census)).processes == []
+
+
+async def test_a_program_that_ends_with_an_error_of_its_own_has_left_and_not_crashed(
+    shop: Outbox, census: Redis
+) -> None:
+    sending(shop)
+
+    async def program(inside: AbstractAsyncContextManager[Outbox]) -> None:
+        async with inside:
+            assert (await take_census(census)).processes
+            raise ZeroDivisionError
+
+    for inside in (shop.opened(), shop.running()):
+        with pytest.raises(ZeroDivisionError):
+            await program(inside)
+        assert (await take_census(census)).processes == []
 
 
 async def test_the_statements_of_relay_and_worker_are_planned_once_and_the_pool_is_as_large_as_said(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -58,17 +59,21 @@ async def test_a_worker_that_waits_for_a_carrier_still_beats(redis: Redis) -> No
     assert seen.away == {"sim:status_sync": {"onelink": 3}}
 
 
-async def test_one_that_leaves_because_of_an_error_leaves_its_card_behind(redis: Redis) -> None:
-    presence = Presence(redis, "relay")
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+async def test_one_that_leaves_because_of_an_error_leaves_its_card_behind_unless_it_is_excused(
+    redis: Redis, error: type[BaseException]
+) -> None:
+    guest, ours = Presence(redis, "relay", excuses=True), Presence(redis, "relay")
 
-    async def crash() -> None:
+    async def crash(presence: Presence) -> None:
         async with presence.beating():
             await presence.run_once()
-            raise RuntimeError
+            raise error
 
-    with pytest.raises(RuntimeError):
-        await crash()
-    assert [process.name for process in (await take_census(redis)).processes] == [presence.name]
+    for presence in (guest, ours):
+        with pytest.raises(error):
+            await crash(presence)
+    assert [process.name for process in (await take_census(redis)).processes] == [ours.name]
 
 
 async def test_after_a_flush_the_next_beat_brings_it_back_as_old_as_it_was(redis: Redis) -> None:

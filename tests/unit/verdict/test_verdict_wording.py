@@ -21,7 +21,7 @@ REASON = Reason("mail.deferred", {"replies": [Reason("mail.unreachable")]})
 
 def test_both_languages_have_the_same_sentences_with_the_same_blanks() -> None:
     zh, en = catalogue("zh"), catalogue("en")
-    for part in ("concern", "advice", "scope", "more"):
+    for part in ("concern", "advice", "scope", "role", "more"):
         assert set(zh[part]) == set(en[part])
         for key in zh[part]:
             assert set(re.findall(r"\{(\w+)\}", zh[part][key])) == set(re.findall(r"\{(\w+)\}", en[part][key])), key
@@ -89,3 +89,11 @@ def test_every_trouble_can_be_said_in_both_languages() -> None:
     for concern, language in product(TROUBLES, ("zh", "en")):
         wording = Wording(language)
         assert "{" not in wording.text(concern) + wording.advice(concern)
+
+
+def test_who_accepts_is_named_by_what_it_does_and_a_role_of_the_database_as_it_is() -> None:
+    [quiet] = [one for one in TROUBLES if one.code is ConcernCode.RESTARTS]
+    assert Wording("en").text(quiet).startswith("The process that accepts on ")
+    assert " 上的 受理进程在 5 分钟里" in Wording("zh").text(quiet)
+    [locked] = judge(seen(ledger(), broker(), replace(lock(), role="api")), window=HIGH_WATER)
+    assert "role api)" in Wording("en").text(locked)
