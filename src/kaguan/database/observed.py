@@ -64,7 +64,7 @@ class ObservedCursor(LimitedCursor):
                 yield
         finally:
             elapsed = time.perf_counter() - started
-            if elapsed >= self.threshold:
+            if elapsed >= self.threshold and not self.connection.closed:  # 断了的：慢的不是语句
                 log.warning("慢查询", duration_ms=round(elapsed * 1000, 1), statement=_text(query)[:STATEMENT_LIMIT])
 
     @contextmanager

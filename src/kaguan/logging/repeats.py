@@ -99,6 +99,7 @@ def _raised(record: logging.LogRecord) -> tuple[str, ...]:
 
 def _summary(key: tuple[Any, ...], folded: int) -> logging.LogRecord:
     name, level, *what = key
+    told = " ".join(what).replace("%s", "…").replace("%r", "…")
     return logging.LogRecord(
-        name, level, __file__, 0, "同样的日志折叠了 %d 行（%d 秒内）：%s", (folded, int(WINDOW), " ".join(what)), None
+        name, level, __file__, 0, "同样的日志折叠了 %d 行（%d 秒内）：%s", (folded, int(WINDOW), told), None
     )

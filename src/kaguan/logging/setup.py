@@ -10,6 +10,7 @@ from functools import cached_property
 
 from kaguan.config.model import Logging
 from kaguan.logging.access import LogOutput
+from kaguan.logging.psycopg_lines import in_our_words
 from kaguan.logging.repeats import FoldingHandler
 from kaguan.logging.rotation import RotatingFile
 from kaguan.words.printable import printable
@@ -29,6 +30,7 @@ def configure_logging(config: Logging, process: str) -> ExitStack:
     """
     handler = FoldingHandler(_sinks(config, process))
     handler.addFilter(_hide_saq_arguments)
+    handler.addFilter(in_our_words)
     root = logging.getLogger()
     previous_handlers, previous_level = root.handlers[:], root.level
     root.handlers[:] = [handler]

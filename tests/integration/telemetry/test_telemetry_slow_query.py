@@ -54,3 +54,11 @@ async def test_a_slow_failure_is_logged_and_still_raised(pool: Pool, logs: Path)
             await connection.execute("select pg_sleep(%s)", [5])
         await connection.execute("reset statement_timeout")
     assert [line["statement"] for line in slow(logs)] == ["select pg_sleep(%s)"]
+
+
+async def test_a_statement_that_lost_its_connection_is_not_a_slow_one(pool: Pool, logs: Path) -> None:
+    ending = "select pg_sleep(%s), pg_terminate_backend(pg_backend_pid())"
+    with pytest.raises(psycopg.OperationalError):
+        async with pool.connection() as connection:
+            await connection.execute(ending, [SLOWER_THAN_THRESHOLD])
+    assert slow(logs) == []

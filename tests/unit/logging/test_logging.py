@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import psycopg_pool
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from saq.job import Job
 
 from kaguan.config.model import Logging
+from kaguan.logging.psycopg_lines import ROLLED_BACK, SAID
 from kaguan.logging.repeats import REPEATS
 from kaguan.logging.setup import APP_LOG, configure_logging
 from kaguan.words.log import bound, get_logger
@@ -152,6 +155,23 @@ def test_a_failing_saq_job_is_logged_without_its_arguments(configured: Logging) 
     assert "boom" in line["exception"]
     for secret in SECRETS:
         assert secret not in written
+
+
+def test_lines_of_psycopg_are_told_in_our_words_without_addresses(configured: Logging) -> None:
+    sources = [
+        path.read_text("utf-8")
+        for package in (psycopg, psycopg_pool)
+        for path in Path(package.__path__[0]).glob("*.py")
+    ]
+    assert [said for said in SAID if not any(f'"{said}"' in source for source in sources)] == []
+    logger, connection = logging.getLogger("psycopg.pool"), object()
+    for said in SAID:
+        given = [connection] * (said.count("%s") + said.count("%r") - 1) + [psycopg.OperationalError("x")]
+        logger.warning(said, *(given if "%" in said else ()))
+    logger.warning("more of it: %s, %s", connection, 3)
+    told = [line["event"] for line in lines(configured)]
+    assert set(told) == {*SAID.values(), "more of it: object, 3"}
+    assert all(line["error"] == "OperationalError" for line in lines(configured) if line["event"] == ROLLED_BACK)
 
 
 def test_debug_does_not_open_the_mouth_of_saq(tmp_path: Path) -> None:

@@ -40,10 +40,12 @@ def test_a_repeated_failure_is_cut_and_summarised_after_the_window() -> None:
     handler, recorder, clock = folded()
     for number in range(REPEATS + 7):
         handler.handle(record({"event": "连不上", "attempt": number}))
-    assert recorder.messages == ["连不上"] * REPEATS
+        handler.handle(record("别家的：%s"))
+    assert recorder.messages == ["连不上", "别家的：%s"] * REPEATS
     clock.now = WINDOW
     handler.handle(record("别的", logging.INFO))
-    assert recorder.messages[REPEATS:] == [f"同样的日志折叠了 7 行（{int(WINDOW)} 秒内）：连不上", "别的"]
+    told = [f"同样的日志折叠了 7 行（{int(WINDOW)} 秒内）：{what}" for what in ("连不上", "别家的：…")]
+    assert recorder.messages[2 * REPEATS :] == [*told, "别的"]
 
 
 def test_after_the_window_the_failure_is_heard_again() -> None:
