@@ -63,11 +63,23 @@ def _cell(value: object, zone: ZoneInfo) -> str:
         case bool():
             return say("yes") if value else say("no")
         case dict() | list():
-            return orjson.dumps(value, default=str).decode()
+            return _several(value, zone) or "-"
         case float():
             return f"{value:g}"
         case _:
             return str(value)
+
+
+def _several(value: Mapping[str, Any] | list[Any], zone: ZoneInfo) -> str:
+    """``名=值 …``；原因是一句话，放在最后，它的参数已在话里。"""
+    if isinstance(value, list):
+        return " ".join(_cell(one, zone) for one in value)
+    rest = {name: one for name, one in value.items() if one is not None}
+    reason = rest.pop("reason", None)
+    if reason is not None:
+        rest.pop("parameters", None)
+    cells = {name: f"({_cell(one, zone)})" if isinstance(one, dict) else _cell(one, zone) for name, one in rest.items()}
+    return "  ".join([*(f"{name}={cell}" for name, cell in cells.items()), *([reason] if reason else [])])
 
 
 def _width(text: str) -> int:

@@ -70,7 +70,7 @@ def show(
     echo(say("timeline", zone=zone.key))
     for stage in stages:
         rest = {name: value for name, value in stage.items() if name not in {"stage", "at"} and value is not None}
-        print_facts({f"  {written(stage['at'], zone, milliseconds=True)}": f"{stage['stage']} {rest or ''}"})
+        print_facts({f"  {written(stage['at'], zone, milliseconds=True)}": [stage["stage"], *([rest] if rest else [])]})
 
 
 def _place(place: Place | None, language: str) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from kaguan.cli import desk, imports
+from kaguan.cli.configured import current_settings
 from kaguan.cli.failure import CommandError
 from kaguan.cli.operating import Timeout, Wait, report, wait_for
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table
 from kaguan.cli.tree import group
-from kaguan.cli.wording import joined, say
+from kaguan.cli.wording import catalogue, joined, reader_language, say
 from kaguan.product.exit_codes import ExitCode
 from kaguan.sims.service import Card
 from kaguan.sims.vocabulary import Carrier, LifecycleState
@@ -25,6 +26,11 @@ app = group("sim")
 COLUMNS = ("iccid", "carrier", "lifecycle_state", "msisdn", "plan", "group", "customer", "status_synced_at")
 EVENTS = ("at", "iccid", "old_state", "new_state", "carrier_status", "source", "task_id")
 PROFILES = ("iccid", "carrier", "msisdn", "imsi", "since", "until")
+FACTS = (
+    *("iccid", "carrier", "eid", "msisdn", "imsi", "imei", "plan", "group", "tags", "customer", "remark", "luhn_valid"),
+    *("lifecycle_state", "suspend_reason", "session_state", "carrier_status", "status_source", "status_changed_at"),
+    *("status_synced_at", "info_synced_at", "activated_on", "profile_since", "version", "created_at", "updated_at"),
+)
 
 Number = Annotated[str, typer.Argument(metavar="ICCID", help="iccid")]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="limit")]
@@ -67,9 +73,11 @@ def show(iccid: Number, *, as_json: AsJson = False) -> None:
     if as_json:
         print_json(_public(card))
         return
-    facts = {name: value for name, value in asdict(card.sim).items() if value not in (None, [])}
+    texts, given = catalogue(reader_language())["table"]["card"], asdict(card.sim)
+    facts = {texts[name]: given[name] for name in FACTS if given[name] not in (None, [])}
     used, sent = card.month.data_bytes / MIB, card.month.sms_count
     print_facts(facts | {say("month"): say("usage_of_month", used=used, sent=sent, start=card.month.start)})
+    echo(say("zone", zone=current_settings().zone.key))
     if card.profiles:
         print_table("profile", PROFILES, [asdict(profile) for profile in card.profiles])
 

@@ -169,18 +169,25 @@ def test_a_task_is_listed_shown_cancelled_and_not_cancelled_twice(
     assert run_json("task", "cancel", str(task_id))["status"] == "cancelled"
     timeline = run_json("task", "show", str(task_id))["timeline"]
     assert timeline[-1]["actor"].startswith("cli:")
+    shown = run("task", "show", str(task_id))[1]
+    assert re.search(r"  cancelled attempt=0  delivery=1  actor=cli:", shown)
+    assert "{" not in shown
     code, _, err = run("task", "cancel", str(task_id))
     assert code == 1
     assert "不能取消" in err
 
 
-def test_a_failed_task_is_retried(run_json: Callable[..., Any], task_id: UUID, database_url: str) -> None:
+def test_a_failed_task_is_told_in_words_and_retried(
+    run: Invocation, run_json: Callable[..., Any], task_id: UUID, database_url: str
+) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("DELETE FROM tb_outbox")
         connection.execute(
             "UPDATE tb_task SET status = 'failed', attempt = 6, started_at = now(), finished_at = now(),"
-            ' last_error = \'{"kind": "x"}\''
+            ' last_error = \'{"code": "mail.queued", "parameters": {}, "reason": "排不上发信限额"}\''
         )
+    shown = run("task", "show", str(task_id))[1]
+    assert re.search(r"^last_error +code=mail.queued  排不上发信限额$", shown, re.MULTILINE)
     assert run_json("task", "retry", str(task_id))["status"] == "pending"
     assert run_json("outbox", "status")["queues"][1]["waiting"] == 1
 

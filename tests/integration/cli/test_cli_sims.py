@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ def test_cards_are_found_shown_and_their_history_read(run: Invocation) -> None:
     assert (card["plan"], card["month"]["data_bytes"], card["profiles"][0]["iccid"]) == ("30M", 3145728, OLD)
     shown = run("sim", "show", ICCID)[1]
     assert "3.0 MiB" in shown
+    assert re.search(r"^校验位对 +[是否]$", shown, re.MULTILINE)
+    assert "luhn_valid" not in shown
     assert OLD in shown
     assert [event["iccid"] for event in answered(run, "sim", "events", ICCID)] == [ICCID, OLD]
     assert "inventory" in run("sim", "events", ICCID)[1]
