@@ -185,7 +185,15 @@ def _answered(staged: Staged, rows: Rows, after_commit: AfterCommit, ring: Tell)
 
 @dataclass(frozen=True, slots=True)
 class Transaction(Joined):
-    """A transaction on a psycopg connection, of the outbox's pool or of yours."""
+    """A transaction on a psycopg connection, of the outbox's pool or of yours.
+
+    Attributes:
+        home: the outbox.
+        told: takes what is to be called after the commit.
+        lasting: tells whether it is over.
+        ask: calls its function in the transaction.
+        on: its connection, also when it is over; :attr:`connection` is refused then.
+    """
 
     on: Connection
 
