@@ -78,7 +78,7 @@ class Task(Generic[P]):
 
         Raises:
             TypeError: the payload is not of this type, or the transaction is not one of the outbox.
-            ValueError: ``at`` has no time zone.
+            ValueError: ``at`` has no time zone, or a field of the payload cannot be written as JSON.
             RuntimeError: the transaction is over.
             RequestIdReusedError: ``request_id`` was used for another task.
         """

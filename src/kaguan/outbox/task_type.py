@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Generic, Literal, TypeAlias, TypedDict, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic_core import PydanticSerializationError
 from typing_extensions import TypeVar
 
 from kaguan.outbox.vocabulary import TaskEventKind
@@ -213,6 +214,14 @@ class TaskType(Generic[P]):
         except ValidationError as error:
             raise UnfitPayloadError(Reason("outbox.unfit_payload", {"places": error.error_count()})) from error
 
+    def unwritable(self, payload: P, error: PydanticSerializationError) -> ValueError:
+        """What to raise of a payload that is no JSON."""
+        fields = [name for name in type(payload).model_fields if not _is_json(payload, name)]
+        return ValueError(
+            f"{self}: {type(payload).__name__} {fields} cannot be written as JSON: {error}"
+            f" / {self}：载荷的 {fields} 写不成 JSON"
+        )
+
     def is_open(self, path: str) -> bool:
         """Whether everybody may see this field of ``summary``: no free text."""
         field = self.payload.model_fields.get(path)
@@ -226,6 +235,14 @@ class TaskType(Generic[P]):
     def places(self) -> tuple[str, ...]:
         """The places it may have to wait for."""
         return (self.name, *map(self.place, self.resources))
+
+
+def _is_json(payload: Payload, name: str) -> bool:
+    try:
+        payload.model_dump_json(include={name})
+    except PydanticSerializationError:
+        return False
+    return True
 
 
 def _is_free_text(annotation: Any) -> bool:

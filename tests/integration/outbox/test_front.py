@@ -45,6 +45,11 @@ class Letter(Payload):
     text: str
 
 
+class Crate(Payload):
+    number: int = 1
+    content: Any
+
+
 def outbox(settings: Settings, name: str) -> Outbox:
     return Outbox(name, database=settings.database.url.get_secret_value(), redis=settings.redis.url.get_secret_value())
 
@@ -179,7 +184,10 @@ async def test_a_schedule_is_accepted_once_when_it_is_due_with_the_day_in_its_pa
 
 async def test_a_wrong_use_is_refused_at_the_first_call_in_words(shop: Outbox) -> None:
     send = sending(shop, [])
-    elsewhere = shop.type("letter:write", Letter)
+    elsewhere, crate = shop.type("letter:write", Letter), shop.type("crate:send", Crate)
+    unwritable = r"crate:send: Crate \['content'\] cannot be written as JSON.*写不成 JSON"
+    with pytest.raises(ValueError, match=unwritable):
+        shop.schedule("crate", "0 0 * * *", crate, Crate(content=object()))
     with pytest.raises(RuntimeError, match="not open"):
         _ = shop.pool
     with pytest.raises(LookupError, match="letter:write"):
@@ -201,6 +209,8 @@ async def test_a_wrong_use_is_refused_at_the_first_call_in_words(shop: Outbox) -
                 await send.accept(tx.connection, Parcel(number=1))  # type: ignore[call-overload] # 用错的
             with pytest.raises(ValueError, match="time zone"):
                 await send.accept(tx, Parcel(number=1), at=datetime(2026, 1, 1))  # noqa: DTZ001 用错的
+            with pytest.raises(ValueError, match=unwritable):
+                await crate.accept(tx, Crate(content={"deep": [b"\xff"]}))
         with pytest.raises(TypeError, match="AsyncSession"):
             shop.within(object())  # type: ignore[call-overload] # 用错的
 

@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from kaguan.database.group_commit import Gathering, GroupCommit
 from kaguan.database.pool import AfterCommit, Connection, Pool, PooledConnection, at_once
@@ -221,7 +221,10 @@ class Staged:
 
     @classmethod
     def of(cls, submission: Submission[Any]) -> Staged:
-        payload = to_json(submission.payload)  # 直接要字节：载荷可有十几 MB，少抄两遍
+        try:
+            payload = to_json(submission.payload)  # 直接要字节：载荷可有十几 MB，少抄两遍
+        except PydanticSerializationError as error:
+            raise submission.type.unwritable(submission.payload, error) from error
         task_id = uuid7_source.uuid7()
         creation = creation_context(submission.type.name, task_id, submission.queue)
         return cls(submission, task_id, payload, creation)

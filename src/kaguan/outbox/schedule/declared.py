@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from pydantic_core import PydanticSerializationError
+
 from kaguan.config.schedules import Schedule
 from kaguan.outbox.schedule.checking import SAMPLE_DAY, payload_of
 from kaguan.outbox.task_type import P, TaskType, TaskTypes
@@ -32,13 +34,17 @@ def planned(name: str, cron: str, kind: TaskType[P], payload: P, when: When) -> 
     Raises:
         ValueError: a name, an expression, a time zone, a number or a payload that cannot be.
     """
+    try:
+        stored = payload.model_dump(mode="json")
+    except PydanticSerializationError as error:
+        raise kind.unwritable(payload, error) from error
     options = {"timezone": "UTC", **when}
     schedule = Schedule.model_validate(
         {
             "name": name,
             "cron": cron,
             "type": kind.name,
-            "payload": payload.model_dump(mode="json"),
+            "payload": stored,
             "queue": options.pop("priority", Priority.LOW),
             **options,
         }
