@@ -91,7 +91,7 @@ async def running_site() -> AsyncIterator[Site]:
                 tasks = await business(stack, smtp)
                 await redis_forgets(stack)
                 await vanish(stack)
-                held = {"scope": "key", "name": "card 7", "reason": "r" * 200, "seconds": 86_400}
+                held = {"scope": "key", "name": "card:7", "reason": "r" * 200, "seconds": 86_400}
                 assert stack.request("POST", "/api/v1/pauses", held)[0] == 201
                 await card(stack)
                 change = await fleet(stack)

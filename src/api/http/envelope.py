@@ -31,6 +31,7 @@ def encode(context: Context, code: Code, message: str, data: object) -> bytes:
             **({} if context.trace_id is None else {"trace_id": context.trace_id}),
         },
         default=_encode_other,
+        option=orjson.OPT_UTC_Z,  # pydantic 也这样写
     )
 
 

@@ -16,7 +16,7 @@ from kaguan.words.units import KIB
 
 REFERENCE = "#/components/schemas/{model}"
 REQUEST_ID = "01989f2e-0000-7000-8000-000000000000"
-TIMESTAMP = "2026-01-01T00:00:00.000000+00:00"
+TIMESTAMP = "2026-01-01T00:00:00.000000Z"
 
 _PATH_SCHEMAS: dict[str, dict[str, Any]] = {
     "int": {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**63 - 1},

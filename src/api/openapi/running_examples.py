@@ -45,7 +45,7 @@ HOLDERS: dict[str, Any] = {
     "waiting_queues": [{"name": "default", "count": 18_723, "per_second": 22.7, "seconds_left": 825}],
     "waiting_types": [{"name": EMAIL_SEND.name, "count": 18_723, "per_second": 22.7, "seconds_left": 825}],
     "waiting_callers": [{"name": "importer", "count": 18_723, "per_second": None, "seconds_left": None}],
-    "waiting_keys": [{"key": "card 7", "caller": "importer", "task_id": TASK_ID, "behind": 12}],
+    "waiting_keys": [{"key": "card:7", "caller": "importer", "task_id": TASK_ID, "behind": 12}],
 }
 
 DRAIN_IN = {"reason": "内存一直在涨"}

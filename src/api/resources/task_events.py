@@ -89,7 +89,7 @@ async def _send_changes(
     sent, noted = b"", context_of(call.request).streamed
     current: dict[str, Any] | None = snapshot
     while current is not None and call.request.transport is not None:
-        encoded = orjson.dumps(current)
+        encoded = orjson.dumps(current, option=orjson.OPT_UTC_Z)
         if encoded != sent:
             await response.send(encoded.decode(), event="task", id=str(task_id))
             if len(noted) < LIMIT:

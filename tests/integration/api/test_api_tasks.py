@@ -68,7 +68,8 @@ async def test_any_task_may_be_scheduled_alone_and_in_a_batch(
     rows = await api.rows("select task_id::text, available_at from tb_outbox")
     waiting = [task_id for task_id, available_at in rows if available_at == due]
     assert sorted(waiting) == sorted(task_ids[:2])
-    assert datetime.fromisoformat((await api.get(f"/tasks/{task_ids[0]}")).data["available_at"]) == due
+    told = (await api.get(f"/tasks/{task_ids[0]}")).data["available_at"]
+    assert (datetime.fromisoformat(told), told[-1]) == (due, "Z")
     late = {"type": task_type, **body, "schedule_at": "9999-01-01T00:00:00Z"}
     refused = await api.post("/tasks/batch", {"tasks": [late]})
     assert (refused.status, refused.faulty) == (400, ["tasks[0].schedule_at"])
@@ -398,7 +399,7 @@ async def test_vanished_tasks_are_listed_newest_first_and_are_no_task_of_that_na
     await api.rows(note, older, "email:send", "order-17", 1)
     await api.rows(note, newer, "task:tomorrow", None, 3)
     first = await api.get("/tasks/vanished?page_size=1")
-    seen = {"first_seen": "2026-01-01T00:00:00+00:00"}
+    seen = {"first_seen": "2026-01-01T00:00:00Z"}
     unnamed = {"task_id": newer, "type": "task:tomorrow", "request_id": None, "delivery": 3, **seen}
     assert first.data == {"items": [unnamed], "page_size": 1, "next_cursor": newer}
     rest = await api.get(f"/tasks/vanished?page_size=1&cursor={newer}")

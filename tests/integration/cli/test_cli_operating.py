@@ -462,7 +462,7 @@ def test_what_must_not_start_is_paused_and_resumed(run: Invocation, database: ps
     code, out, _ = run("pause", "type", "email:send", "--for", "1h30m", "--reason", "relay host moves", "--json")
     made = json.loads(out)
     assert (code, made["scope"], made["name"], made["reason"]) == (0, "type", "email:send", "relay host moves")
-    for scope, name in (("queue", "low"), ("carrier", "onelink"), ("caller", "ann"), ("key", "card 7")):
+    for scope, name in (("queue", "low"), ("carrier", "onelink"), ("caller", "ann"), ("key", "card:7")):
         assert run("pause", scope, name, "--for", "90s", "--reason", "r")[0] == 0
     listed = json.loads(run("pause", "list", "--json")[1])
     assert [one["scope"] for one in listed] == ["type", "queue", "carrier", "caller", "key"]

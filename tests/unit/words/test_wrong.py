@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 import api
 from kaguan.words.wrong import PATTERNS, PLAIN, wrong
+from tests.support.repository import ROOT
 
 ALLOWED = Literal["a", "b", "c"]
 
@@ -46,3 +48,10 @@ def patterns() -> Iterator[str]:
 
 def test_every_format_that_http_asks_for_has_words_and_nothing_else_is_kept() -> None:
     assert {*patterns(), PLAIN} == set(PATTERNS)
+
+
+def test_the_ordering_keys_that_the_guide_names_are_such_as_http_takes() -> None:
+    (guide,) = (ROOT / "docs").glob("*/使用指南.md")
+    named = re.findall(r'kaguan pause key ("[^"]*"|\S+)', guide.read_text("utf-8"))
+    assert named
+    assert [key for key in named if re.fullmatch(r"[!-~]{1,128}", key) is None] == []
