@@ -45,7 +45,7 @@ class Formatter:
     def __init__(self, translate: Translator, zone: ZoneInfo, *, personal: bool) -> None:
         self._t = translate
         self.zone = zone
-        self._personal = personal
+        self.personal = personal
 
     def number(self, value: int | None) -> str:
         return "–" if value is None else f"{value:,}"
@@ -108,12 +108,12 @@ class Formatter:
         return f"{moment.astimezone(self.zone):%H:%M:%S}"
 
     def json(self, value: Any) -> str:
-        shown = value if self._personal else without_texts(value)
+        shown = value if self.personal else without_texts(value)
         return orjson.dumps(shown, option=orjson.OPT_INDENT_2, default=str).decode()
 
     def readable(self, value: Any) -> Markup:
         """念得出来的：一项一行，长的折着。"""
-        return Readable(self._t).items(value if self._personal else without_texts(value))
+        return Readable(self._t).items(value if self.personal else without_texts(value))
 
     def word(self, group: str, value: object) -> str:
         """词汇（状态、类型、事件）的译名；不认识的原样。"""
@@ -127,7 +127,7 @@ class Formatter:
             return "–"
         if isinstance(said, str):
             return self.shown(self.word("cause", said))
-        return self.shown(self._worded(Reason.of(said)).text(self._t.language, quoted=self._personal)) or "–"
+        return self.shown(self._worded(Reason.of(said)).text(self._t.language, quoted=self.personal)) or "–"
 
     def _worded(self, why: Reason) -> Reason:
         """参数里的状态、变更、运营商也说成读者的话。"""
@@ -138,7 +138,7 @@ class Formatter:
 
     def shown(self, text: str) -> str:
         """一句写好的话，或一个业务键。"""
-        return text if self._personal else masked(text)
+        return text if self.personal else masked(text)
 
     def plain(self, value: Any) -> str:
         """审计里的一个值：几样并列写，对象一项项写。"""
@@ -153,8 +153,8 @@ class Formatter:
                 return self.shown(str(value))
 
     def summary(self, told: Summary | None) -> str:
-        return "" if told is None else told.text(self._t.language, personal=self._personal)
+        return "" if told is None else told.text(self._t.language, personal=self.personal)
 
     def quoted(self, text: str) -> str:
         """人写的、别人的原话：是谁的，这里认不出。"""
-        return text if self._personal else LEFT_OUT
+        return text if self.personal else LEFT_OUT

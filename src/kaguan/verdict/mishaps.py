@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.verdict.model import Concern, ConcernCode, Level, Parameters
@@ -31,40 +31,42 @@ def setbacks(ledger: Ledger) -> Iterator[Concern]:
         else:
             continue
         reason, times = _main_reason(failed)
+        ended = sum(flow.minute for flow in flows if flow.outcome == TaskStatus.FAILED)
         parameters: Parameters = {
             "type": task_type,
             "count": minute,
             "percent": round(max(share, just_now) * 100),
             "reason": reason.packed(),
             "of_reason": times,
+            "final": ended >= HALF * minute,
         }
         yield Concern(ConcernCode.SETBACKS, level, task_type, parameters, min(flow.first_at for flow in failed))
 
 
-def _main_reason(failed: Iterable[Flow]) -> tuple[Reason, int]:
-    """最近一分钟里最多的原因与次数；只差几张卡、几个收件人的算同一个。"""
+def _main_reason(failed: Sequence[Flow]) -> tuple[Reason, int]:
+    """最近一分钟里最多的原因，说其中最近的一个，与它的次数；只差几张卡、几个收件人的算同一个。"""
     times: Counter[Reason] = Counter()
     for flow in failed:
         times[Reason.of(flow.detail).gist()] += flow.minute
-    return times.most_common(1)[0]
+    main, count = times.most_common(1)[0]
+    alike = (flow for flow in failed if Reason.of(flow.detail).gist() == main)
+    return Reason.of(max(alike, key=lambda flow: flow.last_at).detail), count
 
 
 def failures(ledger: Ledger) -> Iterator[Concern]:
-    """最终失败的占比，五分钟之内。"""
-    for task_type, flows in _by_type(ledger).items():
-        ended = [flow for flow in flows if flow.outcome in {TaskStatus.SUCCEEDED, TaskStatus.FAILED}]
-        failed = [flow for flow in ended if flow.outcome == TaskStatus.FAILED]
-        count, total = sum(flow.total for flow in failed), sum(flow.total for flow in ended)
+    """最终失败、还没有重来的占比。"""
+    for ending in ledger.endings:
+        count, total = ending.failed, ending.failed + ending.succeeded
         if count < FEW_FAILED or count < FAILED_SHARE * total:
             continue
         level = Level.BAD if count >= HALF * total else Level.WARN
         parameters: Parameters = {
-            "type": task_type,
+            "type": ending.type,
             "count": count,
             "total": total,
             "percent": round(count / total * 100),
         }
-        yield Concern(ConcernCode.FAILURES, level, task_type, parameters, min(flow.first_at for flow in failed))
+        yield Concern(ConcernCode.FAILURES, level, ending.type, parameters, ending.first_at)
 
 
 def _by_type(ledger: Ledger) -> dict[str, list[Flow]]:

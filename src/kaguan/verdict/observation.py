@@ -48,6 +48,7 @@ CROWD = 200  # 行：看这么多，就知道多半是谁的
 QUEUED_CAP = 500  # 看最老的这么多个，年龄就准了
 FINISHED_CAP, EVENT_CAP = 1_000, 300
 WINDOW, MOMENT = 300.0, 10.0  # 秒：看多久之内的结局
+LASTING = "lasting"
 HEADS = 200
 BLOCKED = 20
 BLOCKED_PATIENCE = 10.0  # 秒
@@ -85,6 +86,16 @@ class Flow:
     first_at: datetime
     last_at: datetime
     span: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """一种任务最近最终失败、还没有重来的几个，与同一段里做成的；``first_at`` 是头一个失败的时刻。"""
+
+    type: str
+    failed: int
+    succeeded: int
+    first_at: datetime
 
 
 def pace(flow: Iterable[Flow]) -> float:
@@ -143,6 +154,7 @@ class Ledger:
     gate_is_open: bool = True
     paused: Sequence[Pause] = ()
     crowds: Sequence[Crowd] = ()
+    endings: Sequence[Ending] = ()
 
     def running_in(self, queue: str) -> int:
         return sum(item.held for item in self.held if item.queue == queue)
@@ -204,22 +216,29 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
         totals = await queries.totals(connection)
         lines = sized(await backlog.backlog(connection, queries.COUNT_CAP), totals.parked, totals.outbox_rows)
         queued = await _rows(connection, Queued, "queued", {"cap": QUEUED_CAP})
+        flow, endings = await _read_flow(connection)
         return Ledger(
             totals=totals,
             backlog={PriorityRank(line.priority).queue: line for line in lines},
             queued={line.queue: line for line in queued},
             held=await queries.running(connection),
             connected=await queries.processes(connection, namespace),
-            flow=await read_flow(connection),
+            flow=flow,
             blocked=await _rows(connection, Blocked, "blocked", blocked),
             outside=await _rows(connection, Outside, "outside", {"cap": queries.COUNT_CAP}),
             gate_is_open=await gate_is_open(connection),
             paused=await pauses(connection),
             crowds=await _rows(connection, Crowd, "crowds", {"cap": CROWD}),
+            endings=endings,
         )
 
 
 async def read_flow(connection: Connection) -> list[Flow]:
+    return (await _read_flow(connection))[0]
+
+
+async def _read_flow(connection: Connection) -> tuple[list[Flow], list[Ending]]:
+    """一遍看完：各种结局，与至今还是失败的。"""
     asked = {
         "window": WINDOW,
         "minute": MINUTE,
@@ -227,7 +246,9 @@ async def read_flow(connection: Connection) -> list[Flow]:
         "finished_cap": FINISHED_CAP,
         "event_cap": EVENT_CAP,
     }
-    return await _rows(connection, Flow, "flow", asked)
+    lines = await _rows(connection, Flow, "flow", asked)
+    endings = [Ending(line.type, first_at=line.first_at, **line.detail) for line in lines if line.outcome == LASTING]
+    return [line for line in lines if line.outcome != LASTING], endings
 
 
 async def _read_locks(connect: Callable[[], AbstractAsyncContextManager[Connection]], namespace: str) -> list[Lock]:

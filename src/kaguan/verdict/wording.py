@@ -20,6 +20,12 @@ PLAIN = {"pid"}  # 号码，不是数量
 REASON = "reason"  # 装进文本的原因
 CALLER = "caller"  # 多半是谁交的
 NAMED = ("scope", "role")  # 各有一节说它叫什么：暂停管的，进程做的
+# 有这个参数，说法就不同
+VARIANTS = {
+    ConcernCode.SETBACKS: ("final", "final"),
+    ConcernCode.HELD: ("whom", "waiting"),
+    ConcernCode.ORDERING: ("held", "held"),
+}
 
 
 @cache
@@ -34,10 +40,11 @@ def _as_it_is(_group: str, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """``word``：词汇（queue、type）的叫法，不给就原样。"""
+    """``word``：词汇（queue、type）的叫法，不给就原样；``quoted``：读者看得到别人的原话。"""
 
     language: str
     word: Callable[[str, str], str] = _as_it_is
+    quoted: bool = False
 
     def text(self, concern: Concern) -> str:
         values = {name: self._value(name, value) for name, value in concern.parameters.items()}
@@ -56,8 +63,8 @@ class Wording:
         return told | {REASON: self._value(REASON, told[REASON])} if REASON in told else told
 
     def _value(self, name: str, value: str | float | None) -> str:
-        if name == REASON:  # 人人看得到：没有别人的原话
-            return Reason.unpacked(str(value)).text(self.language, quoted=False)
+        if name == REASON:
+            return Reason.unpacked(str(value)).text(self.language, quoted=self.quoted)
         if isinstance(value, str):
             return self.word(name, value) if name in {"queue", "type", "whom"} else value
         if value is None:
@@ -83,10 +90,9 @@ def _variant(concern: Concern) -> str:
         return by_level
     if concern.code is ConcernCode.LOCKED and "blocking" in concern.parameters:
         return f"{concern.code}_least"
-    if concern.code is ConcernCode.HELD and concern.parameters.get("whom"):
-        return f"{concern.code}_waiting"
-    if concern.code is ConcernCode.ORDERING and concern.parameters.get("held"):
-        return f"{concern.code}_held"
+    parameter, ending = VARIANTS.get(concern.code, ("", ""))
+    if concern.parameters.get(parameter):
+        return f"{concern.code}_{ending}"
     if concern.code in {ConcernCode.BACKLOG, ConcernCode.LIMITED} and not concern.parameters.get("rate"):
         return f"{concern.code}_still"
     return str(concern.code)

@@ -174,9 +174,37 @@ async def test_failing_attempts_are_counted_by_reason_whatever_the_numbers_in_it
         _, concerns = await look(pipeline)
         setbacks = concerns["setbacks"]
         assert setbacks.level is Level.BAD
-        assert Wording("zh").parameters(setbacks)["reason"] == "… 张卡暂时没问成：熔断中"
-        assert "… cards could not be asked for now: circuit open × 4" in Wording("en").text(setbacks)
+        assert Wording("zh").parameters(setbacks)["reason"] == "3 张卡暂时没问成：熔断中"
+        assert "4 of them like this: 3 cards could not be asked for now: circuit open" in Wording("en").text(setbacks)
         assert (setbacks.parameters["of_reason"], setbacks.parameters["count"]) == (4, 6)
+
+
+async def test_failures_are_of_tasks_that_still_are_and_weigh_no_more_unless_one_is_added(
+    settings: Settings, pool: Pool
+) -> None:
+    """做成的先过了五分钟也不更重；重来了的不算，又失败的只算一次。"""
+    done = "update tb_task set status = 'succeeded', finished_at = now() - interval '400 seconds' where id = any(%s)"
+    lost = "update tb_task set status = 'failed', finished_at = now() - interval '200 seconds' where id = any(%s)"
+    again = "update tb_task set status = 'pending', finished_at = null where id = any(%s)"
+    anew = "update tb_task set status = 'failed', finished_at = now() where id = any(%s)"
+    async with open_pipeline(settings, pool) as pipeline:
+
+        async def told() -> tuple[object, ...]:
+            concern = (await look(pipeline))[1]["failures"]
+            return (concern.level, *(concern.parameters[name] for name in ("count", "total")))
+
+        mails = await pipeline.submit(30)
+        await pipeline.sql(ended(done), mails[:22])
+        await pipeline.sql(ended(lost), mails[22:])
+        await pipeline.sql(
+            "insert into tb_task_event (task_id, kind, attempt, delivery, at) "
+            "select id, 'attempt_failed', 1, 1, finished_at from tb_task where status = 'failed' order by id"
+        )
+        assert await told() == (Level.WARN, 8, 30)
+        await pipeline.sql(again, mails[22:24])
+        assert await told() == (Level.WARN, 6, 28)
+        await pipeline.sql(ended(anew), mails[22:24])
+        assert await told() == (Level.BAD, 8, 8)  # 有了新的，看它之前的五分钟
 
 
 async def test_a_type_nobody_knows_is_told_within_a_beat_and_forgotten_when_it_is_gone(

@@ -15,7 +15,7 @@ from kaguan.verdict.judging import judge
 from kaguan.verdict.locks import Lock
 from kaguan.verdict.memory import HOLD, Remembered, recall
 from kaguan.verdict.model import Concern, ConcernCode, Level, Verdict
-from kaguan.verdict.observation import Broker, Crowd, Ledger, Outside, sized
+from kaguan.verdict.observation import Broker, Crowd, Ending, Ledger, Outside, sized
 from kaguan.verdict.queries import COUNT_CAP
 from kaguan.verdict.wording import Wording
 from kaguan.words.reasons import Reason
@@ -102,15 +102,15 @@ def test_a_calm_system_is_ok() -> None:
         ),
         pytest.param(ledger(), broker(breakers=[replace(BREAKER, seconds=301)]), "breaker", "bad", id="open for long"),
         pytest.param(
-            ledger(flow=[flow("failed", total=5, minute=0), flow(total=50, minute=0)]), broker(), "failures", "warn",
+            ledger(endings=[Ending("email:send", 5, 50, ago(9))]), broker(), "failures", "warn",
             id="one in eleven fails",
         ),
         pytest.param(
-            ledger(flow=[flow("failed", total=5, minute=0), flow(total=5, minute=0)]), broker(), "failures", "bad",
+            ledger(endings=[Ending("email:send", 5, 5, ago(9))]), broker(), "failures", "bad",
             id="half fail",
         ),
         pytest.param(
-            ledger(flow=[flow("failed", total=4, minute=0), flow(total=200)]), broker(), None, None, id="few failures"
+            ledger(endings=[Ending("email:send", 4, 0, ago(9))]), broker(), None, None, id="few failures"
         ),
         pytest.param(ledger(blocked=[blocked()]), broker(), "ordering", "warn", id="a key is held up"),
         pytest.param(ledger(held=[held(expired=2)]), broker(), "expired", "warn", id="expired leases"),
@@ -166,7 +166,25 @@ def test_a_surge_names_its_main_reason_and_since_when() -> None:
     assert (concern.subject, concern.since) == ("email:send", ago(49))
     text = Wording("zh").text(concern)
     assert "100%" in text
-    assert f"{REASON} × 226" in text
+    assert f"226 次如：{REASON}" in text
+
+
+@pytest.mark.parametrize(("ended", "again"), [(8, False), (1, True)])
+def test_a_surge_says_whether_its_tasks_come_again_and_shows_one_whole_to_who_may_read_it(
+    ended: int, *, again: bool
+) -> None:
+    replies = [Reason("mail.reply_quoted", {"reply": "550", "count": 3, "words": "no such user"})]
+    lines = [
+        flow("attempt_failed", detail=Reason("mail.refused", {"replies": replies}).stored(), minute=9, moment=9),
+        flow("failed", minute=ended),
+    ]
+    concern = one(ledger(flow=lines))
+    assert ("退避重试" in Wording("zh").advice(concern), "replay" in Wording("en").advice(concern)) == (
+        again,
+        not again,
+    )
+    assert "550 × 3: no such user" in Wording("en", quoted=True).text(concern)
+    assert "no such user" not in Wording("en").text(concern)
 
 
 def test_a_backlog_says_which_queue_how_many_how_fast_and_how_long() -> None:

@@ -9,7 +9,7 @@ from itertools import product
 from kaguan.breakers.board import BreakerKind, OpenBreaker
 from kaguan.verdict.judging import judge
 from kaguan.verdict.model import ConcernCode
-from kaguan.verdict.observation import Outside
+from kaguan.verdict.observation import Ending, Outside
 from kaguan.verdict.wording import Wording, catalogue
 from kaguan.words.reasons import Reason
 from tests.support.observations import PAUSE, ago, blocked, broker, flow, held, ledger, lock, process, seen
@@ -27,7 +27,7 @@ def test_both_languages_have_the_same_sentences_with_the_same_blanks() -> None:
             assert set(re.findall(r"\{(\w+)\}", zh[part][key])) == set(re.findall(r"\{(\w+)\}", en[part][key])), key
             assert not re.search(r"[\u4e00-\u9fff]", en[part][key]), key
     assert set(zh["concern"]) == set(zh["advice"])
-    bases = {re.sub(r"_(bad|warn|still|waiting|least|held)$", "", key) for key in zh["concern"]}
+    bases = {re.sub(r"_(bad|warn|still|waiting|least|held|final)$", "", key) for key in zh["concern"]}
     assert bases == {str(code) for code in ConcernCode}
 
 
@@ -44,7 +44,8 @@ TROUBLES = [
                 wiped_at=ago(20),
                 gate_is_open=False,
                 vanished=(2, ago(60)),
-                flow=[flow("attempt_failed", detail=REASON.stored(), minute=9, moment=9), flow("failed", total=9)],
+                flow=[flow("attempt_failed", detail=REASON.stored(), minute=9, moment=9), flow("failed")],
+                endings=[Ending("email:send", 9, 0, ago(9))],
                 blocked=[blocked()],
                 totals={"uncertain": 1},
             ),
