@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -85,7 +85,7 @@ class ConcernLine:
 
 def lines_of(verdict: Verdict, language: str, words: Formatter) -> list[ConcernLine]:
     """根由各一行，后果收在它下面。"""
-    wording = Wording(language, words.word)
+    wording = Wording(language, words.word, quoted=words.personal)
     lines = {
         concern.identity: ConcernLine(
             code=concern.code,
@@ -109,7 +109,13 @@ def lines_of(verdict: Verdict, language: str, words: Formatter) -> list[ConcernL
             roots.append(line)
         else:
             root.consequences.append(line)
-    return roots
+    return sorted(map(_as_heavy, roots), key=lambda line: line.level != Level.BAD)
+
+
+def _as_heavy(root: ConcernLine) -> ConcernLine:
+    """根由与它最重的后果一样重：后果折着，红不能只在里面。"""
+    heavy = any(one.level == Level.BAD and not one.acknowledged for one in root.consequences)
+    return replace(root, level=Level.BAD) if heavy else root
 
 
 def link_of(concern: Concern) -> str:
@@ -119,7 +125,8 @@ def link_of(concern: Concern) -> str:
         case ConcernCode.STALLED:
             return _tasks(queue=str(parameters["queue"]))
         case ConcernCode.SETBACKS:
-            return _tasks(status=TaskStatus.RETRYING, type=str(parameters["type"]))
+            status = TaskStatus.FAILED if parameters.get("final") else TaskStatus.RETRYING
+            return _tasks(status=status, type=str(parameters["type"]))
         case ConcernCode.FAILURES:
             return _tasks(status=TaskStatus.FAILED, type=str(parameters["type"]))
         case ConcernCode.ORDERING:

@@ -7,9 +7,13 @@ import re
 import pytest
 
 from api.console.assets import BADGES, TYPES, asset_url
-from api.console.concerns import Lever, lever_of, link_of
-from kaguan.verdict.model import Concern, ConcernCode, Level
+from api.console.concerns import Lever, lever_of, lines_of, link_of
+from api.console.formatting import Formatter
+from api.console.texts import Translator
+from kaguan.verdict.model import Concern, ConcernCode, Level, Parameters, Verdict
 from kaguan.verdict.runbooks import runbook_of
+from kaguan.words.zones import BUSINESS_ZONE
+from tests.support.observations import NOW
 from tests.support.repository import ROOT
 
 HANDBOOK = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "运维手册.md"
@@ -45,6 +49,21 @@ def test_what_can_be_done_here_is_one_step_away(code: ConcernCode, subject: str,
 def test_of_a_backlog_of_one_caller_the_caller_is_paused_not_the_queue() -> None:
     lever = lever_of(Concern(ConcernCode.BACKLOG, Level.WARN, "low", {**PARAMETERS, "caller": "bulk"}))
     assert lever == Lever("pause", "/console/pauses?scope=caller&name=bulk#reason")
+
+
+def test_a_cause_is_as_heavy_as_the_worst_that_follows_from_it_and_comes_first() -> None:
+    cause = Concern(
+        ConcernCode.HELD, Level.WARN, "", {**PARAMETERS, "total": 1, "held": 1, "count": 1, "waiting": 1, "whom": ""}
+    )
+    effect: Parameters = {"queue": "default", "count": 9, "seconds": 12}
+    other = Concern(ConcernCode.UNCERTAIN, Level.WARN, "", {"count": 1})
+    for level in (Level.WARN, Level.BAD):
+        follows = Concern(ConcernCode.STALLED, level, "default", effect, because=cause.identity)
+        words = Formatter(Translator("zh"), BUSINESS_ZONE, personal=True)
+        first, second = lines_of(Verdict(NOW, [other, cause, follows]), "zh", words)
+        assert (first.level, second.level) == (level, "warn")
+        assert {line.code for line in (first, second)} == {"held", "uncertain"}
+        assert level == "warn" or [line.code for line in first.consequences] == ["stalled"]
 
 
 def test_every_level_has_an_icon_of_its_own() -> None:
