@@ -9,9 +9,11 @@ from aiohttp import web
 from redis.exceptions import RedisError
 
 from api.console.console_request import ConsoleRequest
+from kaguan.flow.background import within
 from kaguan.outbox.deliver.deliveries import Carried, build_queues
 
 PATH = "/console/queues"
+LOOK_TIMEOUT = 1.0  # 秒：更慢就当 Redis 不答，别等到请求的时限
 NAMED = 5  # 一个投递里的任务至多列几个
 
 
@@ -28,8 +30,9 @@ class Parcel:
 
 
 async def queue_page(console: ConsoleRequest) -> web.Response:
+    asked = await within(LOOK_TIMEOUT, _parcels(console))
     try:
-        parcels = await _parcels(console)
+        parcels = None if asked is None else asked.result()
     except RedisError:
         parcels = None
     return console.render("queues.html", parcels=parcels)

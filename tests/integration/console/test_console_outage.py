@@ -20,13 +20,13 @@ LOOK = re.compile(r'data-testid="last-look"><time datetime="([^"]+)"')  # 到毫
 
 
 @asynccontextmanager
-async def proxied(database_url: str) -> AsyncIterator[tuple[Proxy, str]]:
-    port = urlsplit(database_url).port
+async def proxied(url: str) -> AsyncIterator[tuple[Proxy, str]]:
+    port = urlsplit(url).port
     assert port is not None
     proxy = Proxy(port)
     await proxy.start()
     try:
-        yield proxy, database_url.replace(f":{port}/", f":{proxy.port}/")
+        yield proxy, url.replace(f":{port}/", f":{proxy.port}/")
     finally:
         await proxy.stop()
 
@@ -50,6 +50,17 @@ async def test_an_outage_is_a_page_in_time_and_the_console_comes_back(
                 return (await visitor.get("/")).status == 200
 
             assert await eventually(recovered)
+
+
+async def test_a_redis_that_does_not_answer_is_named_on_the_page_of_the_queues(environ: dict[str, str]) -> None:
+    async with proxied(environ["KAGUAN_REDIS__URL"]) as (proxy, through):
+        settings = load_settings({**environ, "KAGUAN_REDIS__URL": through})
+        async with serving(settings) as api, signed_in(api) as visitor:
+            assert 'data-testid="no-redis"' not in (await visitor.get("/console/queues")).text
+            proxy.blackhole()
+            page = await visitor.get("/console/queues", {"Accept-Language": "en"})
+            assert (page.status, "Redis does not answer" in page.tested("no-redis")) == (200, True), page.text
+            proxy.cut()
 
 
 async def test_many_watchers_share_one_look(environ: dict[str, str]) -> None:
