@@ -99,6 +99,10 @@ class WorkerLine:
     def slots(self) -> int | None:
         return None if self.process is None else sum(self.process.slots.values())
 
+    @property
+    def busy(self) -> int | None:
+        return None if self.process is None else sum(self.process.busy.values())
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessLine:

@@ -69,6 +69,7 @@ async def test_who_holds_and_who_waits_is_told_the_same_by_api_and_console(setti
         mine = await busy(pipeline)
         found = (await api.get("/holders")).data
         page = await visitor.get("/console/holders", {"Accept-Language": "en"})
+        home = await visitor.get("/", {"Accept-Language": "en"})
     assert found["slots"] == {"total": 4, "held": 2}
     assert (found["running"], found["capped"]) == (2, False)
     [kind], [caller], [worker] = found["held_types"], found["held_callers"], found["held_workers"]
@@ -85,6 +86,10 @@ async def test_who_holds_and_who_waits_is_told_the_same_by_api_and_console(setti
     assert (key["key"], key["behind"]) == ("han.mei@example.com", 2)
     assert page.status == 200, page.text
     assert "2 / 4" in page.tested("holders")
+    for told, name in ((page, "held-workers"), (home, "workers")):  # 占用的与在手里的两处都分开说
+        assert "1 / 4" in told.tested(name)
+        assert "2 / 4" not in told.tested(name)
+        assert "In hand" in told.tested(name)
     assert "importer" in page.tested("held-callers")
     assert str(mine[1]) in page.text
     assert "han.mei@example.com" in page.tested("waiting-keys")
