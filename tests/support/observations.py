@@ -9,8 +9,9 @@ from uuid import UUID
 
 from kaguan.breakers.board import OpenBreaker
 from kaguan.outbox.operate.backlog import QueueBacklog
+from kaguan.outbox.operate.limits import Limit
 from kaguan.outbox.operate.pauses import Pause
-from kaguan.outbox.vocabulary import PauseScope, Priority
+from kaguan.outbox.vocabulary import LimitScope, PauseScope, Priority
 from kaguan.presence.census import Census, Process, succeed
 from kaguan.verdict.locks import Lock
 from kaguan.verdict.observation import Blocked, Broker, Flow, Ledger, Observation, Queued
@@ -29,6 +30,16 @@ PAUSE = Pause(
     NOW - timedelta(hours=1),
     NOW + timedelta(minutes=30),
     20_000,
+)
+LIMIT = Limit(
+    LimitScope.TYPE,
+    "email:send",
+    2,
+    None,
+    "relay host moves",
+    "ann",
+    NOW - timedelta(hours=1),
+    NOW + timedelta(hours=1),
 )
 
 

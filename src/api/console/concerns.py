@@ -37,6 +37,7 @@ LINKS = {
     ConcernCode.UNCERTAIN: "/console/dead-letters",
     ConcernCode.PARKED: f"{OUTBOX}#parked",
     ConcernCode.PAUSED: PAUSES,
+    ConcernCode.BOUNDED: f"{PAUSES}#limits",
     ConcernCode.HELD: "/console/holders#held-types",
     ConcernCode.BACKLOG: "/console/holders#waiting-callers",
 }
@@ -64,6 +65,7 @@ LEVERS = {
     ConcernCode.PARKED: REDRIVE,
     ConcernCode.UNCERTAIN: Lever("settle", f"/console/tasks?status={TaskStatus.UNCERTAIN}"),
     ConcernCode.PAUSED: Lever("resume", PAUSES),
+    ConcernCode.BOUNDED: Lever("lift", f"{PAUSES}#limits"),
 }
 
 

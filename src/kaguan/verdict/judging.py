@@ -66,7 +66,8 @@ def judge(seen: Observation, *, window: int) -> list[Concern]:
     if seen.ledger is not None:
         found += [] if census is None else [*_held(seen.ledger, census)]
         found += [*_absent(seen.ledger, census), *_movement(seen, seen.ledger, window)]
-        found += [*setbacks(seen.ledger), *failures(seen.ledger), *_left_over(seen.ledger), *_paused(seen)]
+        found += [*setbacks(seen.ledger), *failures(seen.ledger), *_left_over(seen.ledger)]
+        found += [*_paused(seen), *_bounded(seen)]
     return explained(sorted(found, key=by_weight))
 
 
@@ -347,3 +348,17 @@ def _paused(seen: Observation) -> Iterator[Concern]:
             "seconds": round((one.until - seen.at).total_seconds()),
         }
         yield Concern(ConcernCode.PAUSED, Level.OK, str(one.id), parameters, one.created_at)
+
+
+def _bounded(seen: Observation) -> Iterator[Concern]:
+    """人另定的限额，也只是说一声：几个、为什么、还有多久。"""
+    for one in () if seen.ledger is None else seen.ledger.bounded:
+        parameters: Parameters = {
+            "scope": one.scope,
+            "name": one.name,
+            "why": one.reason,
+            "at_once": one.at_once,
+            "per_second": one.per_second,
+            "seconds": round((one.until - seen.at).total_seconds()),
+        }
+        yield Concern(ConcernCode.BOUNDED, Level.OK, f"{one.scope}/{one.name}", parameters, one.created_at)

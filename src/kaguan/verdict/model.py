@@ -50,6 +50,7 @@ class ConcernCode(StrEnum):
     UNCERTAIN = "uncertain"
     PARKED = "parked"
     PAUSED = "paused"  # 人停下的：说一声，不是要留意的事
+    BOUNDED = "bounded"  # 人另定的限额：说一声
 
 
 @dataclass(frozen=True, slots=True)

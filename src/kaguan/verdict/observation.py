@@ -28,6 +28,7 @@ from kaguan.outbox.deliver.deliveries import build_queues
 from kaguan.outbox.deliver.in_redis import waiting_depths
 from kaguan.outbox.operate import backlog
 from kaguan.outbox.operate.backlog import QueueBacklog
+from kaguan.outbox.operate.limits import Limit, limits
 from kaguan.outbox.operate.pauses import Pause, pauses
 from kaguan.outbox.recover.gate import gate_is_open
 from kaguan.outbox.vocabulary import Priority, PriorityRank
@@ -153,6 +154,7 @@ class Ledger:
     outside: list[Outside]
     gate_is_open: bool = True
     paused: Sequence[Pause] = ()
+    bounded: Sequence[Limit] = ()
     crowds: Sequence[Crowd] = ()
     endings: Sequence[Ending] = ()
 
@@ -228,6 +230,7 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             outside=await _rows(connection, Outside, "outside", {"cap": queries.COUNT_CAP}),
             gate_is_open=await gate_is_open(connection),
             paused=await pauses(connection),
+            bounded=await limits(connection),
             crowds=await _rows(connection, Crowd, "crowds", {"cap": CROWD}),
             endings=endings,
         )

@@ -32,6 +32,7 @@ RUNBOOKS = {
     ConcernCode.UNCERTAIN: "TasksUncertain",
     ConcernCode.PARKED: "OutboxParked",
     ConcernCode.PAUSED: "Paused",
+    ConcernCode.BOUNDED: "Paused",
 }
 SMTP_RUNBOOK = "SmtpOutage"  # 断路器断开的是中继主机
 CARRIER = "carrier:"  # 断路器断开的是运营商

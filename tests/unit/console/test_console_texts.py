@@ -49,7 +49,7 @@ VOCABULARY = {
     "column": list(COLUMNS),
     "verdict": [str(level) for level in Level if level is not Level.UNKNOWN],
     "mark": list(Level),
-    "lever": ["cancel", "decide", "end", "limit", "pause", "redrive", "resume", "settle"],
+    "lever": ["cancel", "decide", "end", "lift", "limit", "pause", "redrive", "resume", "settle"],
     "nav": [
         "overview",
         "sims",

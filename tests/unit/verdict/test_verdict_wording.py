@@ -12,7 +12,7 @@ from kaguan.verdict.model import ConcernCode
 from kaguan.verdict.observation import Ending, Outside
 from kaguan.verdict.wording import Wording, catalogue
 from kaguan.words.reasons import Reason
-from tests.support.observations import PAUSE, ago, blocked, broker, flow, held, ledger, lock, process, seen
+from tests.support.observations import LIMIT, PAUSE, ago, blocked, broker, flow, held, ledger, lock, process, seen
 
 HIGH_WATER = 100
 BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), Reason("carriers.failed", {"status": 500}), 1)
@@ -77,7 +77,7 @@ TROUBLES = [
         ),
         window=HIGH_WATER,
     ),
-    *judge(seen(ledger(paused=[PAUSE]), broker([])), window=HIGH_WATER),
+    *judge(seen(ledger(paused=[PAUSE], bounded=[LIMIT]), broker([])), window=HIGH_WATER),
     *judge(
         seen(ledger(connected=["relay", "worker"]), broker([process("relay", seen=20), process("worker", seen=20)])),
         window=HIGH_WATER,
