@@ -24,15 +24,17 @@ def error_page(request: web.Request, translated: Translated) -> web.Response | N
     error = translated.error
     console = ConsoleRequest(request, None)
     nowhere = error.code is Code.NOT_FOUND and not error.zh
+    message = error.text(console.language)
+    reasons = [item.render(console.language)["reason"] for item in error.fields]
     retry_after = error.retry_after if error.retry_after is not None else RETRY_AFTER.get(error.code)
     response = console.render(
         "error.html",
         int(MEANINGS[error.code].status),
         code=int(error.code),
-        message=error.text(console.language),
+        message=message,
         nowhere=request.path[:LONGEST_SHOWN] if nowhere else "",
         ours=translated.unexpected or MEANINGS[error.code].status >= HTTPStatus.INTERNAL_SERVER_ERROR,
-        reasons=[item.render(console.language) for item in error.fields],
+        reasons=[reason for reason in reasons if reason != message],
         away="database" if error.code is Code.DATABASE_UNAVAILABLE else "",
         request_id=context_of(request).request_id,
         origin=request.get(BACK, HOME),

@@ -257,11 +257,17 @@ async def test_a_limit_is_set_and_cleared_where_the_pauses_are(api: Api) -> None
             {"at_once": "101"},
             {"per_second": "5"},
         ):
-            assert (await visitor.act("/console/limits", **{**wanted, **wrong})).status == 400
+            page = await visitor.act("/console/limits", **{**wanted, **wrong})
+            assert page.status == 400
+            assert page.text.count(page.tested("error")) == 2  # 标题与正文，没有再列一遍
         for form in (wanted, carrier):
             page = await visitor.act("/console/limits", **form)
             assert (page.status, page.location) == (303, "/console/pauses#limits")
-        shown = (await visitor.get("/console/pauses")).text
+        page = await visitor.get("/console/pauses")
+        shown = page.text
+        assert ("停着什么" in page.tested("limits"), "管着什么" in page.tested("limits")) == (False, True)
+        home = (await visitor.get("/")).text
+        assert ('data-subject="type/email:send"' in home, "暂停与限额" in home) == (True, True)
         assert ("relay host moves" in shown, "carrier moves" in shown, "配置 50" in shown) == (True, True, True)
         for form in (wanted, carrier):
             assert (await visitor.act("/console/limits/clear", what=form["what"])).status == 303
