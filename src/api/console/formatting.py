@@ -22,6 +22,8 @@ from kaguan.words.zones import offset, written
 # 原因的参数里，词汇表有译名的
 WORDED = {"state": "lifecycle", "change": "change", "carrier": "carrier"}
 WHOLE = 100  # 三位数以上不必看小数
+FEW, FEWEST = 0.1, 0.01  # 一位小数写不出的，两位也写不出的
+MOMENT = len("2026-01-01T00:00:00Z")
 
 
 def without_texts(value: Any) -> Any:
@@ -70,7 +72,9 @@ class Formatter:
         return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
 
     def rate(self, value: float, *, capped: bool = False) -> str:
-        """每秒个数。"""
+        """每秒个数；几分钟才一个的，也不写成没有。"""
+        if 0 < value < FEW:
+            return f"{value:.2f}" if value >= FEWEST else f"< {FEWEST}"
         text = f"{value:,.1f}" if value < WHOLE else f"{value:,.0f}"
         return f"≥ {text}" if capped else text
 
@@ -145,12 +149,26 @@ class Formatter:
         match value:
             case bool():
                 return str(value).lower()
+            case float():
+                return f"{value:g}"
+            case str():
+                return self._of_time(value) or self.shown(value)
             case list():
                 return self._t("audit.comma").join(map(self.plain, value)) or "–"
             case dict():
                 return self._t("audit.comma").join(f"{name} {self.plain(item)}" for name, item in value.items()) or "–"
             case _:
                 return self.shown(str(value))
+
+    def _of_time(self, text: str) -> str:
+        """审计记的时刻是 UTC 的；不是时刻的，没有。"""
+        if len(text) < MOMENT or not text[:4].isdecimal():
+            return ""
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return ""
+        return "" if moment.tzinfo is None else written(moment, self.zone)
 
     def summary(self, told: Summary | None) -> str:
         return "" if told is None else told.text(self._t.language, personal=self.personal)

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from aiohttp import web
 
 from api.console.console_request import ConsoleRequest
 from api.console.serve import ActionResult, FormSubmission, number_of
+from api.console.tasks import PATH as TASKS
 from api.console.traces import SETTLES, TRACES, Absence, Branch, Cause
 from api.endpoints.binding import UUID_TEXT
 from kaguan.audit.actions import TASK_CANCEL, TASK_CHANGE, TASK_PAYLOAD, TASK_RESOLVE, TASK_RETRY
@@ -24,16 +26,26 @@ from kaguan.outbox.operate.detail import detail
 from kaguan.outbox.operate.lasting import LONGEST
 from kaguan.outbox.operate.place import PLACE_CAP
 from kaguan.outbox.operate.record import EventRecord, TaskRecord
-from kaguan.outbox.operate.sweeping import WAITING
+from kaguan.outbox.operate.sweeping import WAITING, Deed
 from kaguan.outbox.operate.timeline import settled_by_hand, timeline
 from kaguan.outbox.spans import LOST
-from kaguan.outbox.vocabulary import FINAL, NOTE_LENGTH, RETRYABLE, Priority, Resolution, TaskEventKind, TaskStatus
+from kaguan.outbox.vocabulary import (
+    FINAL,
+    NOTE_LENGTH,
+    RETRYABLE,
+    Priority,
+    Resolution,
+    TaskEventKind,
+    TaskStatus,
+    moment_of,
+)
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
 from kaguan.telemetry.unsampled import exports
 from kaguan.words.errors import Code, refused
 from kaguan.words.reasons import Reason
 from kaguan.words.units import MINUTE
 
+MARGIN = timedelta(milliseconds=1)
 # 一次尝试怎样收的场
 ENDINGS = frozenset(
     {
@@ -180,6 +192,7 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         "waiting": task.status in WAITING,
         "priorities": list(Priority),
         "retryable": task.status in RETRYABLE,
+        "discard": _discard_link(task) if task.status == TaskStatus.FAILED else None,
         "uncertain": task.status == TaskStatus.UNCERTAIN,
         "note_length": NOTE_LENGTH,
         "final": task.status in FINAL,
@@ -211,6 +224,13 @@ async def _trace(console: ConsoleRequest, context: Mapping[str, Any]) -> dict[st
         "since_end": ended,
         "still": chosen is None or not traces.url or (not running and branch is not None and now - ended > SETTLES),
     }
+
+
+def _discard_link(task: TaskRecord) -> str:
+    """丢弃这一个：试运行；条件里没有任务号，它那一毫秒里受理的、败了的同类都看得见。"""
+    at = moment_of(task.id)
+    asked = {"status": TaskStatus.FAILED, "type": task.type, "deed": Deed.DISCARD}
+    return f"{TASKS}?{urlencode({**asked, 'since': at - MARGIN, 'until': at + 2 * MARGIN})}"
 
 
 def _unsought(accepted: str | None) -> Absence:

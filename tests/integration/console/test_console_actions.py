@@ -388,6 +388,11 @@ async def test_one_cause_of_a_type_is_replayed_alone(api: Api, reason: str | Non
         offered = [(await visitor.get(html.unescape(link))).tested("would") for link in discarding]
         assert len(offered) == 4
         assert all("会丢弃" in text for text in offered)
+        (alone,) = re.findall(
+            r'href="([^"]+)" data-testid="discard"', (await visitor.get(f"/console/tasks/{wanted}")).text
+        )
+        assert str(wanted) in (seen := await visitor.get(html.unescape(alone))).text
+        assert "会丢弃" in seen.tested("would")
         shown = [await visitor.get(link.partition("#")[0]) for link in links]
         assert all("会重放 1 个" in page.tested("preview-count") for page in shown)
         [page] = [
@@ -456,6 +461,14 @@ async def test_a_replay_of_nothing_that_was_shown_is_refused(api: Api, selection
         assert (await visitor.act("/console/dead-letters/replay", selection=selection)).status == 400
         assert (await visitor.act("/console/dead-letters/replay", status="failed")).status == 400
     assert await status_of(api, task_id) == "failed"
+
+
+async def test_why_a_schedule_was_not_done_is_told_where_one_was_missed(environ: dict[str, str]) -> None:
+    async with serving(load_settings({**environ, "KAGUAN_SCHEDULES": SCHEDULES})) as api, signed_in(api) as visitor:
+        assert "到期时没有 relay" not in (await visitor.get("/console/schedules")).text
+        assert (await visitor.act("/console/schedules/nightly/run")).status == 303
+        await api.rows("update tb_task set created_at = created_at - interval '3 days'")
+        assert "到期时没有 relay" in (await visitor.get("/console/schedules")).text
 
 
 async def test_a_schedule_is_switched(environ: dict[str, str]) -> None:

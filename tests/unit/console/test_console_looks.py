@@ -80,6 +80,10 @@ def test_a_capped_count_says_so_and_an_unknown_word_is_shown_as_it_is() -> None:
     counts = [formatter.capped(value, 10_000) for value in (9_999, 10_000, 42_146)]
     assert counts == ["9,999", "≥ 10,000", "≈ 42,146"]
     assert (formatter.rate(12.34), formatter.rate(4_000, capped=True)) == ("12.3", "≥ 4,000")
+    assert [formatter.rate(value) for value in (0, 0.02, 0.002)] == ["0.0", "0.02", "< 0.01"]
+    assert formatter.plain(["2026-01-01T00:00:00.5+00:00", 30.0, 7, "2026-01-01T00:00:00"]) == (
+        "2026-01-01 08:00:00 +08:00, 30, 7, 2026-01-01T00:00:00"
+    )
     assert formatter.word("event", "something_new") == "something_new"
     assert trace_id_of("00-" + "a" * 32 + "-" + "b" * 16 + "-01") == "a" * 32
     assert trace_id_of("nonsense") is trace_id_of(None) is None
