@@ -64,8 +64,11 @@ def test_the_pages_own_tests_pass(page: Any, tmp_path: Path) -> None:
     assert re.search(r"^3 passed in ", ran, re.MULTILINE), ran
 
 
-async def test_the_page_runs_as_printed(page: Any, settings: Settings) -> None:
+async def test_the_page_runs_as_printed(page: Any, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     await page.main()
+    assert "status='succeeded'" in capsys.readouterr().out.splitlines()[-1]
+    with psycopg.connect(settings.database.url.get_secret_value()) as beside:
+        assert beside.execute("select order_id from receipt").fetchall() == [(1,)]
     url = settings.database.url.get_secret_value().replace("postgresql://", "postgresql+psycopg://", 1)
     engine = create_async_engine(url, poolclass=NullPool)
     with psycopg.connect(settings.database.url.get_secret_value(), autocommit=True) as elsewhere:
