@@ -42,14 +42,15 @@ class Watch:
             if is_away(error):
                 self._away = self._away or datetime.now(UTC)
             raise
-        missed, self._away = self._away, None
+        if self._away is not None:  # 不等轮到自己：轮到的那一个也许没赶上
+            async with self.pool.connection() as connection:
+                away = {"code": ConcernCode.DATABASE, "since": self._away}
+                await connection.execute(load(PACKAGE, "missed"), away)
+            self._away = None
         if not is_mine:
             return 0
         seen, concerns = await service.look(self.pool.connection, self.redis, self.settings)
         async with self.pool.connection() as connection, transaction(connection) as after_commit:
-            if missed is not None:
-                away = {"code": ConcernCode.DATABASE, "since": missed}
-                await connection.execute(load(PACKAGE, "missed"), away)
             kept = await remember(connection, seen.at, concerns)
             await Telling(self.settings, self.count).tell(connection, seen.at, kept, after_commit)
         return 0

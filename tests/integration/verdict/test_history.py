@@ -91,10 +91,11 @@ async def test_only_one_of_them_looks_at_a_time(settings: Settings, pool: Pool) 
         assert await pipeline.sql("select looked_at < now() + interval '1 minute' from tb_watch") == [(True,)]
 
 
+@pytest.mark.parametrize("pace", [0.0, 3600.0])
 async def test_a_database_that_did_not_answer_is_noted_once_it_does(
-    settings: Settings, pool: Pool, postgres_server: PostgresServer, direct_url: str
+    settings: Settings, pool: Pool, postgres_server: PostgresServer, direct_url: str, pace: float
 ) -> None:
-    """不许再连、连着的都断开：其间什么也记不下；答了之后补记从何时起、到何时为止。"""
+    """不许再连、连着的都断开：其间什么也记不下；答了之后补记从何时起、到何时为止，没有轮到自己看也记，只记一次。"""
     name = direct_url.rpartition("/")[2]
     config = replace_timeouts(settings)
     async with (
@@ -102,14 +103,16 @@ async def test_a_database_that_did_not_answer_is_noted_once_it_does(
         open_pool(config.database, "test") as own,
         await AsyncConnection.connect(postgres_server.admin_url_of("postgres"), autocommit=True) as admin,
     ):
-        watch = replace(watch_of(pipeline), pool=own)
+        watch = replace(watch_of(pipeline), pool=own, pace=pace)
+        other = replace(watch)
         await watch.run_once()
         began = datetime.now(UTC)
         await admin.execute(f'alter database "{name}" allow_connections false'.encode())
         await admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
         try:
-            with pytest.raises(PASSING_ERRORS):
-                await watch.run_once()
+            for one in (watch, other):
+                with pytest.raises(PASSING_ERRORS):
+                    await one.run_once()
         finally:
             await admin.execute(f'alter database "{name}" allow_connections true'.encode())
 
@@ -120,6 +123,7 @@ async def test_a_database_that_did_not_answer_is_noted_once_it_does(
             return False
 
         await eventually(again)
+        await other.run_once()
         async with own.connection() as connection:
             rows = await history.page(connection, 10)
     [episode] = [row for row in rows if row.code == "database"]
