@@ -289,8 +289,12 @@ async def test_the_saq_dashboard_opens_with_the_same_login(site: Site) -> None:
         links = frame.locator("a[href^='/monitor/queues/']")
         await expect(links).to_have_text(["critical", "default", "low"])
         await shoot(page, "monitor")
+        await page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+        wider = "page => page.scrollWidth - page.clientWidth"
+        assert await frame.locator("html").evaluate(wider) == 0
         await links.first.click()
         await expect(frame.get_by_role("columnheader", name="Active").first).to_be_visible()
+        assert await frame.locator("html").evaluate(wider) == 0
         await page.get_by_test_id("nav-overview").click()
         await expect(page.get_by_test_id("page-overview")).to_be_visible()
 

@@ -39,6 +39,8 @@ READS = frozenset({"GET", "HEAD"})
 WORDS = frozenset({"result", "error", "meta"})  # 一次投递里写得进文字的
 PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="kaguan monitor", charset="UTF-8"'}
+# 手机上横着拖的是表，不是整页
+NARROW = "<style>@media(max-width:600px){table{display:block;overflow-x:auto}h2{overflow-wrap:anywhere}}</style>"
 # 页面里有一段内联脚本，按摘要放行；它的样式库写内联样式
 _INLINE_SCRIPT = f'const root_path = "{ROOT}";'
 _SCRIPT_HASH = base64.b64encode(hashlib.sha256(_INLINE_SCRIPT.encode()).digest()).decode()
@@ -159,7 +161,7 @@ async def _page(_request: web.Request) -> web.StreamResponse:
     }
     # 浏览器没有图标可取就去要 /favicon.ico，白得一个 404
     icon = f'<link rel="icon" href="{asset_url(ICON)}" type="image/svg+xml">'
-    return web.Response(text=render(root_path=ROOT).replace("</head>", f"{icon}</head>", 1), headers=headers)
+    return web.Response(text=render(root_path=ROOT).replace("</head>", f"{icon}{NARROW}</head>", 1), headers=headers)
 
 
 async def _queue(request: web.Request) -> web.StreamResponse:
