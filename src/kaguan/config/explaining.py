@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kaguan.words.language import environment_language
 from kaguan.words.secret_names import is_secret
 from kaguan.words.spoken import listed, said
+from kaguan.words.wrong import in_chinese
 
 # pydantic 的错误种类 → 说法的代号
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
@@ -50,6 +52,7 @@ def _allowed(item: ErrorDetails) -> str:
     if item["type"] == "value_error":
         return str(context["error"])
     if "expected" in context:
-        return said("config.allowed", values=context["expected"])
+        values = context["expected"]
+        return said("config.allowed", values=values if environment_language() == "en" else in_chinese(values))
     limits = [f"{sign} {context[name]}" for name, sign in BOUNDS.items() if name in context]
     return said("config.bounds", bounds=listed(limits, "config.both")) if limits else str(item["msg"])

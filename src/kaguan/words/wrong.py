@@ -87,7 +87,7 @@ def wrong(item: ErrorDetails) -> tuple[str, str]:
     if kind == "string_pattern_mismatch" and context["pattern"] in PATTERNS:
         return PATTERNS[context["pattern"]]
     zh, en = REASONS.get(kind, FALLBACK)
-    listed = {name: _listed(value) for name, value in context.items()}
+    listed = {name: in_chinese(value) for name, value in context.items()}
     return fill(zh, listed), fill(en, context)
 
 
@@ -102,6 +102,6 @@ def _is_huge(given: object) -> bool:
     return isinstance(given, float) and abs(given) >= BEYOND_64_BITS
 
 
-def _listed(value: object) -> object:
+def in_chinese(value: object) -> object:
     """Pydantic 并列的几样。"""
     return value.replace("' or '", "', '").replace("', '", "'、'") if isinstance(value, str) else value

@@ -33,7 +33,7 @@ def test_environment_overrides_the_file_and_the_file_overrides_the_default(tmp_p
     [
         ({"KAGUAN_API__PORT": "99999"}, ["KAGUAN_API__PORT", "99999", "65535"]),
         ({"KAGUAN_API__PORT": "abc"}, ["KAGUAN_API__PORT", "abc", "整数"]),
-        ({"KAGUAN_ENV": "production"}, ["KAGUAN_ENV", "production", "'prod'"]),
+        ({"KAGUAN_ENV": "production"}, ["KAGUAN_ENV", "production", "'staging'、'prod'"]),
         ({"KAGUAN_LOGGING__LEVEL": "TRACE"}, ["KAGUAN_LOGGING__LEVEL", "TRACE", "'DEBUG'"]),
         ({"KAGUAN_TELEMETRY__SAMPLE_RATIO": "2"}, ["KAGUAN_TELEMETRY__SAMPLE_RATIO", "≤ 1"]),
         ({"KAGUAN_API__PROT": "1"}, ["未知配置键", "KAGUAN_API__PROT", "KAGUAN_API__PORT"]),
