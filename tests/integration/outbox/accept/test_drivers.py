@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import asyncpg
 import psycopg
 import pytest
 from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
 from redis.asyncio import Redis
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
@@ -208,6 +210,16 @@ async def test_what_was_joined_is_refused_once_its_transaction_is_over_and_joini
     await shop.accept(guest, 4)
     await guest.run(guest.commit)
     assert await shop.numbers() == [1, 2, 4]
+
+
+async def test_two_who_accept_at_once_on_one_connection_are_both_taken_in(shop: Shop, url: str) -> None:
+    """一个的语句在跑，另一个看不出在不在事务里：那不是完了。"""
+    async with await AsyncConnection.connect(url) as own:
+        await own.execute("select 1")
+        joined = shop.outbox.within(own)
+        assert own.info.transaction_status is TransactionStatus.INTRANS
+        await asyncio.gather(*(shop.send.accept(joined, Parcel(number=number)) for number in (1, 2)))
+    assert sorted(await shop.numbers()) == [1, 2]
 
 
 async def test_a_transaction_of_another_outbox_is_refused(shop: Shop, settings: Settings, url: str) -> None:
