@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
+from api.console.console_request import BACK as RETURN
 from api.console.console_request import ConsoleRequest
 from api.console.serve import ActionResult, FormSubmission, number_of
 from kaguan.audit.actions import LIFT, LIMIT
@@ -49,6 +51,9 @@ async def context(console: ConsoleRequest, connection: Connection, types: Sequen
 
 async def bound(submission: FormSubmission) -> ActionResult:
     form = submission.form
+    # 被拒了回去，选好的还在
+    written = urlencode({"limit": form.get("what", "")})
+    submission.console.request[RETURN] = BACK.replace("#limits", f"?{written}#limit-at-once")
     scope, name = _named(form.get("what", ""))
     if submission.console.site.name:
         why = None if scope is LimitScope.TYPE else Reason("outbox.limit")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from urllib.parse import urlencode
 from uuid import UUID
 
 from aiohttp import web
 
 from api.console import limits
-from api.console.console_request import ConsoleRequest
+from api.console.console_request import BACK, ConsoleRequest
 from api.console.serve import ActionResult, FormSubmission, number_of
 from api.endpoints.binding import UUID_TEXT
 from kaguan.audit.actions import PAUSE, RESUME
@@ -50,6 +51,8 @@ async def pause_list(console: ConsoleRequest) -> web.Response:
 
 
 async def hold(submission: FormSubmission) -> ActionResult:
+    written = {name: submission.form.get(name, "") for name in ("scope", "name")}
+    submission.console.request[BACK] = f"{PATH}?{urlencode(written)}#reason"  # 被拒了回去，选好的还在
     wanted = _wanted(submission)
     made = await pause(submission.connection, wanted, submission.actor, submission.after_commit)
     if made is None:

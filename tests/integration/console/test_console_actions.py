@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from urllib.parse import quote, urlencode
 from uuid import UUID, uuid4
 
 import pytest
@@ -204,7 +205,10 @@ async def test_a_type_is_paused_and_resumed_with_reason_and_the_task_says_why_it
     wanted = {"scope": "type", "name": "email:send", "minutes": "30", "reason": "relay host moves"}
     async with signed_in(api) as visitor:
         for wrong in ({"scope": "all"}, {"name": "email:sent"}, {"reason": " "}, {"minutes": "0"}):
-            assert (await visitor.act("/console/pauses", **{**wanted, **wrong})).status == 400
+            page = await visitor.act("/console/pauses", **{**wanted, **wrong})
+            chosen = urlencode({name: {**wanted, **wrong}[name] for name in ("scope", "name")})
+            assert page.status == 400
+            assert f'href="/console/pauses?{chosen}#reason" data-testid="back"'.replace("&", "&amp;") in page.text
         page = await visitor.act("/console/pauses", **wanted)
         assert (page.status, page.location) == (303, "/console/pauses")
         assert "relay host moves" in (await visitor.get(page.location)).text
@@ -260,6 +264,8 @@ async def test_a_limit_is_set_and_cleared_where_the_pauses_are(api: Api) -> None
             page = await visitor.act("/console/limits", **{**wanted, **wrong})
             assert page.status == 400
             assert page.text.count(page.tested("error")) == 2  # 标题与正文，没有再列一遍
+            chosen = quote({**wanted, **wrong}["what"], safe="")
+            assert f'href="/console/pauses?limit={chosen}#limit-at-once" data-testid="back"' in page.text
         for form in (wanted, carrier):
             page = await visitor.act("/console/limits", **form)
             assert (page.status, page.location) == (303, "/console/pauses#limits")
