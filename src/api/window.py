@@ -41,7 +41,7 @@ async def main(settings: Settings, stop: asyncio.Event, host: str, port: int) ->
     settings = settings.model_copy(update={"allow_insecure": (*settings.allow_insecure, Exemption.CONSOLE_HTTP)})
     database = settings.database.model_copy(update={"pool_min": 1, "pool_max": CONNECTIONS})
     async with AsyncExitStack() as stack:
-        listening = stack.enter_context(closing(_listen(host, port)))
+        listening = stack.enter_context(closing(_listen(host, port, settings.language)))
         pool = await stack.enter_async_context(open_pool(database, Process.CONSOLE, alone=True))
         async with pool.connection() as connection:
             await installation(connection, name)
@@ -81,13 +81,12 @@ def check(settings: Settings) -> None:
         ConfigurationError: 没有说。
     """
     if not settings.database.schema_name:
-        raise ConfigurationError(
-            "看哪个应用的发件箱：kaguan --schema <名字> console；产品自己的控制台在 kaguan api 里"
-            " / whose outbox: kaguan --schema <name> console; kaguan's own console is served by kaguan api"
-        )
+        zh = "看哪个应用的发件箱：kaguan --schema <名字> console；产品自己的控制台在 kaguan api 里"
+        en = "whose outbox: kaguan --schema <name> console; kaguan's own console is served by kaguan api"
+        raise ConfigurationError(en if settings.language == "en" else zh)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, language: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in (port,) if port else PORTS:
         try:
@@ -96,7 +95,8 @@ def _listen(host: str, port: int) -> socket.socket:
             continue
     first, last = (port, port) if port else (PORTS[0], PORTS[-1])
     place = f"{host}:{first}" if first == last else f"{host}:{first}–{last}"
-    raise ConfigurationError(f"{place} 已被占用：换一个 --port / {place} is taken: choose another --port")
+    zh, en = f"{place} 已被占用：换一个 --port", f"{place} is taken: choose another --port"
+    raise ConfigurationError(en if language == "en" else zh)
 
 
 def _place(listening: socket.socket) -> tuple[str, int]:

@@ -238,15 +238,15 @@ async def test_what_cannot_be_shown_is_said_in_words_before_anything_listens(
     with psycopg.connect(settings.database.url.get_secret_value()) as database:
         database.execute("update shop.tb_installation set version = 0")
     code, said = await kaguan(environ, *window)
-    assert (code, "outbox.migrate()" in said) == (3, True)
+    assert (code, said) == (3, "shop 的表是第 0 版，要第 1 版：先 migrate()\n")
     with psycopg.connect(settings.database.url.get_secret_value()) as database:
         database.execute("update shop.tb_installation set version = 1")
     code, said = await kaguan(environ, *window, "--host", "192.0.2.1")
     assert (code, "ssh -L" in said) == (2, True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, said = await kaguan(environ, *window, "--port", str(taken.getsockname()[1]))
-        assert (code, "--port" in said) == (2, True)
+        assert (code, said.count("--port"), " / " in said) == (2, 1, False)
     code, said = await kaguan(environ, "console")
-    assert (code, "kaguan api" in said) == (2, True)
+    assert (code, said.count("kaguan api"), " / " in said) == (2, 1, False)
     code, said = await kaguan({**environ, "KAGUAN_DATABASE__SCHEMA_NAME": "shop"}, "api")
     assert (code, "console" in said) == (2, True)
