@@ -106,7 +106,6 @@ def ledger(**more: Any) -> Ledger:
         "parked": more.pop("parked", 0),
         "parked_since": None,
         "outbox_rows": 0,
-        "up_since": NOW - timedelta(days=1),
         "wiped_at": more.pop("wiped_at", None),
         **dict(zip(("vanished", "vanished_since"), more.pop("vanished", (0, None)), strict=True)),
         **more.pop("totals", {}),

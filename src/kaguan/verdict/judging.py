@@ -195,13 +195,12 @@ def _absent(ledger: Ledger, census: Census | None) -> Iterator[Concern]:
 def _movement(seen: Observation, ledger: Ledger, window: int) -> Iterator[Concern]:
     now = ledger.totals.now
     forwarded = ledger.totals.last_forward_at
-    up = (now - ledger.totals.up_since).total_seconds()  # PostgreSQL 不在的那一段怪不到 relay
     for queue in Priority:
         line = ledger.backlog[queue]
         due = line.oldest_due_seconds or 0.0
         if seen.broker is not None:
             idle = forwarded is None or (now - forwarded).total_seconds() > STILL[queue]
-            if min(due, up) > STILL[queue] and idle and seen.broker.depths[queue] < window:
+            if due > STILL[queue] and idle and seen.broker.depths[queue] < window:
                 since = now - timedelta(seconds=due) if forwarded is None else forwarded
                 parameters: Parameters = {"queue": str(queue), "seconds": round(due), "count": line.waiting}
                 yield Concern(ConcernCode.NOT_FORWARDING, Level.BAD, queue, parameters, since)

@@ -68,7 +68,7 @@ class Totals:
         vanished: 最近 :data:`VANISHED_FOR` 秒发现不见了的。
         outbox_rows: 发件箱约有几行，照统计。
         wiped_at: 最近 :data:`WIPED_FOR` 秒之内，Redis 丢过数据的时刻。
-        up_since: PostgreSQL 从何时起在跑；``now`` 是它的钟。
+        now: PostgreSQL 的钟。
     """
 
     queued: int
@@ -83,7 +83,6 @@ class Totals:
     outbox_rows: int
     wiped_at: datetime | None
     last_forward_at: datetime | None
-    up_since: datetime
     now: datetime
 
 

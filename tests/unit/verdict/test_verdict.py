@@ -69,10 +69,6 @@ def test_a_calm_system_is_ok() -> None:
             ledger(due={"default": 11.0}, forwarded=12.0), broker(), "not_forwarding", "bad", id="relay stuck"
         ),
         pytest.param(
-            ledger(due={"default": 11.0}, forwarded=12.0, totals={"up_since": ago(9)}), broker(), None, None,
-            id="PostgreSQL was away, the relay has just begun",
-        ),
-        pytest.param(
             ledger(due={"default": 11.0}, forwarded=12.0), broker(depths={"default": WINDOW}), None, None,
             id="the queue is full, the relay rightly waits",
         ),

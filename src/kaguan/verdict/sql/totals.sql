@@ -23,7 +23,6 @@ select
           and lost_at > (select created_at from tb_task order by id limit 1)
     ) as wiped_at,
     (select forwarded_at from tb_broker where id = 1) as last_forward_at,
-    pg_postmaster_start_time() as up_since,
     clock_timestamp() as now
 from (
     select count(*)::int as count, min(first_seen) as since
