@@ -16,7 +16,7 @@ from kaguan.queues.client import open_redis
 from kaguan.queues.keys import DOORBELL
 from tests.support.alongside import alongside
 from tests.support.eventually import PATIENCE, eventually
-from tests.support.pipeline import open_pipeline
+from tests.support.pipeline import carried_by, open_pipeline
 from tests.support.running_task import running_task
 
 
@@ -42,10 +42,10 @@ async def test_a_ring_is_heard(settings: Settings) -> None:
 @pytest.mark.unjudged("搁置是改出来的")
 async def test_a_row_set_aside_is_not_handed_over_until_it_is_taken_up_again(settings: Settings, pool: Pool) -> None:
     async with open_pipeline(settings, pool) as pipeline:
-        await pipeline.submit()
-        await pipeline.sql("update tb_outbox set parked_at = now(), parked_reason = '毒丸'")
-        assert await pipeline.forwarder.run_once() == 0
-        assert await pipeline.jobs() == []
+        aside, other = await pipeline.submit(2)  # 没有别的要交，取都不会去取
+        await pipeline.sql("update tb_outbox set parked_at = now(), parked_reason = '毒丸' where task_id = %s", aside)
+        assert await pipeline.forwarder.run_once() == 1
+        assert [carried_by(job) for job in await pipeline.jobs()] == [[(other, 1)]]
         await pipeline.sql("update tb_outbox set parked_at = null, parked_reason = null")
         assert await pipeline.forwarder.run_once() == 1
 
