@@ -79,7 +79,7 @@ def examine(histories: Sequence[Recorded], rules: Rules, gone: Sequence[Recorded
         (damage, mutant, own)
         for shape, own in words.items()
         for damage, taken in damaged(shape[1])
-        if (mutant := word(taken, mail=shape[0])) != own  # 在模型数不到的那一段里，看不出来
+        if _shows(mutant := word(taken, mail=shape[0]), own)
     ]
     permitted = allowed({*words.values(), *(one for _, one, _ in broken)}, rules)
     opinion.refused = [
@@ -92,6 +92,11 @@ def examine(histories: Sequence[Recorded], rules: Rules, gone: Sequence[Recorded
     opinion.tried = Counter(damage.kind for damage, *_ in broken)
     opinion.passed_off = Counter(damage for damage, one, own in broken if {one, own} <= permitted)
     return opinion
+
+
+def _shows(mutant: Word, own: Word) -> bool:
+    """弄坏的地方模型数得到；就在数到头的那一步之前的，剩下的只是原来那个词的开头，也看不出来。"""
+    return mutant != own and (mutant[-1:] == (END,) or own[: len(mutant)] != mutant)
 
 
 def misfits(histories: Sequence[Recorded], rules: Rules) -> list[str]:

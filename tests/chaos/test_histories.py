@@ -163,6 +163,21 @@ def test_what_is_too_long_for_the_model_is_judged_as_far_as_it_counts() -> None:
     assert word(taken, mail=False)[-1] == END
 
 
+def test_what_is_broken_at_the_edge_of_what_the_model_counts_is_not_held_against_the_judge() -> None:
+    """少了的那一步之后就数不到了：剩下的是好历史的开头，谁也认不出来。"""
+    redriven = [
+        rows
+        for number in range(2, FARTHEST + 2)
+        for rows in (
+            (f"task pending {number} 0 0 0 0 0", f"outbox {number}"),
+            ("outbox 0", f"task queued {number} 0 0 0 0 0"),
+        )
+    ]
+    verdict = Verdict()
+    judge_histories(verdict, examine([recorded("长", SYNC, (ACCEPTED, QUEUED, *redriven))], Rules()))
+    assert verdict.violations == {}
+
+
 def test_a_broken_history_is_one_step_away() -> None:
     taken = steps(recorded("辛", SYNC, LEDGER))
     kinds = [kind for kind, _, _ in mutants(taken)]
