@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 
 from kaguan.breakers.board import OpenBreaker
 from kaguan.breakers.breaker import OPENED
+from kaguan.outbox.operate.limits import Limit
+from kaguan.outbox.operate.pauses import Pause
 from kaguan.outbox.vocabulary import PAUSED, Priority, TaskStatus
 from kaguan.presence.beat import INTERVAL
 from kaguan.presence.census import Census
@@ -340,25 +342,17 @@ def _left_over(ledger: Ledger) -> Iterator[Concern]:
 def _paused(seen: Observation) -> Iterator[Concern]:
     """人停下的，只是说一声：停着什么、为什么、还停多久、几个在等。"""
     for one in () if seen.ledger is None else seen.ledger.paused:
-        parameters: Parameters = {
-            "scope": one.scope,
-            "name": one.name,
-            "why": one.reason,
-            "count": one.waiting,
-            "seconds": round((one.until - seen.at).total_seconds()),
-        }
+        parameters = {**_by_hand(one, seen.at), "count": one.waiting}
         yield Concern(ConcernCode.PAUSED, Level.OK, str(one.id), parameters, one.created_at)
 
 
 def _bounded(seen: Observation) -> Iterator[Concern]:
     """人另定的限额，也只是说一声：几个、为什么、还有多久。"""
     for one in () if seen.ledger is None else seen.ledger.bounded:
-        parameters: Parameters = {
-            "scope": one.scope,
-            "name": one.name,
-            "why": one.reason,
-            "at_once": one.at_once,
-            "per_second": one.per_second,
-            "seconds": round((one.until - seen.at).total_seconds()),
-        }
+        parameters = {**_by_hand(one, seen.at), "at_once": one.at_once, "per_second": one.per_second}
         yield Concern(ConcernCode.BOUNDED, Level.OK, f"{one.scope}/{one.name}", parameters, one.created_at)
+
+
+def _by_hand(one: Pause | Limit, now: datetime) -> Parameters:
+    left = round((one.until - now).total_seconds())
+    return {"scope": one.scope, "name": one.name, "why": one.reason, "seconds": left}
