@@ -150,6 +150,9 @@ class QueuedError(RateLimitedError):
     code = "queued"
 
 
+UNASKED = (QueuedError, CircuitOpenError)  # 没有去问：不算一次尝试
+
+
 class ProtocolError(CarrierError):
     """应答不是约定的样子。可能是中间设备的错误页，值得有限次重试。"""
 

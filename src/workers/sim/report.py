@@ -7,14 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from kaguan.carriers.gateway import (
-    CardFailed,
-    CardNotFound,
-    CarrierError,
-    CircuitOpenError,
-    QueuedError,
-    StatusResult,
-)
+from kaguan.carriers.gateway import UNASKED, CardFailed, CardNotFound, CarrierError, QueuedError, StatusResult
 from kaguan.carriers.records import EXPLAINED
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze
@@ -25,7 +18,7 @@ from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.words.reasons import NOTHING, Reason
 from workers.pauses import PAUSE, queued_pause
 
-UNASKED = frozenset({QueuedError.code, CircuitOpenError.code})  # 没有去问：不算一次尝试
+NOT_ASKED = frozenset(error.code for error in UNASKED)
 
 
 @dataclass(slots=True)
@@ -57,7 +50,7 @@ class Report:
             match result:
                 case CardFailed(iccid, reason, retryable):
                     self.pending += retryable
-                    self.queued += reason in UNASKED
+                    self.queued += reason in NOT_ASKED
                     self.reason = Reason.of(reason) if retryable else self.reason
                     self.problems.fail(iccid, reason)
                 case CardNotFound(iccid):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from kaguan.carriers.gateway import CarrierError, CarrierGateway, CircuitOpenError, QueuedError
+from kaguan.carriers.gateway import UNASKED, CarrierError, CarrierGateway, QueuedError
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Snooze
 from kaguan.outbox.work.places import NoPlaceError
@@ -156,7 +156,7 @@ def _outcome(
     wait = max(error.retry_after or 0.0 for error in passing.values())
     if advanced & passing.keys():
         return Snooze(reason, delay=max(wait, PAUSE))
-    if all(isinstance(error, QueuedError | CircuitOpenError) for error in passing.values()):
+    if all(isinstance(error, UNASKED) for error in passing.values()):
         return Snooze(reason, delay=max(wait, queued_pause(delivery)))
     return Retry(reason, wait or None, outage=True, result=result)
 
