@@ -18,7 +18,7 @@ from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 from pydantic_core import PydanticSerializationError, to_json
 
-from kaguan.database.group_commit import Gathering, GroupCommit
+from kaguan.database.group_commit import AWAITED, Gathering, GroupCommit
 from kaguan.database.pool import AfterCommit, Connection, Pool, PooledConnection, at_once
 from kaguan.database.sql import load
 from kaguan.flow.time_slice import TimeSlice
@@ -39,7 +39,6 @@ Count: TypeAlias = Callable[[str, str, int], None]  # 提交之后计数：类�
 
 SYSTEM_PRINCIPAL = "system"
 PATIENCE = 0.02  # 秒；一批写得比这更久（等锁、磁盘慢），备用道才接手，平时一条道批次更大、更省
-GATHER = 0.005  # 秒：来得再密，也至多凑这么久；提交的人在等
 RETIRE_ABOVE = 8 * MIB  # 字节；合并受理的一批到不了这么大
 GROUP_BYTES = 4 * MIB  # 合并提交的载荷至多共这么多：大附件不与小邮件挤在一条语句里
 
@@ -258,7 +257,7 @@ class GroupAccept:
             pool, partial(insert, max_attempts=max_attempts, count=count), PATIENCE, GROUP_BYTES,
             size=lambda staged: len(staged.payload), within=within,
             around=lambda batch: batch_span("INSERT", [staged.creation for staged in batch]),
-            gathering=Gathering(GATHER),
+            gathering=Gathering(AWAITED),
         )  # fmt: skip
 
     async def accept(self, submission: Submission[Any]) -> Accepted:

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from redis.asyncio import Redis
 
 from kaguan.config.model import Relay
-from kaguan.database.group_commit import Gathering
+from kaguan.database.group_commit import AWAITED, Gathering
 from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
 from kaguan.outbox.deliver import in_redis
@@ -117,7 +117,7 @@ class Forwarder:
     line: Line = field(default_factory=Line)
     _windows: dict[PriorityRank, Window] = field(init=False)
     _abreast: Mapping[str, int] = field(init=False)  # 可以同乘的类型，几个并排着做
-    _gathering: Gathering = field(default_factory=Gathering)
+    _gathering: Gathering = field(default_factory=lambda: Gathering(AWAITED))
     _paces: Mapping[str, float] = field(default_factory=dict)
     _paces_at: float = -math.inf
     _look_at: float = -math.inf  # 这时再看下一眼，事件循环的钟
