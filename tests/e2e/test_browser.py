@@ -123,6 +123,11 @@ async def test_tasks_are_found_by_filters_and_by_id(site: Site) -> None:
         await page.keyboard.type(wanted)
         await page.keyboard.press("Enter")
         await expect(page.get_by_test_id("status").locator("[data-status=uncertain]")).to_be_visible()
+        note = page.get_by_test_id("resolve").locator("[name=note]")
+        await note.fill("queued as 4XkQ2")  # 写到一半去看别处：刷新不丢
+        await note.evaluate("node => { node.blur(); node.dataset.before = 1; }")
+        await expect(page.locator("[data-before]")).to_have_count(0)
+        await expect(note).to_have_value("queued as 4XkQ2")
 
 
 async def test_a_card_is_found_on_a_phone_by_the_end_of_its_number_and_refreshed(site: Site) -> None:

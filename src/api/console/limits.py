@@ -52,7 +52,7 @@ async def context(console: ConsoleRequest, connection: Connection, types: Sequen
 async def bound(submission: FormSubmission) -> ActionResult:
     form = submission.form
     # 被拒了回去，选好的还在
-    written = urlencode({"limit": form.get("what", "")})
+    written = urlencode({"limit": form.get("what", ""), "reason": form.get("reason", "")})
     submission.console.request[RETURN] = BACK.replace("#limits", f"?{written}#limit-at-once")
     scope, name = _named(form.get("what", ""))
     if submission.console.site.name:

@@ -44,6 +44,7 @@ async def pause_list(console: ConsoleRequest) -> web.Response:
         scope=scope if scope in set(PauseScope) else PauseScope.TYPE,
         name=query.get("name", "")[:LONGEST_NAME],
         limit=query.get("limit", ""),
+        reason=query.get("reason", ""),
         name_length=LONGEST_NAME,
         note_length=NOTE_LENGTH,
         **bounded,
@@ -51,7 +52,7 @@ async def pause_list(console: ConsoleRequest) -> web.Response:
 
 
 async def hold(submission: FormSubmission) -> ActionResult:
-    written = {name: submission.form.get(name, "") for name in ("scope", "name")}
+    written = {name: submission.form.get(name, "") for name in ("scope", "name", "reason")}
     submission.console.request[BACK] = f"{PATH}?{urlencode(written)}#reason"  # 被拒了回去，选好的还在
     wanted = _wanted(submission)
     made = await pause(submission.connection, wanted, submission.actor, submission.after_commit)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from api.console.console_request import ConsoleRequest
+from api.console.console_request import BACK, ConsoleRequest
 from api.console.serve import ActionResult, FormSubmission, number_of
 from api.console.tasks import PATH as TASKS
 from api.console.traces import SETTLES, TRACES, Absence, Branch, Cause
@@ -110,6 +110,7 @@ async def retry(submission: FormSubmission) -> ActionResult:
 
 async def resolve(submission: FormSubmission) -> ActionResult:
     task_id, note = id_in(submission.path), submission.form.get("note", "").strip()
+    _keep(submission, "note", note)
     wanted = submission.form.get("outcome", "")
     if wanted not in set(Resolution) or not 1 <= len(note) <= NOTE_LENGTH:
         raise refused(Code.INVALID_PARAMETERS, Reason("outbox.resolution", {"limit": NOTE_LENGTH}), "note")
@@ -123,6 +124,7 @@ async def resolve(submission: FormSubmission) -> ActionResult:
 async def payload(submission: FormSubmission) -> ActionResult:
     """看一眼载荷：谁、为什么看了哪一个，进审计。"""
     task_id, reason = id_in(submission.path), submission.form.get("reason", "").strip()
+    _keep(submission, "payload", reason)
     if not 1 <= len(reason) <= NOTE_LENGTH:
         raise refused(Code.INVALID_PARAMETERS, Reason("outbox.why_payload", {"limit": NOTE_LENGTH}), "reason")
     found = await store.payload_of(submission.connection, task_id)
@@ -137,6 +139,7 @@ async def payload(submission: FormSubmission) -> ActionResult:
 async def change(submission: FormSubmission) -> ActionResult:
     task_id, form = id_in(submission.path), submission.form
     minutes, priority, reason = form.get("minutes", "").strip(), form.get("priority", ""), form.get("reason", "")
+    _keep(submission, "change", reason)
     after = timedelta(minutes=number_of(form, "minutes", 0, 0, LONGEST // MINUTE))
     due = datetime.now(UTC) + after if minutes else None
     try:
@@ -146,6 +149,12 @@ async def change(submission: FormSubmission) -> ActionResult:
     await changing.change(submission.connection, task_id, submission.actor, wanted, submission.after_commit)
     told = {"priority": wanted.priority, "schedule_at": due and due.isoformat(), "reason": reason, "via": "console"}
     return ActionResult(AuditEntry(TASK_CHANGE, str(task_id), told), "task_changed", submission.back, ring=True)
+
+
+def _keep(submission: FormSubmission, form: str, reason: str) -> None:
+    """被拒了回去，写好的缘由还在那一张表单里。"""
+    task_id = submission.path["task_id"]
+    submission.console.request[BACK] = f"{TASKS}/{task_id}?{urlencode({form: reason})}#{form}"
 
 
 def id_in(path: Mapping[str, str]) -> UUID:
@@ -195,6 +204,7 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         "discard": _discard_link(task) if task.status == TaskStatus.FAILED else None,
         "uncertain": task.status == TaskStatus.UNCERTAIN,
         "note_length": NOTE_LENGTH,
+        "kept": {form: console.request.query.get(form, "") for form in ("note", "payload", "change")},
         "final": task.status in FINAL,
     }
 

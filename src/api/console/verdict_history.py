@@ -8,7 +8,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from api.console.console_request import ConsoleRequest
+from api.console.console_request import BACK, ConsoleRequest
 from api.console.pauses import FOR, MOST_MINUTES
 from api.console.serve import ActionResult, FormSubmission, number_of
 from api.console.tasks import moment_of, one_of
@@ -53,6 +53,7 @@ async def verdict_history(console: ConsoleRequest) -> web.Response:
         "verdict.html",
         rows=[(row, words.shown(wording.text(row.concern))) for row in rows],
         asked=asked,
+        reason=query.get("reason", ""),
         concern=None if concern is None else words.shown(wording.text(concern)),
         known=known,
         told_by=[words.word("type", way) for way in ways(console.services.settings.alerts)],
@@ -69,6 +70,8 @@ async def verdict_history(console: ConsoleRequest) -> web.Response:
 
 
 async def acknowledge(submission: FormSubmission) -> ActionResult:
+    written = {name: submission.form.get(name, "") for name in ("concern", "subject", "reason")}
+    submission.console.request[BACK] = f"{PATH}?{urlencode(written)}#reason"
     wanted = _wanted(submission)
     _, verdict = await submission.console.request.app[VERDICTS].look()
     concern = wanted.of(verdict.concerns)

@@ -43,6 +43,13 @@ async def fail(api: Api, task_id: UUID, status: str = "failed") -> None:
     )
 
 
+async def kept(visitor: Visitor, page: Page, name: str) -> str:
+    """被拒之后回去的那一页上，``name`` 那一格里还有什么。"""
+    (back,) = re.findall(r'href="([^"]+)" data-testid="back"', page.text)
+    (cell,) = re.findall(rf'<input id="{name}"[^>]*>', (await visitor.get(html.unescape(back).partition("#")[0])).text)
+    return html.unescape(*re.findall(r'value="([^"]*)"', cell))
+
+
 async def status_of(api: Api, task_id: UUID) -> str:
     [(status,)] = await api.rows("select status from vw_task where id = %s", task_id)
     return str(status)
@@ -167,11 +174,13 @@ async def test_what_became_of_an_uncertain_task_is_told_with_how_it_is_known(
         assert 'data-testid="resolve"' in (await visitor.get(path)).text
         for note in (" ", "a\x00b"):
             assert (await visitor.act(f"{path}/resolve", outcome=outcome, note=note)).status == 400
+        page = await visitor.act(f"{path}/resolve", outcome="perhaps", note="queued as 4XkQ2", back=path)
+        assert await kept(visitor, page, "note") == "queued as 4XkQ2"
         await visitor.act(f"{path}/resolve", outcome=outcome, note="queued as 4XkQ2", back=path)
         shown = await visitor.get(path)
         assert 'data-testid="resolve"' not in shown.text
         assert "queued as 4XkQ2" in shown.text
-        assert [entry[1:3] for entry in await visitor.audit()] == [("task.resolve", "refused"), ("task.resolve", "ok")]
+        assert [entry[2] for entry in await visitor.audit()] == ["refused", "refused", "ok"]
     async with signed_in(api, ["ops:read"], "watcher") as watcher:
         assert "queued as 4XkQ2" not in (await watcher.get(path)).text
     assert await status_of(api, task_id) == status
@@ -202,17 +211,18 @@ async def test_all_that_match_are_cancelled_in_three_clicks_exactly_as_seen(api:
 
 async def test_a_type_is_paused_and_resumed_with_reason_and_the_task_says_why_it_waits(api: Api) -> None:
     task_id = await mail(api)
-    wanted = {"scope": "type", "name": "email:send", "minutes": "30", "reason": "relay host moves"}
+    wanted = {"scope": "type", "name": "email:send", "minutes": "30", "reason": 'relay host "moves" <b>'}
     async with signed_in(api) as visitor:
         for wrong in ({"scope": "all"}, {"name": "email:sent"}, {"reason": " "}, {"minutes": "0"}):
             page = await visitor.act("/console/pauses", **{**wanted, **wrong})
-            chosen = urlencode({name: {**wanted, **wrong}[name] for name in ("scope", "name")})
+            chosen = urlencode({name: {**wanted, **wrong}[name] for name in ("scope", "name", "reason")})
             assert page.status == 400
             assert f'href="/console/pauses?{chosen}#reason" data-testid="back"'.replace("&", "&amp;") in page.text
+            assert await kept(visitor, page, "reason") == {**wanted, **wrong}["reason"]
         page = await visitor.act("/console/pauses", **wanted)
         assert (page.status, page.location) == (303, "/console/pauses")
-        assert "relay host moves" in (await visitor.get(page.location)).text
-        assert "relay host moves" in (await visitor.get(f"/console/tasks/{task_id}")).text
+        assert "relay host " in (await visitor.get(page.location)).text
+        assert "relay host " in (await visitor.get(f"/console/tasks/{task_id}")).text
         assert 'data-concern="paused"' in (await visitor.get("/")).text
         [(pause_id,)] = await api.rows("select id from tb_pause")
         rings = len(api.rings)
@@ -238,7 +248,9 @@ async def test_a_waiting_task_is_changed_with_a_reason_that_its_page_tells(api: 
             {"reason": " "},
             {"priority": "", "minutes": ""},
         ):
-            assert (await visitor.act(f"{path}/change", **{**wanted, **wrong})).status == 400, wrong
+            page = await visitor.act(f"{path}/change", **{**wanted, **wrong})
+            assert page.status == 400, wrong
+            assert await kept(visitor, page, "change-reason") == {**wanted, **wrong}["reason"]
         assert (await visitor.act(f"{path}/change", **wanted, back=path)).status == 303
         assert "customer waits" in (await visitor.get(path)).text
         assert await api.rows("select priority, available_at > now() from tb_outbox") == [(0, True)]
@@ -265,7 +277,9 @@ async def test_a_limit_is_set_and_cleared_where_the_pauses_are(api: Api) -> None
             assert page.status == 400
             assert page.text.count(page.tested("error")) == 2  # 标题与正文，没有再列一遍
             chosen = quote({**wanted, **wrong}["what"], safe="")
-            assert f'href="/console/pauses?limit={chosen}#limit-at-once" data-testid="back"' in page.text
+            assert f'href="/console/pauses?limit={chosen}&amp;' in page.text
+            assert await kept(visitor, page, "limit-reason") == {**wanted, **wrong}["reason"]
+            assert await kept(visitor, page, "reason") == ""
         for form in (wanted, carrier):
             page = await visitor.act("/console/limits", **form)
             assert (page.status, page.location) == (303, "/console/pauses#limits")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -89,6 +91,9 @@ async def test_in_the_console_it_takes_two_clicks_and_a_reason(settings: Setting
         page = await visitor.get("/console/verdict?concern=uncertain&subject=")
         assert page.tested("acknowledge-form"), page.text
         form = {"concern": "uncertain", "subject": "", "minutes": "60", "reason": "asking a@example.com"}
+        page = await visitor.act("/console/verdict/acknowledge", **{**form, "minutes": "0"})
+        (back,) = re.findall(r'href="([^"]+)#reason" data-testid="back"', page.text)
+        assert 'value="asking a@example.com"' in (await visitor.get(html.unescape(back))).text
         done = await visitor.act("/console/verdict/acknowledge", **form)
         assert done.status == 303, done.text
 

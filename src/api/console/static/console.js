@@ -19,12 +19,17 @@
     }
   }
 
-  // 刷新时焦点不丢：按 id 或链接地址找回
+  // 刷新时焦点与写好的不丢：按 id 或链接地址找回
   function replace(area, html) {
     const active = area.contains(document.activeElement) ? document.activeElement : null;
     const place = active && (active.id ? `#${CSS.escape(active.id)}` : active.getAttribute("href") ? `[href="${CSS.escape(active.getAttribute("href"))}"]` : null);
     const open = new Set(all("details[open][id]", area).map((node) => node.id));
+    const written = all("input[id]", area).map((node) => [node.id, node.value]);
     area.innerHTML = html;
+    for (const [id, value] of written) {
+      const node = document.getElementById(id);
+      if (node) node.value = value;
+    }
     for (const id of open) {
       const node = document.getElementById(id);
       if (node) node.open = true;
