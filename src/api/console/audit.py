@@ -127,12 +127,14 @@ async def export_audit(console: ConsoleRequest) -> web.StreamResponse:
     titles = [Translator(console.language)(f"column.{name}") for name in exporting.COLUMNS]
 
     def cells(row: AuditRow) -> list[object]:
+        detail = in_language(row.detail, console.language).items()
+        told = {name: (isinstance(value, str) and formatter.of_time(value)) or value for name, value in detail}
         said = {
             "at": row.at.astimezone(formatter.zone).replace(tzinfo=None, microsecond=0),
             "action": formatter.word("action", row.action.replace(".", "_")),
             "outcome": formatter.word("outcome", row.outcome),
             "target": kept_whole(row.target) if (row.target or "").isdigit() else row.target,
-            "detail": exporting.as_text(in_language(row.detail, console.language)),
+            "detail": exporting.as_text(told),
         }
         return [said.get(name, getattr(row, name)) for name in exporting.COLUMNS]
 

@@ -152,7 +152,7 @@ class Formatter:
             case float():
                 return f"{value:g}"
             case str():
-                return self._of_time(value) or self.shown(value)
+                return self.of_time(value) or self.shown(value)
             case list():
                 return self._t("audit.comma").join(map(self.plain, value)) or "–"
             case dict():
@@ -160,7 +160,7 @@ class Formatter:
             case _:
                 return self.shown(str(value))
 
-    def _of_time(self, text: str) -> str:
+    def of_time(self, text: str) -> str:
         """审计记的时刻是 UTC 的；不是时刻的，没有。"""
         if len(text) < MOMENT or not text[:4].isdecimal():
             return ""

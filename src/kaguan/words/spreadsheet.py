@@ -89,7 +89,7 @@ def _cell(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case datetime():
-            return value.isoformat()
+            return value.isoformat().replace("+00:00", "Z")  # 与 JSON 一样写
         case list() | tuple():
             return _cell(LIST_SEPARATOR.join(map(str, value)))
         case str():

@@ -16,7 +16,7 @@ ROWS = """
 insert into tb_audit (at, actor, action, target, detail, outcome)
 select timestamptz '2026-01-01 00:00+00' + number * interval '1 hour', case number % 3 when 0 then 'li' else 'bot' end,
        case number % 2 when 0 then 'token.create' else 'task.cancel' end, 'card-' || number,
-       jsonb_build_object('scopes', array['ops', 'ops:read'], 'run', true), 'ok'
+       jsonb_build_object('scopes', array['ops', 'ops:read'], 'run', true, 'until', '2026-01-02T00:00:00+00:00'), 'ok'
 from generate_series(0, 11) as number
 """
 WHERE = [
@@ -38,22 +38,25 @@ async def test_what_is_asked_is_found_in_pages_and_as_one_table(api: Api, asked:
     await api.rows("truncate tb_audit")
     await api.rows(ROWS)
     wanted = [f"card-{number}" for number in numbers]
-    found, cursor = [], ""
+    found, moments, cursor = [], [], ""
     while True:
         answer = await api.get(f"/audit?page_size=2&{asked}{cursor}")
         found += [item["target"] for item in answer.data["items"]]
+        moments += [item["at"] for item in answer.data["items"]]
         if answer.data["next_cursor"] is None:
             break
         cursor = f"&cursor={answer.data['next_cursor']}"
     assert found == wanted
     headers = {"Accept": "text/csv", "Authorization": f"Bearer {api.token}"}
     async with api.session.get(f"/api/v1/audit?{asked}", headers=headers) as response:
-        assert [row["target"] for row in csv.DictReader((await response.text()).splitlines())] == wanted
+        rows = list(csv.DictReader((await response.text()).splitlines()))
+    assert [(row["target"], row["at"]) for row in rows] == list(zip(wanted, moments, strict=True))
     async with signed_in(api) as visitor:
         page = await visitor.get(f"/console/audit?{asked.replace(':00Z', 'Z')}")
         assert shown(page) == [*numbers]
         table = (await visitor.get(f"/console/audit/export?{asked}")).text if numbers else ""
         assert re.findall(r"card-(\d+),", table) == [str(number) for number in numbers]
+        assert table.count("2026-01-02 08:00:00 +08:00") == page.text.count("2026-01-02 08:00:00 +08:00") == len(wanted)
         assert "['ops'" not in page.text
         assert ("ops、ops:read" in page.text) is bool(numbers)
 
