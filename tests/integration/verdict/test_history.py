@@ -76,6 +76,23 @@ async def test_what_opens_gets_worse_and_ends_is_one_episode_whoever_watches(set
         assert backlog.since < backlog.first_seen - timedelta(seconds=30)
 
 
+async def test_what_was_seen_at_one_moment_only_is_no_episode(settings: Settings, pool: Pool) -> None:
+    """刚启动，worker 还没有露面：看见一眼、再看就在了的，没有长短可记；又看见一次的记下有多久。"""
+    async with open_pipeline(settings, pool) as pipeline:
+        watch = watch_of(pipeline)
+        await watch.run_once()
+        assert await pipeline.sql("select code from tb_concern order by code") == [("no_relay",), ("no_worker",)]
+        await Presence(pipeline.redis, "worker", "worker").run_once()
+        await watch.run_once()
+        for moment in ("since", "warn_at"):
+            await pipeline.sql(LONG_AGO.format(moment))
+        await alive(pipeline)
+        await watch.run_once()
+        async with pool.connection() as connection:
+            rows = await history.page(connection, 10)
+        assert [(row.code, row.seconds > 0) for row in rows] == [("no_relay", True)]
+
+
 async def test_only_one_of_them_looks_at_a_time(settings: Settings, pool: Pool) -> None:
     async with open_pipeline(settings, pool) as pipeline:
         await pipeline.submit()

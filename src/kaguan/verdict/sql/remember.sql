@@ -1,9 +1,18 @@
--- 记下看见的，结束不再看见的：最后看见的那一刻就是它没了的时候
+-- 记下看见的，结束不再看见的：最后看见的那一刻就是它没了的时候；只在一刻看见过的（刚启动，还没露面）没有长短，不留，告诉过人的除外
 with gone as (
+    select c.id, c.since < greatest(c.warn_at, c.bad_at) or c.told is not null as lasted
+    from tb_concern as c
+    join unnest(%(gone_codes)s::text[], %(gone_subjects)s::text[]) as told (code, subject) using (code, subject)
+    where c.ended_at is null
+),
+momentary as (
+    delete from tb_concern as c using gone where c.id = gone.id and not gone.lasted
+),
+ended as (
     update tb_concern as c
     set ended_at = least(greatest(c.warn_at, c.bad_at), clock_timestamp())
-    from unnest(%(gone_codes)s::text[], %(gone_subjects)s::text[]) as told (code, subject)
-    where c.ended_at is null and c.code = told.code and c.subject = told.subject
+    from gone
+    where c.id = gone.id and gone.lasted
 )
 insert into tb_concern as c (code, subject, since, parameters, warn_at, bad_at)
 select code, subject, since, parameters, warn_at, bad_at
