@@ -37,7 +37,6 @@ from kaguan.outbox.vocabulary import (
     Resolution,
     TaskEventKind,
     TaskStatus,
-    moment_of,
 )
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
 from kaguan.telemetry.unsampled import exports
@@ -45,7 +44,6 @@ from kaguan.words.errors import Code, refused
 from kaguan.words.reasons import Reason
 from kaguan.words.units import MINUTE
 
-MARGIN = timedelta(milliseconds=1)
 # 一次尝试怎样收的场
 ENDINGS = frozenset(
     {
@@ -237,10 +235,8 @@ async def _trace(console: ConsoleRequest, context: Mapping[str, Any]) -> dict[st
 
 
 def _discard_link(task: TaskRecord) -> str:
-    """丢弃这一个：试运行；条件里没有任务号，它那一毫秒里受理的、败了的同类都看得见。"""
-    at = moment_of(task.id)
-    asked = {"status": TaskStatus.FAILED, "type": task.type, "deed": Deed.DISCARD}
-    return f"{TASKS}?{urlencode({**asked, 'since': at - MARGIN, 'until': at + 2 * MARGIN})}"
+    """丢弃这一个：试运行。"""
+    return f"{TASKS}?{urlencode({'id': task.id, 'status': TaskStatus.FAILED, 'deed': Deed.DISCARD})}"
 
 
 def _unsought(accepted: str | None) -> Absence:

@@ -34,7 +34,7 @@ MAX_SEARCH = 128
 SCHEDULED = "scheduled"  # 等待的里定在以后的：看起来是另一种状态
 MOST_AT_ONCE = 2_000  # 凭据在表单里，表单有上限
 TEXTS = ("q", "key", "caller", "error", "iccid", "recipient")
-FIELDS = ("type", "status", "queue", "q", "key", "caller", "error", "iccid", "recipient", "since", "until")
+FIELDS = ("type", "status", "queue", "q", "key", "caller", "error", "iccid", "recipient", "since", "until", "id")
 
 
 async def task_list(console: ConsoleRequest) -> web.Response:
@@ -124,6 +124,8 @@ def _filter(
     if UUID_TEXT.fullmatch(cursor):
         before = min(before, UUID(cursor))
     _, key, caller, error, iccid, recipient = (_printable(given, name, wrong) for name in TEXTS)
+    if given["id"] and not UUID_TEXT.fullmatch(given["id"]):
+        wrong.append("id")
     chosen = one_of(given, "status", [*TaskStatus, SCHEDULED], wrong)
     status = TaskStatus.PENDING if chosen == SCHEDULED else chosen
     where = TaskFilter(
@@ -137,6 +139,7 @@ def _filter(
         error=error or None,
         containing=containing(iccid or None, recipient or None),
         scheduled=True if chosen == SCHEDULED else None,
+        ids=(UUID(given["id"]),) if UUID_TEXT.fullmatch(given["id"]) else None,
     )
     return where, wrong
 

@@ -36,6 +36,7 @@ QUERIES = {
         "until",
         "cursor",
         "deed",
+        "id",
     ),
     "/console/tasks/{task_id}": ("trace", "note", "payload", "change"),
     "/console/tasks/{task_id}/stack": (),

@@ -89,6 +89,7 @@ class Sweep:
             "until": None if where.before == LAST_ID else moment_of(where.before).isoformat(),
             "containing": len(where.containing) or None,
             "scheduled": where.scheduled,
+            "ids": where.ids and [str(one) for one in where.ids],
         }
         return {name: value for name, value in told.items() if value is not None}
 
