@@ -11,6 +11,7 @@ from api.console.formatting import Formatter
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.operate.sweeping import Deed
 from kaguan.outbox.vocabulary import LimitScope, PauseScope, TaskStatus
+from kaguan.verdict.causes import is_heavy, rooted
 from kaguan.verdict.model import Acknowledgement, Concern, ConcernCode, Level, Verdict
 from kaguan.verdict.runbooks import CARRIER, runbook_of
 from kaguan.verdict.wording import Wording
@@ -104,20 +105,14 @@ def lines_of(verdict: Verdict, language: str, words: Formatter) -> list[ConcernL
         )
         for concern in verdict.concerns
     }
-    roots = []
-    for concern in verdict.concerns:
-        line, root = lines[concern.identity], lines.get(concern.because)
-        if root is None or (root.acknowledged and not line.acknowledged):  # 比收起来的根由更重：自己说
-            roots.append(line)
-        else:
-            root.consequences.append(line)
-    return sorted(map(_as_heavy, roots), key=lambda line: line.level != Level.BAD)
-
-
-def _as_heavy(root: ConcernLine) -> ConcernLine:
-    """根由与它最重的后果一样重：后果折着，红不能只在里面。"""
-    heavy = any(one.level == Level.BAD and not one.acknowledged for one in root.consequences)
-    return replace(root, level=Level.BAD) if heavy else root
+    return [
+        replace(
+            lines[root.identity],
+            level=Level.BAD if is_heavy(root, follows) else root.level,  # 后果折着，红不能只在里面
+            consequences=[lines[one.identity] for one in follows],
+        )
+        for root, follows in rooted(verdict.concerns)
+    ]
 
 
 def link_of(concern: Concern) -> str:

@@ -63,7 +63,7 @@ def doctor(*, as_json: AsJson = False) -> None:
         for finding in findings:
             echo(f"{say(finding.level)}  {finding.said}")
         for symptom in symptoms:
-            echo(f"{say(symptom.level)}  {symptom.said}")
+            echo(f"{say('therefore') if symptom.because else ''}{say(symptom.level)}  {symptom.said}")
     if not (all(finding.ok for finding in findings) and all(symptom.ok for symptom in symptoms)):
         raise typer.Exit(ExitCode.DEPENDENCY)
 

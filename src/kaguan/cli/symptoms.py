@@ -12,13 +12,14 @@ from kaguan.cli.wording import say
 from kaguan.config import Settings
 from kaguan.queues.client import open_redis
 from kaguan.verdict import service
+from kaguan.verdict.causes import rooted
 from kaguan.verdict.model import Acknowledgement, Concern, Level, Parameters
 from kaguan.verdict.wording import Wording
 
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """判断里的一件事；``ok`` 为假即坏事，要留意的不算。"""
+    """判断里的一件事；``ok`` 为假即坏事，要留意的不算；``because`` 是它的根由，就在它前面。"""
 
     part: str
     ok: bool
@@ -29,6 +30,7 @@ class Symptom:
     subject: str = ""
     parameters: Parameters = field(default_factory=dict)
     since: datetime | None = None
+    because: str = ""
     acknowledged: Acknowledgement | None = None
 
     @property
@@ -46,11 +48,13 @@ async def examine_pipeline(settings: Settings, told: Collection[str]) -> list[Sy
     async with open_redis(settings.redis, namespace=settings.database.namespace) as redis:
         _, verdict = await service.take(partial(open_connection, settings), redis, settings)
     well = [Symptom(say("pipeline"), ok=True, detail=say("all_well"), advice="", level=Level.OK)]
-    found = [_symptom(concern, settings) for concern in verdict.concerns if concern.code not in told]
+    found = []
+    for root, follows in rooted([one for one in verdict.concerns if one.code not in told]):
+        found += [_symptom(root, settings), *(_symptom(one, settings, root.identity) for one in follows)]
     return well + found if verdict.level is Level.OK else found
 
 
-def _symptom(concern: Concern, settings: Settings) -> Symptom:
+def _symptom(concern: Concern, settings: Settings, because: str = "") -> Symptom:
     wording, known = Wording(settings.language), concern.acknowledged
     return Symptom(
         say("pipeline"),
@@ -62,5 +66,6 @@ def _symptom(concern: Concern, settings: Settings) -> Symptom:
         subject=concern.subject,
         parameters=wording.parameters(concern),
         since=concern.since and concern.since.astimezone(settings.zone),
+        because=because,
         acknowledged=known and replace(known, until=known.until.astimezone(settings.zone)),
     )

@@ -46,6 +46,27 @@ def explained(concerns: Sequence[Concern]) -> list[Concern]:
     return [replace(one, because=_cause(one, concerns)) for one in concerns]
 
 
+def rooted(concerns: Sequence[Concern]) -> list[tuple[Concern, list[Concern]]]:
+    """每个根由与它的后果，有坏事的在前；比收起来的根由更重的后果自己说。"""
+    known = {one.identity: one for one in concerns}
+
+    def root_of(one: Concern) -> Concern:
+        root = known.get(one.because, one)
+        return one if root.acknowledged and not one.acknowledged else root
+
+    groups = [
+        (root, [one for one in concerns if one is not root and root_of(one) is root])
+        for root in concerns
+        if root_of(root) is root
+    ]
+    return sorted(groups, key=lambda group: not is_heavy(*group))
+
+
+def is_heavy(root: Concern, follows: Sequence[Concern]) -> bool:
+    """根由与它最重的后果一样重。"""
+    return Level.BAD in {root.level, *(one.level for one in follows if one.acknowledged is None)}
+
+
 def _cause(one: Concern, concerns: Sequence[Concern]) -> str:
     """排在最前（最重）的那个根由；根由自己不再有根由，因此不会绕成圈。"""
     found = (other for other in concerns if other is not one and _brings_about(other, one))

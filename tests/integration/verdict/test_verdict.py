@@ -475,11 +475,10 @@ async def test_health_does_not_tell_a_token_without_the_right(environ: dict[str,
         assert {key for concern in told["concerns"] for key in concern} == {"code", "level"}
 
 
-async def doctor(environ: dict[str, str]) -> tuple[int | None, dict[str, dict[str, Any]]]:
-    """退出码，与代号 → 那件事。"""
-    process = await warm.run_kaguan("doctor", "--json", environment=clean_environment(**environ), stdout=PIPE)
+async def doctor(environ: dict[str, str], *options: str) -> tuple[int | None, str]:
+    process = await warm.run_kaguan("doctor", *options, environment=clean_environment(**environ), stdout=PIPE)
     output, _ = await process.communicate()
-    return process.returncode, {line["code"]: line for line in json.loads(output) if line.get("code")}
+    return process.returncode, output.decode()
 
 
 async def test_console_health_and_doctor_say_the_same(environ: dict[str, str]) -> None:
@@ -493,7 +492,8 @@ async def test_console_health_and_doctor_say_the_same(environ: dict[str, str]) -
             return page if 'data-verdict="bad"' in page else None
 
         page = await eventually(red) or ""
-        code, said = await doctor(environ)
+        code, output = await doctor(environ, "--json")
+        said = {line["code"]: line for line in json.loads(output) if line.get("code")}
         told = await health(api, {"Authorization": f"Bearer {api.token}"})
         assert code == 3
         assert {"no_relay", "not_forwarding", "backlog", "vanished"} <= set(said)
@@ -502,6 +502,11 @@ async def test_console_health_and_doctor_say_the_same(environ: dict[str, str]) -
         assert told["level"] == "bad"
         assert not said["no_relay"]["ok"]
         assert said["no_worker"]["ok"]  # 要留意，不算坏
+        cause, *effects = [line for line in said.values() if "no_relay:" in (line["because"], f"{line['code']}:")]
+        assert (cause["code"], {line["code"] for line in effects}) == ("no_relay", {"not_forwarding", "backlog"})
+        assert list(said.values()).index(cause) + 2 == list(said.values()).index(effects[-1])
+        _, shown = await doctor(environ)
+        assert all(f"    因此 异常  流水线：{line['detail'][:4]}" in shown for line in effects), shown
 
 
 async def test_a_dependency_away_is_named_and_the_verdict_still_comes(environ: dict[str, str], pool: Pool) -> None:
