@@ -124,6 +124,8 @@ def link_of(concern: Concern) -> str:
         case ConcernCode.SETBACKS:
             status = TaskStatus.FAILED if parameters.get("final") else TaskStatus.RETRYING
             return _tasks(status=status, type=str(parameters["type"]))
+        case ConcernCode.BREAKER if not concern.subject.startswith(CARRIER):  # 等中继主机的信不算失败
+            return _tasks(status=TaskStatus.RETRYING, type=EMAIL_SEND.name)
         case ConcernCode.FAILURES:
             return _tasks(status=TaskStatus.FAILED, type=str(parameters["type"]))
         case ConcernCode.ORDERING:

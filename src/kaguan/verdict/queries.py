@@ -30,7 +30,6 @@ FAULTS = (
     TaskEventKind.PARKED,
     TaskEventKind.RESEND,
     TaskEventKind.TO_VERIFY,
-    TaskEventKind.INTERRUPTED,
 )
 
 

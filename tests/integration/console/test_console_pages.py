@@ -40,6 +40,7 @@ PAGES = [
     "/console/sims",
     "/console/audit",
 ]
+EVENT = "insert into tb_task_event (task_id, kind, attempt, delivery) values (%s, %s, 1, 1)"
 HOSTILE = "<script>alert(1)</script>"
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
 
@@ -100,7 +101,10 @@ async def test_the_overview_counts_what_waits_runs_and_failed(settings: Settings
         assert 'data-concern="no_relay"' in page.text  # 用例里没有 relay 进程连着
         await api.rows("delete from tb_work where task_id = %s", held)
         await api.rows("update tb_task set status = 'uncertain' where id = %s", held)
+        for kind in ("interrupted", "attempt_failed"):  # 过一会儿再来看的，不是例外
+            await api.rows(EVENT, held, kind)
         page = await until_fresh(visitor, "running", "0")
+        assert re.findall(r'data-fault="(\w+)"', page.text) == ["attempt_failed"]
         assert page.tested("dead") == "1"
         assert 'data-concern="uncertain"' in page.text
 

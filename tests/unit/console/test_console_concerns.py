@@ -46,6 +46,11 @@ def test_what_can_be_done_here_is_one_step_away(code: ConcernCode, subject: str,
     assert (None if lever is None else lever.href) == href
 
 
+def test_a_breaker_of_the_relay_host_leads_to_the_mail_that_waits_for_it() -> None:
+    concern = Concern(ConcernCode.BREAKER, Level.BAD, "smtp:mail.example:25")
+    assert link_of(concern) == "/console/tasks?status=retrying&type=email%3Asend"
+
+
 def test_of_a_backlog_of_one_caller_the_caller_is_paused_not_the_queue() -> None:
     lever = lever_of(Concern(ConcernCode.BACKLOG, Level.WARN, "low", {**PARAMETERS, "caller": "bulk"}))
     assert lever == Lever("pause", "/console/pauses?scope=caller&name=bulk#reason")
