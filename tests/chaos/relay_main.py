@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from kaguan.config import Process, Settings
 from kaguan.database.pool import Connection
 from kaguan.database.sql import load
-from kaguan.outbox import place, relay
+from kaguan.outbox import relay
 from kaguan.outbox.deliver import forward
 from kaguan.outbox.deliver.deliveries import Delivery, Due, fetch
 from kaguan.outbox.recover import store
@@ -103,7 +103,7 @@ def mutate(name: str) -> None:
     elif name == "no_doorbell":
         vars(relay)["listen"] = _unheard
     elif name in LEFT_OUT:
-        vars(place)["Relay"] = partial(_without_loop, vars(place)["Relay"], LEFT_OUT[name])
+        vars(relay)["Relay"] = partial(_without_loop, relay.Relay, LEFT_OUT[name])
 
 
 async def main(settings: Settings, stop: asyncio.Event, mutations: Sequence[str]) -> None:
