@@ -8,7 +8,6 @@ from typing import Any
 import schemathesis
 
 from api.endpoints.idempotency import HEADER
-
 from tests.contracts.documented import header_faults, response_of
 
 LONGEST = 200  # 字节；再长的加不得，也碰不巧
