@@ -10,6 +10,8 @@ from tests.model.checks import BROKEN, GOOD, SPARE
 from tests.model.spin import Check, run
 from tests.support.installed import program
 
+LARGE = {"tasks2-attempts1-faults1", "tasks1-relays2-faults2"}  # 一半的时间
+
 
 @pytest.fixture(autouse=True)
 def _spin() -> None:
@@ -17,7 +19,10 @@ def _spin() -> None:
     program("gcc")
 
 
-@pytest.mark.parametrize("check", [*GOOD, *SPARE], ids=lambda check: check.name)
+@pytest.mark.parametrize(
+    "check",
+    [pytest.param(check, marks=[pytest.mark.long] * (check.name in LARGE), id=check.name) for check in (*GOOD, *SPARE)],
+)
 def test_protocol_holds(check: Check, tmp_path: Path) -> None:
     report = run(check, tmp_path)
     assert report.violated is None
