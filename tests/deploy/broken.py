@@ -18,11 +18,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("alter table tb_outbox drop column traceparent")
+    op.execute("alter table tb_outbox drop column principal")
 
 
 def downgrade() -> None:
-    op.execute("alter table tb_outbox add column traceparent text")
+    op.execute("alter table tb_outbox add column principal text")
 """
 JOB_ARGUMENT = 'kwargs={"deliveries"'
 PAYLOAD_VERSION = "    v: int = 1\n"
@@ -47,7 +47,7 @@ def drop_a_column(source: Path) -> None:
 
 def change_the_job(source: Path) -> None:
     """投递的参数换了名字，上一版的 worker 读不懂。"""
-    _change(source / "src" / "kaguan" / "outbox" / "deliveries.py", JOB_ARGUMENT, 'kwargs={"tokens"')
+    _change(source / "src" / "kaguan" / "outbox" / "deliver" / "deliveries.py", JOB_ARGUMENT, 'kwargs={"tokens"')
 
 
 def raise_the_payload(source: Path) -> None:

@@ -6,14 +6,27 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
+from tests.deploy.broken import CONTROLS, Broken
 from tests.deploy.previous import AbsentError, check_present, is_partial
 from tests.deploy.upgrade import SHORT, upgrade
 from tests.deploy.upgrade_report import document, told
+from tests.support.repository import ROOT, tracked
 
 SEED = 5
+
+
+@pytest.mark.parametrize("broken", CONTROLS, ids=lambda broken: broken.name)
+def test_what_a_control_breaks_is_still_there(broken: Broken, tmp_path: Path) -> None:
+    for name in tracked():
+        if name.startswith(("src/kaguan/outbox/", "migrations/versions/")):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    broken.damage(tmp_path)
 
 
 async def test_two_releases_work_side_by_side_up_and_down_again() -> None:
