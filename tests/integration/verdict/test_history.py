@@ -25,6 +25,10 @@ from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.serving import Api, serving
 
 LONG_AGO = "update tb_concern set {0} = {0} - interval '1 minute' where {0} is not null"
+SEEN_ONCE = """
+insert into tb_concern (code, subject, since, parameters, bad_at) select 'redis', '', at, '{}', at
+from (values (now() - interval '1 second')) as one (at)
+"""
 UNCERTAIN = "update tb_task set status = 'uncertain'"
 NIGHT = """
 insert into tb_concern (code, subject, since, first_seen, parameters, bad_at, ended_at)
@@ -77,7 +81,7 @@ async def test_what_opens_gets_worse_and_ends_is_one_episode_whoever_watches(set
 
 
 async def test_what_was_seen_at_one_moment_only_is_no_episode(settings: Settings, pool: Pool) -> None:
-    """刚启动，worker 还没有露面：看见一眼、再看就在了的，没有长短可记；又看见一次的记下有多久。"""
+    """刚启动，worker 还没有露面：看见一眼、再看就在了的，没有长短可记；又看见一次的记下有多久，别的事看见一眼也记。"""
     async with open_pipeline(settings, pool) as pipeline:
         watch = watch_of(pipeline)
         await watch.run_once()
@@ -86,11 +90,12 @@ async def test_what_was_seen_at_one_moment_only_is_no_episode(settings: Settings
         await watch.run_once()
         for moment in ("since", "warn_at"):
             await pipeline.sql(LONG_AGO.format(moment))
+        await pipeline.sql(SEEN_ONCE)
         await alive(pipeline)
         await watch.run_once()
         async with pool.connection() as connection:
             rows = await history.page(connection, 10)
-        assert [(row.code, row.seconds > 0) for row in rows] == [("no_relay", True)]
+        assert [(row.code, row.seconds > 0) for row in rows] == [("redis", False), ("no_relay", True)]
 
 
 async def test_only_one_of_them_looks_at_a_time(settings: Settings, pool: Pool) -> None:

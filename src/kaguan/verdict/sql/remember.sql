@@ -1,6 +1,9 @@
--- 记下看见的，结束不再看见的：最后看见的那一刻就是它没了的时候；只在一刻看见过的（刚启动，还没露面）没有长短，不留，告诉过人的除外
+-- 记下看见的，结束不再看见的：最后看见的那一刻就是它没了的时候；只在一刻看见过还没露面的（刚启动）没有长短，不留，告诉过人的除外
 with gone as (
-    select c.id, c.since < greatest(c.warn_at, c.bad_at) or c.told is not null as lasted
+    select
+        c.id,
+        c.code not in ('no_relay', 'no_worker') or c.since < greatest(c.warn_at, c.bad_at) or c.told is not null
+            as lasted
     from tb_concern as c
     join unnest(%(gone_codes)s::text[], %(gone_subjects)s::text[]) as told (code, subject) using (code, subject)
     where c.ended_at is null
