@@ -99,7 +99,7 @@ async def start(environ: dict[str, str], attempt: Attempt, url: str) -> warm.Pro
 async def killed_at(call: int, process: warm.Process, calls: Callable[[], int]) -> None:
     """``calls`` 数到 ``call`` 就 SIGKILL：那一次调用还没有应答。"""
     while calls() < call:
-        assert process.returncode is None
+        assert process.returncode is None, process.returncode
         await asyncio.sleep(0)  # 模拟器就在这个事件循环里
     process.send_signal(signal.SIGKILL)
     assert await asyncio.wait_for(process.wait(), PATIENCE) == -signal.SIGKILL

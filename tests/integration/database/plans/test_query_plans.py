@@ -123,7 +123,7 @@ CONSOLE = [
     "/console/audit?target=x&since=2026-01-01T00:00", f"/console/tasks/{FIRST}",
 ]  # fmt: skip
 
-BLOCKS_MAX = 5_000  # 没有索引的条件至多看五千行，死信至多看几千个，首页一次刷新两份快照；表再大也是这么多
+BLOCKS_MAX = 5_000  # 没有索引的条件至多看五千行，死信至多看几千个；表再大也是这么多
 BEYOND_GENERIC = 6  # 预备了的执行五次，PostgreSQL 才会改用通用计划
 # pytest 插件的只在用例的小库上跑
 SQL = {name: text for path, text in STATEMENTS.items() if not (name := name_of(path)).startswith("testing/")}
