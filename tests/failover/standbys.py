@@ -25,7 +25,11 @@ from tests.support.standby import replicated
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 IN_TIME = 4.0  # 秒：请求的时限出厂 3 秒
 MANY = 10
-SHRUNK = {"KAGUAN_DATABASE__POOL_MIN", "KAGUAN_DATABASE__POOL_MAX"}  # 用例缩小了的，照出厂的来
+# 用例另设的，照出厂的来
+OWN = {
+    *("KAGUAN_DATABASE__POOL_MIN", "KAGUAN_DATABASE__POOL_MAX"),
+    *("KAGUAN_API__REQUEST_TIMEOUT", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT"),
+}
 SAID = "ReadOnlySqlTransaction"
 TASKS = "select id, status, delivery from vw_task order by id"
 
@@ -52,7 +56,7 @@ async def test_without_its_synchronous_standby_every_answer_comes_within_four_se
 ) -> None:
     async with AsyncExitStack() as stack:
         pair = await stack.enter_async_context(replicated(stack.enter_context(own_directory())))
-        shipped = {name: value for name, value in environ.items() if name not in SHRUNK}
+        shipped = {name: value for name, value in environ.items() if name not in OWN}
         given = {**shipped, "KAGUAN_DATABASE__URL": pair.url}
         token = await issued(pair.primary.url)
         _, client = await stack.enter_async_context(api_process(given, tmp_path))
