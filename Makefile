@@ -68,7 +68,7 @@ run: $(RUN_STAMP) ## Start everything on this machine: PostgreSQL, Valkey, API, 
 test: ## Every check and test, coverage thresholds included
 	@$(MAKE) --no-print-directory --jobs=3 system lint $(COMPILED) $(CLIENT_STAMP)
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses 6 --dist loadscope --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
 	$(BIN)/coverage report --include='src/kaguan/*/service.py' --fail-under=90

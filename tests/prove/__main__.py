@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 
 from tests.prove.campaigns import CAMPAIGNS, run, table
-from tests.prove.evening import everything, report
+from tests.prove.evening import APART, everything, report
 from tests.prove.release import release
 
 EVENING = (
-    "  all          every one of them on this commit, one after the other; goes on where it stopped\n"
+    "  all          every one of them on this commit, one after the other; goes on where it stopped;\n"
+    "               WITH='drill night' plays only these\n"
     "  report       which commit each was last played on, which page that is cited is stale\n"
     "  release      before a version: all agree, no page is stale, the wheel tried as a stranger does, the upgrade\n"
 )
@@ -19,8 +20,8 @@ def main(given: list[str]) -> int:
     match given:
         case [name, *more] if name in CAMPAIGNS:
             return run(CAMPAIGNS[name], more)
-        case ["all"]:
-            return everything(CAMPAIGNS, run)
+        case ["all", *names] if set(names) <= set(CAMPAIGNS) - APART:
+            return everything(CAMPAIGNS, run, names=names)
         case ["report"]:
             return report(CAMPAIGNS)
         case ["release"]:
@@ -29,7 +30,7 @@ def main(given: list[str]) -> int:
             sys.stdout.write(f"make prove P=… [WITH='options']:\n\n{table()}\n{EVENING}")
             return 0
         case _:
-            sys.stderr.write(f"there is no {given[0]}; there are:\n\n{table()}")
+            sys.stderr.write(f"there is no {' '.join(given)}; there are:\n\n{table()}")
             return 2
 
 

@@ -38,13 +38,16 @@ def play(name: str, campaign: Campaign, run: Play) -> Result:
     return Result(name, 1, commit(), machine(), when, round(seconds), round(spent), problems)
 
 
-def everything(campaigns: Mapping[str, Campaign], run: Play, folder: Path = ROOT / EVIDENCE) -> int:
-    """每场之后重写那一页；返回 1 即这份代码有一场没成。"""
+def everything(
+    campaigns: Mapping[str, Campaign], run: Play, folder: Path = ROOT / EVIDENCE, names: Sequence[str] = ()
+) -> int:
+    """每场之后重写那一页；给了 ``names`` 只跑它们。返回 1 即这份代码有一场没成。"""
     if not commit().isalnum():
         sys.stderr.write(DIRTY)
         return 2
     kept = folder / f"{NAME}.jsonl"
-    while todo := remaining(plan(campaigns), current(load(kept))):
+    chosen = [one for one in plan(campaigns) if not names or one.part in names]
+    while todo := remaining(chosen, current(load(kept))):
         name = todo[0].part
         sys.stdout.write(f"{name}，还有 {len(todo)} 场……\n")
         sys.stdout.flush()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.prove import evening
+from tests.prove.__main__ import main
 from tests.prove.campaigns import Campaign
 from tests.prove.commands import read
 from tests.prove.fresh import MEANING, PLAN, surroundings
@@ -69,6 +70,15 @@ def test_an_evening_plays_each_campaign_once_goes_on_where_it_stopped_and_hides_
     assert "跑过 3 轮，没过的 2 轮；这份代码还没有跑的：没有。" in page
     monkeypatch.setattr(evening, "commit", lambda: f"{head}（另有改动）")
     assert evening.everything(campaigns, run, tmp_path) == 2
+
+
+def test_only_those_that_are_named_are_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = git("rev-parse", "--short", "HEAD")
+    monkeypatch.setattr(evening, "commit", lambda: head)
+    campaigns = {name: Campaign(f"shows {name}", "", "", "") for name in ("one", "two")}
+    assert evening.everything(campaigns, lambda *_: 0, tmp_path, ["two"]) == 0
+    assert [one.part for one in load(tmp_path / f"{evening.NAME}.jsonl")] == ["two"]
+    assert main(["all", "fresh"]) == main(["all", "nothing"]) == 2
 
 
 def test_the_plan_is_the_one_that_was_promised() -> None:
