@@ -151,11 +151,12 @@ class Steady:
             wal=counted.wal / tasks,
         )
 
-    async def rest(self, seconds: float) -> Counters:
-        """什么也不提交，这些秒里一共的。"""
-        before = await read_counters(self.laboratory)
+    async def rest(self, seconds: float) -> tuple[Counters, float]:
+        """什么也不提交，至少这些秒里一共的，与其实过了几秒：机器忙，读一次就要一会儿。"""
+        clock = asyncio.get_running_loop().time
+        before, started = await read_counters(self.laboratory), clock()
         await asyncio.sleep(seconds)
-        return await read_counters(self.laboratory) - before
+        return await read_counters(self.laboratory) - before, clock() - started
 
     async def press(self, rate: float, seconds: float) -> Report:
         workload = self.workload

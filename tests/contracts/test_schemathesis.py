@@ -53,7 +53,7 @@ async def explore(base: str, token: str, events: Path) -> tuple[str, int]:
         env={**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": HOOKS},
     )  # fmt: skip
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+        output, _ = await asyncio.wait_for(process.communicate(), 4 * PATIENCE)
     finally:
         if process.returncode is None:
             process.kill()

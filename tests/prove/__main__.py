@@ -9,8 +9,7 @@ from tests.prove.evening import APART, everything, report
 from tests.prove.release import release
 
 EVENING = (
-    "  all          every one of them on this commit, one after the other; goes on where it stopped;\n"
-    "               WITH='drill night' plays only these\n"
+    "  all          each of them on this commit, goes on where it stopped; WITH='drill night': only these\n"
     "  report       which commit each was last played on, which page that is cited is stale\n"
     "  release      before a version: all agree, no page is stale, the wheel tried as a stranger does, the upgrade\n"
 )
