@@ -22,6 +22,7 @@ SET_BACK = (CUT, "")  # 这一步是退回；样子也许没变
 
 def steps(history: Recorded) -> list[Step]:
     """一步步改了什么；退回到从前也是一步。"""
+    history = history.serial()
     here, found = _Walk.of(history), list[Step]()
     begun = 0
     for place, change in enumerate(history.changes):

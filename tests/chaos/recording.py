@@ -191,7 +191,7 @@ class Recorded:
     def broken(self) -> bool:
         """记录自己接不上：哪次改之前的样子不是上次改之后的样子。序号若不是提交的次序，就会这样。"""
         before: str | None = None
-        for place, change in enumerate(self.changes):
+        for place, change in enumerate(self.serial().changes):
             if change.what == CUT:
                 before = next((one.became for one in reversed(self.standing(place)) if one.what == "task"), None)
             if change.what == "task":
@@ -200,10 +200,40 @@ class Recorded:
                 before = change.became
         return False
 
+    def serial(self) -> Recorded:
+        """同时的两笔排成先后：取消锁记录、交还锁手里的活，谁也看不见谁，后记下的便没有先记下的那一样。
+
+        只当两笔看见的是同一个从前、改的不是同一样：不是一行上的，谁也盖不掉谁。跨过切换的不排：看见同一个从前，也可能是先的那笔丢了。
+        """
+        if any(change.what == CUT for change in self.changes):
+            return self
+        changes, place = list(self.changes), -1  # ``place`` 是上一笔改任务的
+        seen: Change | None = None  # 它原来的样子
+        for now, change in enumerate(self.changes):
+            if change.what != "task":
+                continue
+            last, place = place, now
+            if seen is not None and change.was == seen.became:
+                changes[now] = change._replace(was=changes[last].became)
+            elif seen is not None and seen.transaction != change.transaction and change.was == seen.was:
+                became = _both(change.was, changes[last].became, change.became)
+                if became is not None:
+                    changes[now] = change._replace(was=changes[last].became, became=became)
+            seen = change
+        return replace(self, changes=tuple(changes))
+
     def standing(self, place: int) -> list[Change]:
         """第 ``place`` 笔是一次退回：之前的改动里还在的。"""
         kept = set(self.changes[place].became.split(" "))
         return [change for change in self.changes[:place] if change.transaction in kept]
+
+
+def _both(before: str, one: str, other: str) -> str | None:
+    """从 ``before`` 各改了几样的两笔，合起来；改到同一样的没有。"""
+    words = list(zip(*(text.split(" ") for text in (before, one, other)), strict=True))
+    if any(old not in {first, second} for old, first, second in words):
+        return None
+    return " ".join(second if second != old else first for old, first, second in words)
 
 
 def installing(effects: LiteralString) -> LiteralString:

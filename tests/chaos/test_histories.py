@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.chaos import history_rules
 from tests.chaos.evidence import Mail
 from tests.chaos.explained import REASONS, explained
 from tests.chaos.histories import damaged, mutants, steps, word
-from tests.chaos.history_rules import REFUSED, UNORDERED, UNSEEN, examine, judge_histories
+from tests.chaos.history_rules import REFUSED, UNORDERED, UNSEEN, Opinion, examine, judge_histories
 from tests.chaos.recording import Change, Recorded, delivered
 from tests.chaos.verdict import MAIL, Verdict
 from tests.model.history import END, FARTHEST, Rules
@@ -154,6 +155,21 @@ def test_a_record_that_does_not_join_up_is_reported() -> None:
     verdict = Verdict()
     judge_histories(verdict, examine([gap], Rules()))
     assert UNORDERED in verdict.violations
+
+
+def test_two_that_change_one_task_at_once_are_put_in_order_unless_it_is_the_same_in_both() -> None:
+    """要求取消的与交还的锁着不同的行，看见的都是执行着的样子；收回的两样都看得见。"""
+    running, asked = "running 1 1 0 0 0 0", "running 1 1 0 0 0 1"
+
+    def seen(released: str, ending: str) -> Opinion:
+        history = recorded("同时", SYNC, (ACCEPTED, QUEUED, CLAIMED))
+        at_once = [(running, asked), (running, released), (released, ending)]
+        changes = (Change(float(n), str(n), "task", was, became) for n, (was, became) in enumerate(at_once, 10))
+        return examine([replace(history, changes=(*history.changes, *changes))], Rules())
+
+    cancelled = seen("running 1 1 0 1 0 0", "cancelled 2 1 0 0 0 1")
+    assert (cancelled.unordered, cancelled.refused) == ([], [])
+    assert seen("running 1 1 0 1 0 1", "cancelled 2 1 0 0 0 1").unordered == ["同时"]
 
 
 def test_what_is_too_long_for_the_model_is_judged_as_far_as_it_counts() -> None:
