@@ -24,7 +24,7 @@
     const active = area.contains(document.activeElement) ? document.activeElement : null;
     const place = active && (active.id ? `#${CSS.escape(active.id)}` : active.getAttribute("href") ? `[href="${CSS.escape(active.getAttribute("href"))}"]` : null);
     const open = new Set(all("details[open][id]", area).map((node) => node.id));
-    const written = all("input[id]", area).map((node) => [node.id, node.value]);
+    const written = all("input[id]", area).filter((node) => node.value !== node.defaultValue).map((node) => [node.id, node.value]);
     area.innerHTML = html;
     for (const [id, value] of written) {
       const node = document.getElementById(id);
