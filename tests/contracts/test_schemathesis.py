@@ -19,7 +19,7 @@ from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 from tests.support.serving import serving
 
-EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "3"))  # 每个操作、每个阶段；make prove P=contract 给得多些
+EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "6"))  # 每个操作、每个阶段；make prove P=contract 给得多些
 HOOKS = "tests.contracts.schemathesis_hooks"
 UNLIMITED = {"KAGUAN_API__RATE_PER_TOKEN": "100000", "KAGUAN_API__RATE_PER_ADDRESS": "100000"}
 
