@@ -74,11 +74,15 @@ class RunningStack:
         return f"http://127.0.0.1:{self.env['KAGUAN_API__PORT']}"
 
     def pid(self, name: str) -> int:
-        path = self.data / "pids" / f"{name}.pid"
-        return int(path.read_text()) if path.exists() else 0
+        """它死了、还没有重启的那一刻没有：0。"""
+        try:
+            return int((self.data / "pids" / f"{name}.pid").read_text())
+        except FileNotFoundError:
+            return 0
 
     def pids(self) -> dict[str, int]:
-        return {path.stem: int(path.read_text()) for path in (self.data / "pids").glob("*.pid")}
+        names = [path.stem for path in (self.data / "pids").glob("*.pid")]
+        return {name: pid for name in names if (pid := self.pid(name))}
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
         """带开发令牌的一个请求；连不上时状态为 0。"""
