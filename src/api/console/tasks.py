@@ -124,7 +124,8 @@ def _filter(
     if UUID_TEXT.fullmatch(cursor):
         before = min(before, UUID(cursor))
     _, key, caller, error, iccid, recipient = (_printable(given, name, wrong) for name in TEXTS)
-    if given["id"] and not UUID_TEXT.fullmatch(given["id"]):
+    ids = (UUID(given["id"]),) if UUID_TEXT.fullmatch(given["id"]) else None
+    if given["id"] and ids is None:
         wrong.append("id")
     chosen = one_of(given, "status", [*TaskStatus, SCHEDULED], wrong)
     status = TaskStatus.PENDING if chosen == SCHEDULED else chosen
@@ -139,7 +140,7 @@ def _filter(
         error=error or None,
         containing=containing(iccid or None, recipient or None),
         scheduled=True if chosen == SCHEDULED else None,
-        ids=(UUID(given["id"]),) if UUID_TEXT.fullmatch(given["id"]) else None,
+        ids=ids,
     )
     return where, wrong
 
