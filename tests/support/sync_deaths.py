@@ -18,9 +18,8 @@ from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence
 from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.sims.events import ChangeEvents
-from kaguan.words.units import MIB
 from tests.support import warm
-from tests.support.eventually import PATIENCE, eventually
+from tests.support.eventually import PATIENCE
 from tests.support.running_task import taken_over
 from workers.statuses import StatusRecorder
 
@@ -91,9 +90,7 @@ async def start(environ: dict[str, str], attempt: Attempt, url: str) -> warm.Pro
     }
     token, given = map(str, attempt.token), {**os.environ, **environ, **carriers}
     with TemporaryFile() as said:
-        process = await warm.start("tests.support.sync_process", *token, environment=given, output=said)
-        await eventually(lambda: "开始\n".encode() in os.pread(said.fileno(), MIB, 0))
-    return process
+        return await warm.start("tests.support.sync_process", *token, environment=given, output=said)
 
 
 async def killed_at(call: int, process: warm.Process, calls: Callable[[], int]) -> None:

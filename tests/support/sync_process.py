@@ -30,8 +30,6 @@ async def run(settings: Settings, token: Token) -> bool:
         open_handlers(settings, redis, Metrics(), TaskTypes(TASK_TYPES)) as handlers,
     ):
         ((kind, payload),) = await rows(pool, "select type, payload from vw_task where id = %s", token.task_id)
-        sys.stdout.write("开始\n")
-        sys.stdout.flush()
         known = TaskTypes(handlers)[kind]
         outcome = await handlers[known](Attempt(Fence(pool, token), kind, 1, 6, known.read(payload)))
         return isinstance(outcome, Done)

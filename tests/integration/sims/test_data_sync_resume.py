@@ -152,8 +152,8 @@ async def test_a_process_killed_anywhere_leaves_nothing_to_do_twice(
         await redis.flushdb()  # 上一个死者占着的并发名额
         simulated.faults(carrier, latency=0.005)
         attempt = await submit(pool, simulated, carrier, kind)
-        process = await start(environ, attempt, simulated.config.onelink.base_url)
         asked = simulated.calls(carrier) + chance.randint(total * third // 3 + 1, total * (third + 1) // 3)
+        process = await start(environ, attempt, simulated.config.onelink.base_url)
         await killed_at(asked, process, partial(simulated.calls, carrier))
         ((batches,),) = await rows(pool, POINTS, attempt.task_id)
         simulated.faults(carrier)

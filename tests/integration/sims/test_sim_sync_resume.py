@@ -59,12 +59,12 @@ async def test_a_killed_process_leaves_nothing_to_do_twice(
     for carrier in Carrier:
         simulated.faults(carrier, latency=0.01)
     attempt = await submit(pool)
-    process = await start(environ, attempt, simulated.config.onelink.base_url)
 
     def calls() -> int:
         return sum(simulated.calls(carrier) for carrier in Carrier)
 
     halfway = calls() + random.Random(seed).randint(2, 45)
+    process = await start(environ, attempt, simulated.config.onelink.base_url)
     await killed_at(halfway, process, calls)
     for carrier in Carrier:
         simulated.faults(carrier)
