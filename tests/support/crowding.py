@@ -28,12 +28,14 @@ async def ticking() -> AsyncIterator[list[float]]:
 
 def crowd(moments: Sequence[float], ticks: Sequence[float], seconds: float) -> float:
     """最挤的一段里，每 ``seconds`` 秒几次。停顿里积下、一醒来就涌到的，摊在整个停顿上。"""
-    worst, end = 0.0, 0
+    worst, end, latest = 0.0, 0, max([*ticks[-1:], *moments[-1:]], default=0.0)
     for first in range(1, len(ticks)):
         while end < len(ticks) and ticks[end] - ticks[first] < seconds:
             end += 1
-        if end == len(ticks):
-            break
-        count = bisect_left(moments, ticks[end]) - bisect_left(moments, ticks[first])
-        worst = max(worst, count * seconds / (ticks[end] - ticks[first - 1]))
+        if end < len(ticks):
+            until, last = ticks[end], bisect_left(moments, ticks[end])
+        else:  # 末了不足一段的也算一段：最后一起来的，一来就收场
+            until, last = latest, len(moments)
+        lasted = max(seconds, until - ticks[first - 1])
+        worst = max(worst, (last - bisect_left(moments, ticks[first])) * seconds / lasted)
     return worst
