@@ -173,9 +173,9 @@ FAULTS = {
     for fault in (
         Fault("frozen_worker", "worker SIGSTOP", frozenset({"quiet", "stalled"}), 63, frozen_worker),
         Fault("flushed_redis", "FLUSHALL", frozenset({"redis_lost"}), 10, flushed_redis),
-        Fault("mail_down", "SMTP 停", frozenset({"setbacks", "breaker"}), 49, mail_down),
+        Fault("mail_down", "SMTP 停", frozenset({"setbacks", "breaker", "smtp"}), 49, mail_down),
         Fault("carrier_down", "OneLink 全 500", frozenset({"setbacks", "breaker"}), 52, carrier_down),
-        Fault("mail_hangs", "SMTP 不回话", frozenset({"setbacks", "breaker", "held"}), 49, mail_hangs),
+        Fault("mail_hangs", "SMTP 不回话", frozenset({"setbacks", "breaker", "held", "smtp"}), 49, mail_hangs),
         Fault("carrier_hangs", "OneLink 不回话", frozenset({"setbacks", "breaker", "held"}), 52, carrier_hangs),
         Fault("stopped_postgres", "PostgreSQL SIGSTOP", frozenset({"database"}), 23, stopped_postgres),
         Fault("unknown_type", "不认得的类型", frozenset({"unknown_type"}), 10, unknown_type),

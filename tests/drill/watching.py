@@ -23,6 +23,8 @@ TIMEOUT = aiohttp.ClientTimeout(total=5)
 VERDICT = re.compile(r'data-verdict="(\w+)"')
 CONCERN = re.compile(r'data-concern="(\w+)"')
 UNKNOWN = "unknown"
+# doctor 自己查的，也就说出了缘由：不回话的，它等到时限才问判断
+PARTS = {"PostgreSQL": "database", "Redis": "redis", "SMTP": "smtp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,8 @@ class Watch:
                 process.kill()
                 await process.wait()
         lines = json.loads(output)
-        down = {line["part"].lower() for line in lines if not line["ok"]} & {"postgresql", "redis"}
         codes = {line["code"] for line in lines if line.get("code")}
-        codes |= {"database" if part == "postgresql" else part for part in down}
+        codes |= {PARTS[line["part"]] for line in lines if line["part"] in PARTS and not line["ok"]}
         bad = process.returncode != 0
         return ("bad" if bad else "warn" if codes else "ok"), frozenset(codes)
 
