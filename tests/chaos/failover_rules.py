@@ -7,6 +7,7 @@ from bisect import bisect_left
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import Struck
 from tests.chaos.sentinel_faults import TAIL_LOST
+from tests.chaos.tail import Lost
 from tests.chaos.verdict import MAIL, Verdict
 
 BACK = 5.0  # 秒：目标
@@ -74,13 +75,14 @@ def _tails(verdict: Verdict, evidence: Evidence) -> None:
     handed = {name for name, one in lost.items() if one.status == "queued"}
     verdict.rule("投递还在而没有点名", sorted(handed - evidence.vanished.keys()))
     verdict.rule("没有丢却说不见了", sorted(evidence.vanished.keys() - lost.keys()))
-    wrong = [
-        name
-        for name, told in evidence.vanished.items()
-        # 从外部调用知道的，没有请求号
-        if name in lost and told not in {(lost[name].type, lost[name].request_id or ""), (lost[name].type, "")}
-    ]
+    wrong = [name for name, told in evidence.vanished.items() if name in lost and not _rightly_named(told, lost[name])]
     verdict.rule("点了名而类型或请求号不对", sorted(wrong))
+
+
+def _rightly_named(told: tuple[str, str], lost: Lost) -> bool:
+    """从投递知道的，类型与请求号都在；从外部调用知道的没有请求号，类型是会调用的里面的一种。"""
+    kind, request_id = told
+    return told == (lost.type, lost.request_id or "") or (not request_id and lost.type in kind.split("|"))
 
 
 def judge_switches(verdict: Verdict, evidence: Evidence) -> None:

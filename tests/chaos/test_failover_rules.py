@@ -66,8 +66,9 @@ def test_what_a_new_primary_does_not_know_is_the_difference_of_the_two() -> None
     )
 
 
-def test_a_promotion_that_lost_its_tail_and_named_it_passes() -> None:
-    verdict = judge(history())
+@pytest.mark.parametrize("named", [(MAIL, "mail1@chaos.example"), (MAIL, ""), (f"{MAIL}|sim:change", "")])
+def test_a_promotion_that_lost_its_tail_and_named_it_passes(named: tuple[str, str]) -> None:
+    verdict = judge(replace(history(), vanished={GONE: named}))
     assert verdict.passed, verdict.violations
     assert verdict.figures["其中答过 2xx 的（连同用户）"] == 2
 
@@ -81,6 +82,8 @@ def test_a_promotion_that_lost_its_tail_and_named_it_passes() -> None:
         ({"vanished": {}}, "投递还在而没有点名"),
         ({"vanished": None}, "丢了的没有一处点名"),
         ({"vanished": {GONE: (MAIL, "other")}}, "点了名而类型或请求号不对"),
+        ({"vanished": {GONE: (f"{MAIL}|sim:change", "mail1@chaos.example")}}, "点了名而类型或请求号不对"),
+        ({"vanished": {GONE: ("data:sync|sim:change", "")}}, "点了名而类型或请求号不对"),
         ({"vanished": {GONE: (MAIL, "mail1@chaos.example"), KEPT.id: ("", "")}}, "没有丢却说不见了"),
         ({"tails": [TAIL, Tail()]}, NOTHING_LOST),
         ({"tails": []}, "丢失（已受理却没有任务）"),
