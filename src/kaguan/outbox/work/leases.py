@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -98,9 +98,9 @@ class Leases:
         """
         tokens = [*self._held, *self._abandoned]
         returned = tries = 0
-        try:
-            async with asyncio.timeout(self.patience):
-                while tokens:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.patience) as limit:
+                while tokens and not limit.expired():  # 时限的取消会被 psycopg 吞掉，只此一次
                     try:
                         mine = await self._hand_back(tokens)
                     except PASSING_ERRORS as error:
@@ -111,7 +111,7 @@ class Leases:
                     if tokens:
                         tries += 1
                         await asyncio.sleep(equal_jitter(tries, RELEASE_BACKOFF, RELEASE_BACKOFF_MAX))
-        except TimeoutError:
+        if tokens:
             log.error("没能交还，由租约收回", count=len(tokens))
         return returned
 

@@ -71,8 +71,8 @@ async def ask(redis: Redis, worker: str, task_id: UUID, patience: float = PATIEN
     """问 ``worker`` 这个任务停在哪里；没有答（冻住了、没了、Redis 不在）就是 None。"""
     asked = _Asked(nonce=uuid4(), task_id=task_id)
     try:
-        async with asyncio.timeout(patience):
-            while True:
+        async with asyncio.timeout(patience) as limit:
+            while not limit.expired():  # 时限的取消会被 redis-py 吞掉，只此一次
                 await redis.set(key(redis, PRESENCE_ASKED, worker), asked.model_dump_json(), px=KEPT_ASKED)
                 for _ in range(round(AGAIN / LOOK)):
                     told = await redis.getrange(key(redis, PRESENCE_STACK, asked.nonce), 0, LONGEST_TOLD)
@@ -81,7 +81,7 @@ async def ask(redis: Redis, worker: str, task_id: UUID, patience: float = PATIEN
                     await asyncio.sleep(about(LOOK))
     except (TimeoutError, RedisError, OSError) as error:
         log.debug("没有问到调用栈", worker=worker, error=type(error).__name__)
-        return None
+    return None
 
 
 @dataclass(slots=True)

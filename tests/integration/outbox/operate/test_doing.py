@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from asyncio.subprocess import PIPE, STDOUT
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -176,6 +177,25 @@ async def test_a_question_that_nobody_asked_stops_no_worker_from_answering(setti
         assert not await pipeline.redis.exists(asking)
         async with answering.answering():
             assert await stacks.ask(pipeline.redis, "w", uuid4()) is not None
+
+
+async def test_a_wait_whose_end_is_swallowed_ends_all_the_same(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3.11 的 wait_for：取消恰逢应答到来，就只剩应答。"""
+    swallowed: list[bool] = []
+
+    async def answered(*_: object) -> bytes:
+        if not swallowed:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            swallowed.append(True)
+        return b""
+
+    async with open_pipeline(settings, pool) as pipeline:
+        monkeypatch.setattr(pipeline.redis, "getrange", answered)
+        assert await asyncio.wait_for(stacks.ask(pipeline.redis, "w", uuid4()), PATIENCE) is None
+    assert swallowed == [True]
 
 
 async def test_what_does_not_run_has_no_stack(settings: Settings, pool: Pool) -> None:

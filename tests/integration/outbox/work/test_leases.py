@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import cast
 from uuid import UUID, uuid4
@@ -44,6 +44,18 @@ class Deaf:
         raise OperationalError
 
 
+class Swallowing(Deaf):
+    """又吞掉时限到的那一次取消（3.11 的 wait_for：恰逢应答到来，就只剩应答）。"""
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        if not self.lost:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        async with Deaf.connection(self) as connection:
+            yield connection
+
+
 @asynccontextmanager
 async def claimed(pipeline: Pipeline, count: int) -> AsyncIterator[tuple[Leases, list[UUID]]]:
     """手里有 ``count`` 个认领了的任务。"""
@@ -77,6 +89,14 @@ async def test_a_stop_waits_for_rows_that_others_hold_for_a_moment(settings: Set
             assert not returning.done()
         assert await returning == 2
         assert await pipeline.sql(RETURNED) == [(2,)]
+
+
+async def test_a_handing_back_whose_end_is_swallowed_ends_all_the_same(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline, claimed(pipeline, 1) as (leases, _):
+        deaf = Swallowing(pool)
+        leases.pool, leases.patience = cast("Pool", deaf), 0.1
+        assert await asyncio.wait_for(leases.release_all(), PATIENCE) == 0
+        assert deaf.lost == 1
 
 
 async def test_a_delivery_that_is_being_worked_on_is_not_handed_back_by_its_twin(
