@@ -14,6 +14,7 @@ BACK = 5.0  # 秒：目标
 SIGNS = {"api": "受理", "worker": "认领", "relay": "交出"}  # 哪种进程，做成了什么才算回来
 FORGOTTEN = {"redis_lost_data", "queue_forgot"}  # 重投的缘由：Redis 不认得了
 NOTHING_LOST = "尾巴其实没有丢，说明不了什么"
+CALLING = "email:send|sim:change"  # 会对外调用的类型：Redis 里记的只是有过一笔
 BEFORE = 3.0  # 秒：前一次故障停了这么久，才说得清是谁的后果
 
 
@@ -80,9 +81,8 @@ def _tails(verdict: Verdict, evidence: Evidence) -> None:
 
 
 def _rightly_named(told: tuple[str, str], lost: Lost) -> bool:
-    """从投递知道的，类型与请求号都在；从外部调用知道的没有请求号，类型是会调用的里面的一种。"""
-    kind, request_id = told
-    return told == (lost.type, lost.request_id or "") or (not request_id and lost.type in kind.split("|"))
+    """从投递知道的，类型与请求号都在；从外部调用知道的没有请求号，只知道是会调用的里面的一种。"""
+    return told == (lost.type, lost.request_id or "") or (told == (CALLING, "") and lost.type in CALLING.split("|"))
 
 
 def judge_switches(verdict: Verdict, evidence: Evidence) -> None:
