@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from posixpath import normpath
 
+from tests.support.occasion import CITING
 from tests.support.repository import ROOT, tracked
 
 README_LINES = 110
@@ -95,6 +96,12 @@ def elsewhere(text: str, evidence: dict[str, str]) -> list[str]:
     return found
 
 
+def cites(text: str) -> bool:
+    """有没有一句引着证据里的数。"""
+    found = (one for one in clauses(text) if CITED.search(f"{one} ") or EVIDENCE.search(one))
+    return any(NUMBER.search(SETTLED.sub("", LEDGER.sub("", CITED.sub("", one)))) for one in found)
+
+
 def test_the_readme_is_read_in_one_sitting() -> None:
     assert (ROOT / "README.md").read_text("utf-8").count("\n") <= README_LINES
 
@@ -133,6 +140,11 @@ def test_every_figure_cited_is_the_one_in_the_benchmarks() -> None:
     looked = {name: text for name, text in pages().items() if name != "CHANGELOG.md" and "BENCHMARKS" in text}
     assert {"README.md", "docs/SCALING.md"} <= set(looked)
     assert {name: found for name, text in looked.items() if (found := miscited(text, known))} == {}
+
+
+def test_only_documents_that_take_figures_over_do_not_count_as_code() -> None:
+    looked = {name: text for name, text in pages().items() if not name.startswith((*HISTORICAL, "docs/ledgers/"))}
+    assert {name for name, text in looked.items() if cites(text)} == set(CITING)
 
 
 def test_a_figure_beside_a_link_to_evidence_is_on_that_page() -> None:

@@ -51,7 +51,7 @@ class Result:
 
 
 def is_same_code(commit: str) -> bool:
-    """那个提交与现在的只差在证据、台账与文档上。"""
+    """那个提交与现在的只差在证据、台账与引它们的数的文档上。"""
     asked = ["git", "diff", "--quiet", commit, "HEAD", "--", *WRITTEN]
     return subprocess.run(asked, cwd=ROOT, capture_output=True, check=False).returncode == 0
 
