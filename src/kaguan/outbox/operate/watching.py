@@ -66,8 +66,8 @@ async def watch(
     Raises:
         TimeoutError: some have not ended within ``seconds``.
     """
-    async with asyncio.timeout(seconds):
-        while True:
+    async with asyncio.timeout(seconds) as limit:
+        while not limit.expired():  # 时限的取消会被 psycopg 吞掉，只此一次
             async with connection.cursor(row_factory=class_row(Watched)) as cursor:
                 await cursor.execute(load("kaguan.outbox.operate", "watch"), {"task_ids": list(task_ids)})
                 found = await cursor.fetchall()
@@ -75,3 +75,4 @@ async def watch(
             if all(task.settled for task in found):
                 return found
             await asyncio.sleep(INTERVAL)
+    raise TimeoutError

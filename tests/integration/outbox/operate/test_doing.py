@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from asyncio.subprocess import PIPE, STDOUT
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
 from kaguan.config import Settings
-from kaguan.database.pool import Pool
+from kaguan.database.pool import Connection, Pool
 from kaguan.outbox.errors import TaskNotFoundError, TaskStatusError
 from kaguan.outbox.operate.doing import Doing, doing
+from kaguan.outbox.operate.watching import watch
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.outbox.work import stacks
 from kaguan.outbox.work.attempt import Attempt
@@ -196,6 +199,32 @@ async def test_a_wait_whose_end_is_swallowed_ends_all_the_same(
         monkeypatch.setattr(pipeline.redis, "getrange", answered)
         assert await asyncio.wait_for(stacks.ask(pipeline.redis, "w", uuid4()), PATIENCE) is None
     assert swallowed == [True]
+
+
+class Swallowing:
+    """同上，psycopg 的一头。"""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self.swallowed = connection, False
+
+    @asynccontextmanager
+    async def cursor(self, **options: Any) -> AsyncIterator[Any]:
+        if not self.swallowed:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            self.swallowed = True
+        async with self._connection.cursor(**options) as cursor:
+            yield cursor
+
+
+async def test_watching_ends_in_time_though_its_end_is_swallowed(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline, pool.connection() as connection:
+        waiting = await pipeline.submit()
+        deaf = Swallowing(connection)
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(TimeoutError):
+                await watch(cast("Connection", deaf), waiting, 0.1, lambda _: None)
+        assert deaf.swallowed
 
 
 async def test_what_does_not_run_has_no_stack(settings: Settings, pool: Pool) -> None:
