@@ -15,6 +15,7 @@ from kaguan.config.model import UncertainPolicy
 from kaguan.database.pool import Pool
 from kaguan.idempotency import store as idempotency
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.relay import Relay, Timing
 from kaguan.outbox.testing.stepped import SteppedPool
 from kaguan.outbox.vocabulary import Priority
@@ -48,7 +49,9 @@ class WorkerParts:
     leases: Leases
 
 
-def relay_loops(settings: Settings, process: Process, stepped: SteppedPool, sockets: ConnectionPool) -> RelayParts:
+def relay_loops(
+    settings: Settings, process: Process, stepped: SteppedPool, sockets: ConnectionPool, metrics: Metrics
+) -> RelayParts:
     relay = Relay(
         cast("Pool", stepped),
         SteppedRedis.of(process, sockets),
@@ -62,13 +65,19 @@ def relay_loops(settings: Settings, process: Process, stepped: SteppedPool, sock
             "idempotency_keys": idempotency.expire,
             "audits": partial(audit.expire, days=settings.tasks.audit_retention_days),
         },
+        metrics=metrics,
         timing=Timing(unknown_patience=UNKNOWN_PATIENCE, taken_patience=0.0, hold=0.0, thrift=0.0),
     )
     return RelayParts({name: loop.run_once for name, loop in relay.loops.items()})
 
 
 def worker_parts(
-    settings: Settings, process: Process, stepped: SteppedPool, sockets: ConnectionPool, outside: Outside
+    settings: Settings,
+    process: Process,
+    stepped: SteppedPool,
+    sockets: ConnectionPool,
+    outside: Outside,
+    metrics: Metrics,
 ) -> WorkerParts:
     own: dict[str, Handler[Any]] = {
         EMAIL_SEND.name: _mail(settings, process, outside),
@@ -81,6 +90,7 @@ def worker_parts(
         {one: own.get(name) or played(one, Ledger(outside, process, plain=True)) for name, one in types.items()},
         settings.worker,
         settings.tasks,
+        metrics=metrics,
         name=process.name,
     )
     works: dict[str, Callable[[], Awaitable[object]]] = {"beat": worker.leases.run_once}

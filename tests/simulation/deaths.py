@@ -15,9 +15,9 @@ STORIES: dict[str, Callable[[World], None]] = {story.__name__: story for story i
 
 
 class Walk(NamedTuple):
-    """一段经历：停过的点，与每个进程的每一步；平静之后的不算。"""
+    """一段经历：停过的点、头一次停在第几步，与每个进程的每一步；平静之后的不算。"""
 
-    points: list[str]
+    points: dict[str, int]
     steps: list[str]
 
 
@@ -25,16 +25,16 @@ def walk(world: World, story: str) -> Walk:
     world.reset()
     world.points.clear()
     STORIES[story](world)
-    return Walk(list(world.points), list(world.turnstile.trace))
+    return Walk(dict(world.points), list(world.turnstile.trace))
 
 
 def points_by_story(walks: Mapping[str, Walk]) -> dict[str, str]:
-    """每个点，与头一个走到它的经历。"""
-    found: dict[str, str] = {}
+    """每个点，与最早走到它的经历。"""
+    found: dict[str, tuple[int, str]] = {}
     for name, walked in walks.items():
-        for point in walked.points:
-            found.setdefault(point, name)
-    return found
+        for point, step in walked.points.items():
+            found[point] = min(found.get(point, (step, name)), (step, name))
+    return {point: story for point, (_, story) in found.items()}
 
 
 def die_at(world: World, point: str, story: str) -> bool:

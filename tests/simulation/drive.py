@@ -222,8 +222,7 @@ def expire_leases(world: World, worker: str | None = None) -> None:
 
 def pass_time(world: World) -> None:
     """虚拟时钟：交出很久了，重试到期了。"""
-    for statement in LONG_AGO:
-        world.admin.execute(statement)
+    world.admin.execute(";".join(LONG_AGO))
 
 
 def grow_old(world: World) -> None:
@@ -247,12 +246,14 @@ def make_due(world: World) -> None:
 
 def take(world: World, worker: Process) -> bool:
     """有件可取的队列各取一次；返回取了没有。"""
-    taken = False
-    for queue in Priority:
-        if world.valkey.llen(f"saq:{queue}:queued"):
+    with world.valkey.pipeline(transaction=False) as asking:
+        for queue in Priority:
+            asking.llen(f"saq:{queue}:queued")
+        waiting = asking.execute()
+    for queue, length in zip(Priority, waiting, strict=True):
+        if length:
             world.run(worker, f"take-{queue}")
-            taken = True
-    return taken
+    return any(waiting)
 
 
 def calm(world: World) -> list[str]:

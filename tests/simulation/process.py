@@ -34,7 +34,7 @@ class Process(Stepper):
     Attributes:
         free: 不停，见点就过。
         flying: 已发出、还没回来的效果数。
-        points: 停过的点，全体进程共用一个。
+        points: 停过的点，与头一次在第几步；全体进程共用一个。
         witness: 旁观每条语句，全体进程共用一个。
         turnstile: 分先后的，全体进程共用一个。
         parked: 停着的，先到的在前。
@@ -74,7 +74,7 @@ class Process(Stepper):
         if self.free:
             return
         name = f"{self.role} {operation} {side}"
-        self.points[name] = self.points.get(name, 0) + 1
+        self.points.setdefault(name, len(self.turnstile.trace))
         place = (self.turnstile.step, *place_of(asyncio.current_task()))
         here = Parked(name, asyncio.get_running_loop().create_future(), place)
         insort(self.parked, here, key=lambda one: one.place)

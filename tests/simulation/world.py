@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from kaguan.config import Settings
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox.deliver.deliveries import build_queues
+from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.testing.stepped import SteppedConnection, SteppedPool
 from kaguan.queues.client import build_client
 from tests.chaos.recording import READ, Recorded, installing, recorded
@@ -70,6 +71,7 @@ class World:
     unnamed: set[Any] = field(default_factory=set)  # 不见了、投递还排着的任务：总有人取到，点得出名
     verifying: bool = False
     jolt: Callable[[], None] = _undisturbed
+    metrics: Metrics = field(default_factory=Metrics)  # 没有人看，造一次
     standby: Standby = field(init=False)
     _spare: list[SteppedConnection] = field(default_factory=list)
     _parts: dict[str, RelayParts | WorkerParts | SteppedPool] = field(default_factory=dict)
@@ -133,9 +135,9 @@ class World:
         settings, sockets = self._configured(), self._redis.connection_pool
         match role:
             case "relay":
-                self._parts[process.name] = relay_loops(settings, process, pool, sockets)
+                self._parts[process.name] = relay_loops(settings, process, pool, sockets, self.metrics)
             case "worker":
-                self._parts[process.name] = worker_parts(settings, process, pool, sockets, self.outside)
+                self._parts[process.name] = worker_parts(settings, process, pool, sockets, self.outside, self.metrics)
             case _:
                 self._parts[process.name] = pool
         return process
