@@ -1,4 +1,4 @@
-"""docs/library.md 的代码合起来是一个程序：检查类型，跑一遍。"""
+"""docs/library.md 的代码合起来是一个程序：检查类型，跑一遍；照它写而写错了的，检查类型时就知道。"""
 
 from __future__ import annotations
 
@@ -33,6 +33,66 @@ TABLES = """
 create table shop_order (id int primary key);
 create table receipt (order_id int);
 create table receipt_count (order_id int, receipts int);
+"""
+
+# 载荷与类型对不上的
+GUESTS = """
+from kaguan.outbox import Attempt, Done, Effect, Happened, Outbox, Payload, TaskType, VerifiedOutcome
+from kaguan.outbox.accept.acceptance import Submission
+
+
+class Parcel(Payload):
+    v: int = 2
+    street: str
+    floor: int = 0  # since version 2
+
+
+class Letter(Payload):
+    text: str
+
+
+LETTER = TaskType("letter:send", Letter, Effect.REPEATABLE)
+shop = Outbox("shop", database="", redis="")
+parcel = shop.type("parcel:send", Parcel)
+
+
+async def read(attempt: Attempt[Parcel]) -> Done:
+    return Done({"street": attempt.payload.street.upper(), "floor": attempt.payload.floor + 1})
+
+
+async def write(attempt: Attempt[Letter]) -> Done:
+    return Done({"text": attempt.payload.text})
+
+
+async def count(attempt: Attempt) -> Done:
+    return Done({"attempt": attempt.attempt})
+
+
+async def ask(attempt: Attempt[Letter]) -> VerifiedOutcome | None:
+    return Happened(Done({"text": attempt.payload.text}))
+
+
+async def nothing(attempt: Attempt[Parcel]) -> None:
+    attempt.payload.street.text  # wrong
+
+
+Submission(LETTER, Letter(text="x"))
+Submission(LETTER, Parcel(street="Elm Street"))  # wrong
+shop.task("parcel:read", Parcel)(read)
+shop.task("parcel:count", Parcel)(count)
+shop.task("parcel:write", Parcel)(write)  # wrong
+shop.task("parcel:ask", Parcel, verify=ask)(read)  # wrong
+shop.task("parcel:lose", Parcel)(nothing)  # wrong
+shop.handles(parcel)(read)
+shop.handles(parcel)(write)  # wrong
+shop.schedule("weekly", "0 0 * * 1", parcel, Parcel(street="Elm Street"))
+shop.schedule("monthly", "0 0 1 * *", parcel, Letter(text="x"))  # wrong
+
+
+async def submit() -> None:
+    async with shop.transaction() as tx:
+        await parcel.accept(tx, Parcel(street="Elm Street"))
+        await parcel.accept(tx, Letter(text="x"))  # wrong
 """
 
 
@@ -104,16 +164,21 @@ async def test_the_page_runs_as_printed(page: Any, settings: Settings, capsys: p
 @pytest.mark.parametrize(
     "checker",
     [
-        (sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull),
+        (sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "--cache-dir", os.devnull),
         ("basedpyright", "--pythonpath", sys.executable, "--level", "error"),
     ],
     ids=["mypy", "pyright"],
 )
-def test_the_page_and_the_example_are_well_typed_without_plugins(checker: tuple[str, ...], tmp_path: Path) -> None:
+def test_what_does_not_fit_its_type_is_a_type_error_and_page_and_example_have_none(
+    checker: tuple[str, ...], tmp_path: Path
+) -> None:
     """读者的检查器没有我们的配置与插件。"""
     (tmp_path / "page.py").write_text(program(), "utf-8")
+    (tmp_path / "guest.py").write_text(GUESTS, "utf-8")
     shutil.copy(EXAMPLE, tmp_path)
     name, *options = checker
-    command = [str(Path(sys.executable).parent / name), *options, "page.py", EXAMPLE.name]
+    command = [str(Path(sys.executable).parent / name), *options, "page.py", "guest.py", EXAMPLE.name]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    told = {(name, int(line)) for name, line in re.findall(r"([\w.-]+):(\d+):", done.stdout)}
+    wrong = {("guest.py", n) for n, line in enumerate(GUESTS.splitlines(), 1) if line.endswith("# wrong")}
+    assert told == wrong, done.stdout + done.stderr

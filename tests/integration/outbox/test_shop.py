@@ -27,39 +27,32 @@ async def main():
         await app.place(app.Wanted(email="a@example.org", street="Elm Street"))
 asyncio.run(main())
 """
+MIGRATIONS = """
+import os, psycopg
+from alembic.config import main
+for command in (["upgrade", "head"], ["check"], ["downgrade", "base"]):
+    main(command)
+with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+    left = connection.execute("select tablename from pg_tables where schemaname in ('public', 'shop')").fetchall()
+main(["upgrade", "head"])
+print("left:", left)
+"""
 
 
-@pytest.fixture
-def shop(empty_database: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """那个应用的一份，表由它的迁移建好。"""
-    monkeypatch.setenv("DATABASE_URL", empty_database)
-    monkeypatch.setenv("REDIS_URL", settings.redis.url.get_secret_value())
-    place = Path(shutil.copytree(ROOT / "examples" / "shop", tmp_path / "shop"))
-    ran(place, "-m", "alembic", "upgrade", "head")
-    return place
-
-
-def ran(shop: Path, *arguments: str) -> None:
+def ran(shop: Path, *arguments: str) -> str:
     done = subprocess.run([PYTHON, *arguments], cwd=shop, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
-def test_its_migration_makes_what_its_models_say_and_can_be_undone(shop: Path, empty_database: str) -> None:
-    """自动生成找不出差别，也不碰发件箱的表。"""
-    ran(shop, "-m", "alembic", "check")
-    ran(shop, "-m", "alembic", "downgrade", "base")
-    with psycopg.connect(empty_database) as connection:
-        left = connection.execute("select tablename from pg_tables where schemaname in ('public', 'shop')").fetchall()
-    assert left == [("alembic_version",)]
-
-
-def test_its_own_tests_pass(shop: Path) -> None:
-    """插件由 wheel 的入口带来；不要 Redis。"""
-    told = guest_pytest(shop, {}, python=PYTHON, REDIS_URL=NO_REDIS)
-    assert re.search(r"^4 passed in ", told, re.MULTILINE), told
-
-
-async def test_its_worker_does_an_order_and_leaves_when_told(shop: Path, empty_database: str) -> None:
+async def test_it_migrates_does_an_order_and_passes_its_own_tests(
+    empty_database: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """迁移：自动生成找不出差别，不碰发件箱的表，退得回去；叫 worker 走它就走；用例的插件由 wheel 带来，不要 Redis。"""
+    monkeypatch.setenv("DATABASE_URL", empty_database)
+    monkeypatch.setenv("REDIS_URL", settings.redis.url.get_secret_value())
+    shop = Path(shutil.copytree(ROOT / "examples" / "shop", tmp_path / "shop"))
+    assert ran(shop, "-c", MIGRATIONS).endswith("left: [('alembic_version',)]\n")
     worker = await asyncio.create_subprocess_exec(PYTHON, "worker.py", cwd=shop, env=dict(os.environ))
     try:
         await asyncio.to_thread(ran, shop, "-c", ORDER)
@@ -74,3 +67,5 @@ async def test_its_worker_does_an_order_and_leaves_when_told(shop: Path, empty_d
         worker.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(worker.wait(), PATIENCE) == 0
     assert [len((shop / book).read_text().split()) for book in ("mails.txt", "parcels.txt")] == [1, 1]
+    told = await asyncio.to_thread(guest_pytest, shop, {}, python=PYTHON, REDIS_URL=NO_REDIS)
+    assert re.search(r"^4 passed in ", told, re.MULTILINE), told

@@ -10,6 +10,8 @@ import pytest
 
 from kaguan.config import ConfigurationError, Settings, load_settings
 from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox import Payload
+from kaguan.outbox.accept.acceptance import Submission
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import Effect, TaskType, TaskTypes, Unknown
 from kaguan.product.checking import check_settings
@@ -72,3 +74,8 @@ def test_a_limit_for_a_type_that_nobody_knows_is_refused_at_start() -> None:
 def test_places_and_reserves_that_leave_nothing_are_refused_in_words(key: str, value: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         load_settings({f"KAGUAN_WORKER__{key}": value})
+
+
+def test_a_payload_of_another_type_is_refused_in_words() -> None:
+    with pytest.raises(TypeError, match="sim:status_sync carries SimStatusPayload, not Payload"):
+        Submission(SIM_STATUS_SYNC, Payload())  # type: ignore[misc] # 没有检查类型的人
