@@ -30,7 +30,6 @@ from tests.support.eventually import PATIENCE
 from tests.support.guests import DRIVERS, STRANGER, Guest
 from tests.support.said import capture_logs
 
-KEYS = (None, "customer 7")
 CHANNEL = doorbell("kaguan.shop")
 UNIMPORTED = """
 import sys
@@ -96,41 +95,10 @@ def told(logs: list[dict[str, Any]]) -> int:
     return sum(line["count"] for line in logs if line["event"] == "受理任务")
 
 
-@pytest.mark.parametrize("key", KEYS)
-async def test_what_is_rolled_back_leaves_nothing_and_what_is_committed_is_there_though_accepting_came_first(
-    shop: Shop, guest: Guest, key: str | None
-) -> None:
-    with capture_logs() as logs:
-        await guest.run(guest.begin)
-        await shop.accept(guest, 1, key=key)
-        await guest.run(guest.rollback)
-        await guest.run(guest.begin)
-        await shop.accept(guest, 2, key=key)
-        assert await shop.numbers() == []
-        assert told(logs) == 0
-        await guest.run(guest.commit)
-    assert await shop.numbers() == [2]
-    assert told(logs) == int(guest.tells)
-
-
-async def test_a_request_again_is_the_first_task_and_for_something_else_refused_and_the_transaction_goes_on(
+async def test_what_is_rolled_back_leaves_nothing_and_what_is_committed_is_there_and_rings(
     shop: Shop, guest: Guest
 ) -> None:
-    await guest.run(guest.begin)
-    first = await shop.accept(guest, 1, request_id="r", key="k")
-    again = await shop.accept(guest, 1, request_id="r", key="k")
-    assert (again.task_id, again.replayed, first.replayed) == (first.task_id, True, False)
-    with pytest.raises(DomainError) as refused:
-        await shop.accept(guest, 2, request_id="r", key="k")
-    assert refused.value.code is Code.IDEMPOTENCY_KEY_REUSED
-    await guest.run(lambda: guest.execute("create table own (n int)"))
-    await shop.accept(guest, 3)
-    await guest.run(guest.commit)
-    assert await shop.numbers() == [1, 3]
-
-
-async def test_the_bell_rings_after_the_commit_where_the_driver_tells_of_it(shop: Shop, guest: Guest) -> None:
-    """说不出的驱动不按：自己按，或等 relay 来看。"""
+    """受理先于提交也一样。说不出提交的驱动不按铃：自己按，或等 relay 来看。"""
     async with shop.redis.pubsub(ignore_subscribe_messages=True) as heard:
         await heard.subscribe(CHANNEL)
         await heard.get_message(timeout=PATIENCE)
@@ -146,6 +114,46 @@ async def test_the_bell_rings_after_the_commit_where_the_driver_tells_of_it(shop
             assert message is not None
             found.append(message["data"])
     assert found == [b"not committed", b""]
+    for done, key in enumerate((None, "customer 7")):
+        with capture_logs() as logs:
+            await guest.run(guest.begin)
+            await shop.accept(guest, 2, key=key)
+            await guest.run(guest.rollback)
+            await guest.run(guest.begin)
+            await shop.accept(guest, 3, key=key)
+            assert await shop.numbers() == [1] + [3] * done
+            assert told(logs) == 0
+            await guest.run(guest.commit)
+        assert await shop.numbers() == [1] + [3] * (done + 1)
+        assert told(logs) == int(guest.tells)
+
+
+async def test_a_request_again_is_the_first_task_and_what_was_joined_is_refused_once_its_transaction_is_over(
+    shop: Shop, guest: Guest
+) -> None:
+    """同一个请求说的是别的，也回绝；回绝之后那个事务照常。SQLAlchemy 说得出是哪一个：已经另开了一个，也不算。"""
+    await guest.run(guest.begin)
+    first = await shop.accept(guest, 1, request_id="r", key="k")
+    again = await shop.accept(guest, 1, request_id="r", key="k")
+    assert (again.task_id, again.replayed, first.replayed) == (first.task_id, True, False)
+    with pytest.raises(DomainError) as refused:
+        await shop.accept(guest, 2, request_id="r", key="k")
+    assert refused.value.code is Code.IDEMPOTENCY_KEY_REUSED
+    await guest.run(lambda: guest.execute("create table own (n int)"))
+    joined: Any = await guest.run(lambda: shop.outbox.within(guest.session))
+    for number in (3, 4):
+        await guest.run(partial(shop.send.accept, joined, Parcel(number=number)))
+    await guest.run(guest.commit)
+    if type(guest.session).__module__.startswith("sqlalchemy"):
+        await guest.run(lambda: guest.execute("select 1"))
+    with pytest.raises(RuntimeError, match=r"transaction is over.*这个事务已经结束"):
+        await guest.run(lambda: shop.send.accept(joined, Parcel(number=5)))
+    with pytest.raises(RuntimeError, match="transaction is over"):
+        await guest.run(lambda: joined.after_commit(lambda: None))
+    await guest.run(guest.begin)
+    await shop.accept(guest, 6)
+    await guest.run(guest.commit)
+    assert await shop.numbers() == [1, 3, 4, 6]
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg, blocking", "asyncpg", "Django"])
@@ -189,27 +197,6 @@ def test_only_what_a_session_commits_is_told_of_whatever_became_of_its_savepoint
     with psycopg.connect(url) as beside:
         cursor = beside.execute("select (payload ->> 'number')::int from shop.tb_task order by id")
         assert cursor.fetchall() == [(1,), (3,)]
-
-
-async def test_what_was_joined_is_refused_once_its_transaction_is_over_and_joining_anew_goes_on(
-    shop: Shop, guest: Guest
-) -> None:
-    """SQLAlchemy 说得出是哪一个：已经另开了一个，也不算。"""
-    await guest.run(guest.begin)
-    joined: Any = await guest.run(lambda: shop.outbox.within(guest.session))
-    for number in (1, 2):
-        await guest.run(partial(shop.send.accept, joined, Parcel(number=number)))
-    await guest.run(guest.commit)
-    if type(guest.session).__module__.startswith("sqlalchemy"):
-        await guest.run(lambda: guest.execute("select 1"))
-    with pytest.raises(RuntimeError, match=r"transaction is over.*这个事务已经结束"):
-        await guest.run(lambda: shop.send.accept(joined, Parcel(number=3)))
-    with pytest.raises(RuntimeError, match="transaction is over"):
-        await guest.run(lambda: joined.after_commit(lambda: None))
-    await guest.run(guest.begin)
-    await shop.accept(guest, 4)
-    await guest.run(guest.commit)
-    assert await shop.numbers() == [1, 2, 4]
 
 
 async def test_two_who_accept_at_once_on_one_connection_are_both_taken_in(shop: Shop, url: str) -> None:
