@@ -8,11 +8,13 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 import psycopg
 import pytest
 import redis
+import redis.utils
 from hypothesis import settings as examples
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -43,6 +45,8 @@ BEHIND_POOLER = os.environ.get("TEST_POOLER") == "1"  # make prove P=pooler：�
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["LC_ALL"] = "C.UTF-8"  # 命令说的话照终端的语言；用例各要各的
+    # redis-py 每建一条连接都把自己的 METADATA 解析一遍
+    redis.utils.get_lib_version = cache(redis.utils.get_lib_version)
     config.pluginmanager.import_plugin("tests.support.readable")
     config.pluginmanager.import_plugin("tests.support.leaks")
     # 一个例子跑多久看机器，不是被测的性质
@@ -225,13 +229,21 @@ def database_url(direct_url: str, request: pytest.FixtureRequest) -> str:
     return request.getfixturevalue("pooler").url_of(direct_url) if BEHIND_POOLER else direct_url
 
 
+@pytest.fixture(scope="session")
+def valkey_admin(valkey_server: ValkeyServer) -> Iterator[redis.Redis]:
+    """一条连接，用来清空各库。"""
+    with redis.Redis.from_url(valkey_server.url_of(0), single_connection_client=True) as client:
+        yield client
+
+
 @pytest.fixture
-def redis_url(valkey_server: ValkeyServer) -> str:
+def redis_url(valkey_server: ValkeyServer, valkey_admin: redis.Redis) -> str:
     """一个清空的 Redis 库，本用例独占。"""
-    url = valkey_server.url_of(next(REDIS_DATABASES))
-    with redis.Redis.from_url(url) as client:
-        client.flushdb()
-    return url
+    database = next(REDIS_DATABASES)
+    valkey_admin.select(database)
+    valkey_admin.flushdb()
+    valkey_admin.select(0)  # 不占着用例的库：有的用例数那里的连接
+    return valkey_server.url_of(database)
 
 
 @pytest.fixture

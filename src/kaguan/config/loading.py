@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from kaguan.config import model
 from kaguan.config.explaining import explained
 from kaguan.config.process import ConfigurationError, Process
 from kaguan.config.production import refused
-from kaguan.config.settings import PREFIX, Settings
+from kaguan.config.settings import PREFIX, Settings, merged, read
 from kaguan.config.shipped import shipped
 from kaguan.words.spoken import said
 
@@ -39,12 +40,9 @@ def load_settings(environ: Mapping[str, str] | None = None, process: Process = P
     problems: list[str] = []
     given = _known_only(canonical(os.environ if environ is None else environ), problems)
     environment = given.get(f"{PREFIX}ENV", model.Environment.DEV)
-    merged = {**_stack_environment(given, environment), **given}
-    yaml_file = _yaml_file(merged, environment, problems)
-    scoped = type(
-        "Settings", (Settings,), {"__module__": __name__, "environ": merged, "yaml_file": yaml_file, "__doc__": None}
-    )
-    settings = _validated(scoped, problems)
+    everything = {**_stack_environment(given, environment), **given}
+    yaml_file = _yaml_file(everything, environment, problems)
+    settings = _validated(everything, yaml_file, problems)
     if settings is not None:
         if environment in ENVIRONMENTS and settings.env != environment:
             problems.append(
@@ -55,7 +53,7 @@ def load_settings(environ: Mapping[str, str] | None = None, process: Process = P
                 problems += [
                     _wrong(said("config.line", key=f"{PREFIX}{name}", what=line)) for line in target.unsigned()
                 ]
-        problems += [_wrong(str(weakness)) for weakness in refused(settings, merged, process)]
+        problems += [_wrong(str(weakness)) for weakness in refused(settings, everything, process)]
     if problems or settings is None:
         raise ConfigurationError("\n".join(problems))
     return settings
@@ -81,10 +79,12 @@ def canonical(environ: Mapping[str, str]) -> dict[str, str]:
     return canonical
 
 
-def _validated(scoped: type[Settings], problems: list[str]) -> Settings | None:
+def _validated(environ: Mapping[str, str], yaml_file: Path | None, problems: list[str]) -> Settings | None:
     """合成配置。有的值不合格就记下，换成默认值再来：生产的规矩因此也能一次说全。"""
+    values: dict[str, Any] = {}
     try:
-        return scoped()
+        values = read(environ, yaml_file)
+        return Settings(**values)
     except ValidationError as error:
         problems += [_wrong(line) for line in explained(error, PREFIX)]
         mended = _defaults_at([item["loc"] for item in error.errors(include_url=False)])
@@ -92,7 +92,7 @@ def _validated(scoped: type[Settings], problems: list[str]) -> Settings | None:
         problems.append(said("config.unreadable", error=error))
         return None
     try:
-        return scoped(**mended)
+        return Settings(**merged(values, mended))
     except ValidationError:
         return None
 
@@ -139,6 +139,7 @@ def _yaml_file(environ: Mapping[str, str], environment: str, problems: list[str]
     return None
 
 
+@cache
 def known_keys() -> frozenset[str]:
     """全部合法的环境变量名（大写，``__`` 分层）。"""
     return frozenset(_keys(Settings, PREFIX)) | {CONFIG_FILE_VARIABLE}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from enum import StrEnum
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -67,11 +66,8 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         case_sensitive=False,
-        defer_build=True,  # 读取时才定下来源，备好校验的是那一个子类
+        defer_build=True,  # 导入它的不都读取
     )
-    environ: ClassVar[Mapping[str, str]] = os.environ
-    yaml_file: ClassVar[Path | None] = None
-
     env: model.Environment = model.Environment.DEV
     data_dir: Path = Path(".kaguan")
     time_zone: ZoneName = BUSINESS_ZONE.key  # 给人看的时刻用它（IANA 名）；业务日不受它影响
@@ -107,12 +103,24 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """环境变量先于 YAML；其余来源不用。"""
-        del dotenv_settings, file_secret_settings, env_settings
-        sources: list[PydanticBaseSettingsSource] = [init_settings, _EnvironSource(settings_cls, cls.environ)]
-        if cls.yaml_file is not None:
-            sources.append(_YamlSource(settings_cls, yaml_file=cls.yaml_file))
-        return tuple(sources)
+        """只有给它的值：来源由 :func:`read` 合好。"""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+def read(environ: Mapping[str, str], yaml_file: Path | None) -> dict[str, Any]:
+    """两处写了的值，还没有校验；环境变量先于 YAML。"""
+    written = {} if yaml_file is None else _YamlSource(Settings, yaml_file=yaml_file)()
+    return merged(written, _EnvironSource(Settings, environ)())
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """两层配置，``above`` 的先；组逐键合并，别的整个换掉。"""
+    result = {**below, **above}
+    for name, value in above.items():
+        if isinstance(value, dict) and isinstance(lower := below.get(name), dict):
+            result[name] = merged(lower, value)
+    return result
 
 
 class _YamlSource(YamlConfigSettingsSource):
