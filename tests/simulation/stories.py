@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kaguan.config.model import UncertainPolicy
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.task_type import KeyPolicy
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
@@ -105,8 +106,9 @@ def outrun(world: World) -> None:
 
 
 def _zombies(world: World) -> Iterator[Process]:
-    """每种结局一个：拿着任务停在半路，租约到期，任务已另投。剧本是各次尝试的：先到的是继任者。"""
-    for task_type, where in ZOMBIES:
+    """每种结局一个：拿着任务停在半路，租约到期，任务已另投。剧本是各次尝试的：先到的是继任者。只有信听策略的。"""
+    held = world.settings.smtp.uncertain is UncertainPolicy.HOLD
+    for task_type, where in ZOMBIES if held else [one for one in ZOMBIES if one[0] is EMAIL_SEND]:
         for turn in Turn:
             drive.submit(world, task_type, [(Turn.GOOD, turn)])
             watched(world, world.one("api"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import product
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +26,6 @@ from tests.support.said import capture_logs
 WORK = TaskType("shop:work", Payload, Effect.REPEATABLE)
 CHARGE = TaskType("shop:charge", Payload, Effect.ONCE, Unknown.HOLD)
 KEYS = (None, "customer 7")
-MODES = {"default": False, "autocommit": True}
 
 
 class RolledBackError(Exception):
@@ -46,50 +46,46 @@ async def count(pipeline: Pipeline) -> int:
     return int(found)
 
 
-@pytest.mark.parametrize("ordering_key", KEYS)
 async def test_a_session_that_rolls_back_leaves_no_task_though_accepting_was_its_first_statement(
-    pipeline: Pipeline, settings: Settings, ordering_key: str | None
+    pipeline: Pipeline, settings: Settings
 ) -> None:
     url = settings.database.url.get_secret_value().replace("postgresql://", "postgresql+psycopg://", 1)
     engine = create_async_engine(url)
     try:
-        for kept in (False, True):
-            try:
-                async with AsyncSession(engine) as session, session.begin():
-                    raw = (await (await session.connection()).get_raw_connection()).driver_connection
-                    await accept_one(raw, Submission(WORK, Payload(), ordering_key=ordering_key), 5)  # type: ignore[arg-type] # 驱动的连接 SQLAlchemy 没有标类型
-                    if not kept:
-                        raise RolledBackError  # noqa: TRY301 要它回滚
-            except RolledBackError:
-                assert await count(pipeline) == 0
-        assert await count(pipeline) == 1
+        for done, ordering_key in enumerate(KEYS):
+            for kept in (False, True):
+                try:
+                    async with AsyncSession(engine) as session, session.begin():
+                        raw = (await (await session.connection()).get_raw_connection()).driver_connection
+                        await accept_one(raw, Submission(WORK, Payload(), ordering_key=ordering_key), 5)  # type: ignore[arg-type] # 驱动的连接 SQLAlchemy 没有标类型
+                        if not kept:
+                            raise RolledBackError  # noqa: TRY301 要它回滚
+                except RolledBackError:
+                    assert await count(pipeline) == done
+            assert await count(pipeline) == done + 1
     finally:
         await engine.dispose()
 
 
-@pytest.mark.parametrize("ordering_key", KEYS)
-@pytest.mark.parametrize("after", ["first", "later"])
-@pytest.mark.parametrize("mode", MODES)
-async def test_a_transaction_of_psycopg_decides_in_every_mode(
-    pipeline: Pipeline, settings: Settings, mode: str, after: str, ordering_key: str | None
-) -> None:
+async def test_a_transaction_of_psycopg_decides_in_every_mode(pipeline: Pipeline, settings: Settings) -> None:
     """回滚了的既没有任务，也没有日志；不在事务里的自动提交，自成一次提交。"""
     url = settings.database.url.get_secret_value()
-    work = Submission(WORK, Payload(), ordering_key=ordering_key)
-    async with await psycopg.AsyncConnection.connect(url, autocommit=MODES[mode]) as connection:
-        with capture_logs() as logs:
-            if MODES[mode]:
-                await connection.execute("begin")
-            if after == "later":
-                await connection.execute("select 1")
-            await accept_one(connection, work, 5)
-            await connection.execute("rollback")
-        assert (await count(pipeline), logs) == (0, [])
-        with capture_logs() as logs:
-            await accept_one(connection, work, 5)
-            if not MODES[mode]:
-                await connection.commit()
-        assert (await count(pipeline), len(logs)) == (1, int(MODES[mode]))
+    for done, (autocommit, statement, key) in enumerate(product((False, True), (b"", b"select 1"), KEYS)):
+        work = Submission(WORK, Payload(), ordering_key=key)
+        async with await psycopg.AsyncConnection.connect(url, autocommit=autocommit) as connection:
+            with capture_logs() as logs:
+                if autocommit:
+                    await connection.execute("begin")
+                if statement:
+                    await connection.execute(statement)
+                await accept_one(connection, work, 5)
+                await connection.execute("rollback")
+            assert (await count(pipeline), logs) == (done, [])
+            with capture_logs() as logs:
+                await accept_one(connection, work, 5)
+                if not autocommit:
+                    await connection.commit()
+            assert (await count(pipeline), len(logs)) == (done + 1, int(autocommit))
 
 
 async def test_a_connection_that_cannot_await_is_refused_in_words(settings: Settings) -> None:
@@ -146,32 +142,27 @@ async def asking_ours(attempt: Attempt) -> Outcome:
     return Done()
 
 
-@pytest.mark.unjudged("处理器有意违约")
-@pytest.mark.parametrize(
-    ("task_type", "handler", "status", "code"),
-    [
-        (WORK, nothing, "failed", "outbox.no_outcome"),
-        (CHARGE, nothing, "uncertain", "outbox.no_outcome"),
-        (CHARGE, forgetful, "uncertain", "outbox.undeclared"),
-        (CHARGE, breaking, "uncertain", "outbox.undeclared"),
-        (CHARGE, careful_and_breaking, "uncertain", "outbox.unexpected"),
-        (CHARGE, careful, "succeeded", None),
-        (CHARGE, idle, "succeeded", None),
-        (CHARGE, asking_ours, "retrying", "outbox.unexpected"),
-        (WORK, breaking, "retrying", "outbox.unexpected"),
-    ],
-    ids=lambda one: getattr(one, "__name__", None) or str(one),
+FORGETFUL: tuple[tuple[TaskType[Any], Handler[Any], str, str | None], ...] = (
+    (WORK, nothing, "failed", "outbox.no_outcome"),
+    (CHARGE, nothing, "uncertain", "outbox.no_outcome"),
+    (CHARGE, forgetful, "uncertain", "outbox.undeclared"),
+    (CHARGE, breaking, "uncertain", "outbox.undeclared"),
+    (CHARGE, careful_and_breaking, "uncertain", "outbox.unexpected"),
+    (CHARGE, careful, "succeeded", None),
+    (CHARGE, idle, "succeeded", None),
+    (CHARGE, asking_ours, "retrying", "outbox.unexpected"),
+    (WORK, breaking, "retrying", "outbox.unexpected"),
 )
+
+
+@pytest.mark.unjudged("处理器有意违约")
 async def test_what_a_handler_forgets_ends_at_its_first_run_and_never_repeats_an_outside_call(
     pipeline: Pipeline,
-    task_type: TaskType[Any],
-    handler: Handler[Any],
-    status: str,
-    code: str | None,
 ) -> None:
-    task = await pipeline.task(await ended(pipeline, handler, task_type))
-    reason = None if task.last_error is None else task.last_error["code"]
-    assert (task.status, task.attempt, reason) == (status, 1, code)
+    for task_type, handler, status, code in FORGETFUL:
+        task = await pipeline.task(await ended(pipeline, handler, task_type))
+        reason = None if task.last_error is None else task.last_error["code"]
+        assert (task.status, task.attempt, reason) == (status, 1, code), handler
 
 
 async def test_a_type_that_says_verify_demands_its_verify_at_once(pipeline: Pipeline) -> None:
