@@ -15,7 +15,7 @@ RULES = sorted((OBSERVABILITY / "prometheus" / "rules").glob("*.yml"))
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
+    content: dict[str, Any] = yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)
     return content
 
 

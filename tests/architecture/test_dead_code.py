@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vulture import Vulture
 
+from tests.architecture.source import nodes
 from tests.support.repository import ROOT, texts, tracked, trees
 
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
@@ -73,9 +74,8 @@ def outward_classes(trees: Mapping[str, ast.Module]) -> set[str]:
     """直接或间接派生自 ``OUTWARD`` 的类。"""
     bases: defaultdict[str, set[str]] = defaultdict(set)
     for tree in trees.values():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef):
-                bases[node.name] |= {ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases}
+        for node in nodes(tree, ast.ClassDef):
+            bases[node.name] |= {ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases}
     found = set(OUTWARD)
     while more := {name for name, parents in bases.items() if parents & found} - found:
         found |= more
@@ -86,8 +86,8 @@ def outward_lines(tree: ast.Module, classes: set[str]) -> set[int]:
     """这些类的类体里，字段所在的行。"""
     return {
         statement.lineno
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and node.name in classes
+        for node in nodes(tree, ast.ClassDef)
+        if node.name in classes
         for statement in node.body
         if isinstance(statement, ast.Assign | ast.AnnAssign)
     }
@@ -144,14 +144,14 @@ def never_read(sources: Mapping[str, str], readers: Mapping[str, str] | None = N
     taken: defaultdict[str, set[str]] = defaultdict(set)
     for tree in [*parsed.values(), *(ast.parse(text) for text in (readers or {}).values())]:
         known: dict[str, str] = {}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module:
+        for node in nodes(tree, ast.ImportFrom):
+            if node.module:
                 for alias in node.names:
                     taken[node.module].add(alias.name)
                     known[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in known:
-                taken[known[node.value.id]].add(node.attr)
+        for part in nodes(tree, ast.Attribute):
+            if isinstance(part.value, ast.Name) and part.value.id in known:
+                taken[known[part.value.id]].add(part.attr)
     return [
         f"{modules[module]} {name}"
         for module, tree in parsed.items()
@@ -199,5 +199,5 @@ def test_every_name_of_a_module_is_read_somewhere() -> None:
 
 
 def test_every_hook_is_still_there() -> None:
-    code = "\n".join(texts("src").values())
-    assert [name for name in HOOKS if not re.search(rf"\b{name}\b", code)] == []
+    words = {word for text in texts("src").values() for word in re.findall(r"\w+", text)}
+    assert HOOKS.keys() - words == set()

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kaguan.config import Settings
 from kaguan.telemetry.metrics import Declaring
+from tests.architecture.source import functions, nodes
 from tests.support.repository import trees
 
 PASSED_IN = (
@@ -60,10 +61,9 @@ def changed(node: ast.AST) -> Iterator[str]:
 def shared_state(tree: ast.Module) -> set[str]:
     """``global`` 声明的名字，与函数里改动的模块容器。"""
     known, found = containers(tree), set()
-    for function in ast.walk(tree):
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            for node in ast.walk(function):
-                found |= set(node.names) if isinstance(node, ast.Global) else known & set(changed(node))
+    for function in functions(tree):
+        for node in ast.walk(function) if known or nodes(tree, ast.Global) else ():
+            found |= set(node.names) if isinstance(node, ast.Global) else known & set(changed(node))
     return found
 
 

@@ -13,7 +13,8 @@ from operator import attrgetter
 from types import FunctionType
 
 from kaguan import outbox
-from tests.support.repository import ROOT, texts, tracked
+from tests.architecture.source import functions, nodes
+from tests.support.repository import ROOT, texts, tracked, trees
 
 HAN = re.compile(r"[一-鿿]")
 # 不是话：引着的代码、给工具看的记号、花括号里的形状
@@ -62,25 +63,25 @@ def exported_from(name: str, tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def foreign_words(name: str, text: str) -> Iterator[str]:
-    """注释与文档字符串里不是中文的。"""
+    """注释里不是中文的，与不是 ASCII 的名字。"""
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT and is_foreign(token.string.lstrip("#!")):
+        foreign = token.type == tokenize.COMMENT and is_foreign(token.string.lstrip("#!"))
+        if foreign or (token.type == tokenize.NAME and not token.string.isascii()):
             yield f"{name}:{token.start[0]} {token.string}"
-    tree = ast.parse(text)
+
+
+def foreign_docstrings(name: str, tree: ast.Module) -> Iterator[str]:
     exported = set(exported_from(name, tree))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            told = ast.get_docstring(node)
-            if told and is_foreign(told) and node not in exported:
-                yield f"{name} {told}"
+    for node in [tree, *nodes(tree, ast.ClassDef), *functions(tree)]:
+        told = ast.get_docstring(node)
+        if told and is_foreign(told) and node not in exported:
+            yield f"{name} {told}"
 
 
-def foreign_events(name: str, text: str) -> Iterator[str]:
+def foreign_events(name: str, tree: ast.Module) -> Iterator[str]:
     """日志的事件：写着的文字里要有汉字；转述一个错误的（``str(error)``），话在错误里。"""
-    for node in ast.walk(ast.parse(text)):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
-            continue
-        if node.func.attr not in LEVELS:  # 先看便宜的
+    for node in nodes(tree, ast.Call):
+        if not (isinstance(node.func, ast.Attribute) and node.args and node.func.attr in LEVELS):  # 先看便宜的
             continue
         written = "".join(
             part.value
@@ -91,29 +92,30 @@ def foreign_events(name: str, text: str) -> Iterator[str]:
             yield f"{name}:{node.lineno} {written}"
 
 
-def foreign_names(name: str, text: str) -> Iterator[str]:
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.NAME and not token.string.isascii():
-            yield f"{name}:{token.start[0]} {token.string}"
+def foreign(name: str, text: str, tree: ast.Module) -> list[str]:
+    return [*foreign_words(name, text), *foreign_docstrings(name, tree), *foreign_events(name, tree)]
+
+
+def found_in(text: str) -> list[str]:
+    return foreign("a.py", text, ast.parse(text))
 
 
 def test_a_foreign_word_is_noticed() -> None:
-    assert list(foreign_words("a.py", "x = 1  # keep this for later")) == ["a.py:1 # keep this for later"]
-    assert len(list(foreign_words("a.py", 'def f() -> None:\n    """Return nothing."""'))) == 1
-    assert list(foreign_events("a.py", 'log.info("task done", task_id=1)')) == ["a.py:1 task done"]
-    assert list(foreign_names("a.py", "卡 = 1")) == ["a.py:1 卡"]
+    assert found_in("x = 1  # keep this for later") == ["a.py:1 # keep this for later"]
+    assert found_in('def f() -> None:\n    """Return nothing."""') == ["a.py Return nothing."]
+    assert found_in('log.info("task done", task_id=1)') == ["a.py:1 task done"]
+    assert found_in("卡 = 1") == ["a.py:1 卡"]
 
 
 def test_code_units_and_names_of_standards_are_no_words() -> None:
     for line in ("# noqa: PLR2004 HTTP 200", "# RFC 8259 §7", "# malloc.h", "# {iccid, old, new}", "# 64 KiB", "# 秒"):
-        assert list(foreign_words("a.py", f"x = 1  {line}")) == []
-    assert list(foreign_events("a.py", 'log.error(str(error))\nlog.info("做完了")\nclient.info("server")')) == []
+        assert found_in(f"x = 1  {line}") == []
+    assert found_in('log.error(str(error))\nlog.info("做完了")\nclient.info("server")') == []
 
 
 def test_comments_docstrings_and_logs_are_chinese_and_names_are_ascii() -> None:
-    checks = (foreign_words, foreign_events, foreign_names)
-    ours = {name: text for name, text in texts("src").items() if name not in ENGLISH}
-    assert [line for name, text in ours.items() for check in checks for line in check(name, text)] == []
+    ours = [(name, text, trees("src")[name]) for name, text in texts("src").items() if name not in ENGLISH]
+    assert [line for one in ours for line in foreign(*one)] == []
 
 
 def test_comments_of_other_languages_are_chinese_too() -> None:

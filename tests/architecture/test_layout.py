@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from string import ascii_uppercase
 
+from tests.architecture.source import nodes
 from tests.support.repository import ROOT, texts, tracked, trees
 
 TOP = {
@@ -120,12 +121,11 @@ def test_a_unit_test_stands_where_its_subject_stands() -> None:
 
 def imported(tree: ast.Module) -> Iterator[str]:
     """导入的模块；``from 包 import 名`` 的名也许是模块，一并算上。"""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
+    yield from (alias.name for node in nodes(tree, ast.Import) for alias in node.names)
+    for node in nodes(tree, ast.ImportFrom):
+        if node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
 
 
 def takes_from_tests(tree: ast.Module) -> list[str]:
@@ -201,14 +201,14 @@ def test_no_test_sleeps_for_a_fixed_time() -> None:
 
 def patched(tree: ast.Module) -> set[str]:
     """换掉的模块常量与类：名字以大写起头；名字写在变量里的看不出是谁，也算。"""
-    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) > 1)
+    calls = (node for node in nodes(tree, ast.Call) if len(node.args) > 1)
     patches = [call.args for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "setattr"]
     named = [place if isinstance(place, ast.Constant) else name for place, name, *_ in patches]
     found = {
         str(one.value).rpartition(".")[2] if isinstance(one, ast.Constant) else f"{{{ast.unparse(one)}}}"
         for one in named
     }
-    stored = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+    stored = (node for node in nodes(tree, ast.Attribute) if isinstance(node.ctx, ast.Store))
     return {name for name in found if name.lstrip("_")[0] in "{" + ascii_uppercase} | {
         node.attr for node in stored if node.attr.isupper()
     }

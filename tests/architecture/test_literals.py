@@ -8,6 +8,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+from tests.architecture.source import nodes
 from tests.support.repository import SOURCE, trees
 
 TIMES = 3  # 一段文字、一个数写了这么多遍，就该有个名字
@@ -55,8 +56,8 @@ def units(sources: Mapping[str, ast.Module]) -> set[str]:
     return {
         name
         for name, tree in sources.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and UNIT.fullmatch(node.id)
+        for node in nodes(tree, ast.Name)
+        if isinstance(node.ctx, ast.Store) and UNIT.fullmatch(node.id)
     }
 
 
@@ -81,14 +82,13 @@ def twins(sources: Mapping[str, ast.Module]) -> dict[str, list[str]]:
 
 def told(tree: ast.Module) -> Iterator[ast.AST]:
     """不算的文字：文档字符串、拼接的片段、日志的事件、类型标注里的。"""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            yield node.value
-        elif isinstance(node, ast.JoinedStr):
-            yield from node.values
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and names(node.func.value, "log"):
-            yield from node.args
-        elif isinstance(node, ast.Subscript) and names(node.value, "Literal"):
+    yield from (node.value for node in nodes(tree, ast.Expr))
+    yield from (part for node in nodes(tree, ast.JoinedStr) for part in node.values)
+    for call in nodes(tree, ast.Call):
+        if isinstance(call.func, ast.Attribute) and names(call.func.value, "log"):
+            yield from call.args
+    for node in nodes(tree, ast.Subscript):
+        if names(node.value, "Literal"):
             yield from ast.walk(node)
 
 
@@ -107,8 +107,8 @@ def repeated(sources: Mapping[str, ast.Module]) -> dict[str, list[str]]:
     where: defaultdict[str, list[str]] = defaultdict(list)
     for name, tree in sources.items():
         skipped = set(map(id, told(tree)))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+        for node in nodes(tree, ast.Constant):
+            if isinstance(node.value, str) and id(node) not in skipped:
                 where[node.value].append(f"{name}:{node.lineno}")
     known = packages(sources) | codes()
     return {
@@ -121,13 +121,11 @@ def repeated(sources: Mapping[str, ast.Module]) -> dict[str, list[str]]:
 
 def named(tree: ast.Module) -> Iterator[ast.expr]:
     """有名字的值：常量、字段与参数的缺省、按名字给的参数。"""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef):
-            yield from (one.value for one in node.body if isinstance(one, ast.Assign | ast.AnnAssign) and one.value)
-        elif isinstance(node, ast.arguments):
-            yield from filter(None, (*node.defaults, *node.kw_defaults))
-        elif isinstance(node, ast.keyword):
-            yield node.value
+    for body in (tree.body, *(owner.body for owner in nodes(tree, ast.ClassDef))):
+        yield from (one.value for one in body if isinstance(one, ast.Assign | ast.AnnAssign) and one.value)
+    for given in nodes(tree, ast.arguments):
+        yield from filter(None, (*given.defaults, *given.kw_defaults))
+    yield from (node.value for node in nodes(tree, ast.keyword))
 
 
 def nameless(sources: Mapping[str, ast.Module]) -> dict[float, list[str]]:
@@ -135,8 +133,8 @@ def nameless(sources: Mapping[str, ast.Module]) -> dict[float, list[str]]:
     where: defaultdict[float, list[str]] = defaultdict(list)
     for name, tree in sources.items():
         skipped = {id(node) for value in named(tree) for node in ast.walk(value)}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and id(node) not in skipped:
+        for node in nodes(tree, ast.Constant):
+            if isinstance(node.value, int | float) and id(node) not in skipped:
                 where[node.value].append(f"{name}:{node.lineno}")
     often = {number: places for number, places in where.items() if len(places) >= TIMES}
     return {number: places for number, places in often.items() if number > SMALL and number != ROUND}

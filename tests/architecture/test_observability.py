@@ -14,8 +14,9 @@ from kaguan.config.model import Api, Telemetry
 from kaguan.dev.port_plan import DOCUMENTED, RELAY_METRICS, WORKER_METRICS
 from kaguan.telemetry.unsampled import KEPT
 from tests.architecture.shipped import OBSERVABILITY, load_dashboard, load_yaml, rules
+from tests.architecture.source import nodes
 from tests.support.declared_metrics import collectors, everywhere
-from tests.support.repository import ROOT
+from tests.support.repository import ROOT, texts, trees
 
 COMPOSE = load_yaml(OBSERVABILITY / "compose.yaml")
 DASHBOARDS = sorted((OBSERVABILITY / "grafana" / "dashboards").glob("*.json"))
@@ -94,24 +95,21 @@ def test_selectors_use_declared_labels() -> None:
 
 def test_every_declared_metric_is_emitted_somewhere() -> None:
     declared = set(collectors())
-    sources = "\n".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py") if path.name != "metrics.py")
+    sources = "\n".join(text for name, text in texts("src").items() if not name.endswith("/metrics.py"))
     assert "metrics.count_accepted" in sources
     declared.remove("accepted")  # 提交之后由 count_accepted 代记
-    assert not {
-        name
-        for name in declared
-        if not re.search(rf"(?:metrics|self)\.{name}\.(?:set|labels)\b|metrics\.{name}\b", sources)
-    }
+    emitted = re.findall(r"self\.(\w+)\.(?:set|labels)\b|metrics\.(\w+)", sources)
+    assert declared - {name for found in emitted for name in found} == set()
 
 
 def test_metrics_are_declared_only_where_these_tests_look() -> None:
     """``prometheus_client`` 的指标只由 ``Declaring`` 来建，它的每个子类都在 tests/support/declared_metrics.py 里。"""
-    sources = {path: path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py")}
+    sources = texts("src")
     subclasses = {name for text in sources.values() for name in re.findall(r"(?m)^class (\w+)\(Declaring\)", text)}
     assert subclasses == {type(declaring).__name__ for declaring in everywhere()}
     kinds = re.compile(r"(?<![\w.])(?:Counter|Gauge|Histogram|Summary)\(")
-    assert [path.name for path, text in sources.items() if "prometheus_client" in text and kinds.search(text)] == [
-        "metrics.py"
+    assert [name for name, text in sources.items() if "prometheus_client" in text and kinds.search(text)] == [
+        "src/kaguan/telemetry/metrics.py"
     ]
 
 
@@ -292,10 +290,10 @@ def test_no_message_of_an_exception_can_enter_a_span() -> None:
     """SDK 的这几个把异常的消息与堆栈记进跨度，里面可能有个人信息；我们只记类名（kaguan.telemetry.spans）。"""
     calls = {"start_as_current_span", "use_span", "record_exception"}
     found = [
-        f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path in (ROOT / "src").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Attribute) and node.attr in calls
+        f"{name}:{node.lineno}"
+        for name, tree in trees("src").items()
+        for node in nodes(tree, ast.Attribute)
+        if node.attr in calls
     ]
     assert found == []
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import ast
 
 from kaguan.queues import keys
-from tests.support.repository import ROOT
+from tests.architecture.source import nodes
+from tests.support.repository import trees
 
 PREFIXES = ("kaguan:", "saq:")
-HOME = ROOT / "src/kaguan/queues/keys.py"
+HOME = "src/kaguan/queues/keys.py"
 NOT_KEYS = {"DOORBELL"}  # 频道
 PREFIXED = {"LIMITS", "RATE"}  # 库接着写的前缀
 
 
 def test_no_key_is_written_anywhere_else() -> None:
     found = {
-        f"{path.relative_to(ROOT)}:{node.lineno} {node.value}"
-        for path in (ROOT / "src").rglob("*.py")
-        if path != HOME
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(PREFIXES)
+        f"{name}:{node.lineno} {node.value}"
+        for name, tree in trees("src").items()
+        if name != HOME
+        for node in nodes(tree, ast.Constant)
+        if isinstance(node.value, str) and node.value.startswith(PREFIXES)
     }
     assert found == set()
 

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+from tests.architecture.source import nodes
 from tests.support.repository import ROOT, texts, tracked, trees
 
 HUNGARIAN = re.compile(r"I[A-Z][a-z]\w*|\w*Impl")
@@ -23,7 +24,7 @@ QUOTED = re.compile(r"`[^`]*`|\]\([^)]*\)|https?://\S+")
 
 def classes(sources: Mapping[str, ast.Module]) -> Iterator[tuple[str, ast.ClassDef]]:
     for name, tree in sources.items():
-        yield from ((name, node) for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+        yield from ((name, node) for node in nodes(tree, ast.ClassDef))
 
 
 def is_accessor(method: ast.FunctionDef) -> bool:
@@ -49,18 +50,22 @@ def misshapen(sources: Mapping[str, ast.Module]) -> list[str]:
 
 def copied(sources: Mapping[str, ast.Module]) -> list[list[str]]:
     """一字不差地出现在几处的成段语句：各处的位置。"""
-    places: defaultdict[str, list[str]] = defaultdict(list)
+    alike: defaultdict[object, list[tuple[str, list[ast.stmt]]]] = defaultdict(list)
     for name, tree in sources.items():
-        for node in ast.walk(tree):
-            for block in (getattr(node, field, None) for field in ("body", "orelse", "finalbody")):
-                if not isinstance(block, list):
-                    continue
-                sizes = [sum(1 for _ in ast.walk(one)) for one in block] if len(block) >= STATEMENTS else []
-                for start in range(len(sizes) - STATEMENTS + 1):
-                    run = block[start : start + STATEMENTS]
-                    if sum(sizes[start : start + STATEMENTS]) >= NODES and not _declares(run):
-                        places[" ".join(map(ast.dump, run))].append(f"{name}:{run[0].lineno}")
-    return [found for found in places.values() if len(found) > 1]
+        sizes: dict[ast.AST, int] = {}
+        for node in reversed(list(ast.walk(tree))):  # 里面的先数
+            sizes[node] = 1 + sum(sizes[child] for child in ast.iter_child_nodes(node))
+        blocks = [getattr(node, field, None) for node in sizes for field in ("body", "orelse", "finalbody")]
+        for block in (one for one in blocks if isinstance(one, list)):
+            for start in range(len(block) - STATEMENTS + 1):
+                run = block[start : start + STATEMENTS]
+                shape = tuple((type(one), sizes[one]) for one in run)
+                if sum(size for _, size in shape) >= NODES and not _declares(run):
+                    alike[shape].append((name, run))
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for name, run in (one for group in alike.values() if len(group) > 1 for one in group):
+        places[" ".join(map(ast.dump, run))].append(f"{name}:{run[0].lineno}")
+    return [sorted(found) for found in places.values() if len(found) > 1]
 
 
 def _declares(run: list[ast.stmt]) -> bool:
@@ -70,7 +75,7 @@ def _declares(run: list[ast.stmt]) -> bool:
 
 def crowded(sources: Mapping[str, ast.Module]) -> list[str]:
     """不写名字就给了这么多个参数的调用：哪个是哪个，读的人数不过来。"""
-    calls = ((name, node) for name, tree in sources.items() for node in ast.walk(tree) if isinstance(node, ast.Call))
+    calls = ((name, node) for name, tree in sources.items() for node in nodes(tree, ast.Call))
     return [
         f"{name} {ast.unparse(call.func)}"
         for name, call in calls

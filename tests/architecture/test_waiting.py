@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from tests.architecture.source import functions, nodes
 from tests.support.repository import trees
 
 Trees = dict[str, ast.Module]
@@ -42,6 +43,7 @@ NAMED = {"timeout", "patience", "connect_timeout", "socket_timeout", "ready_time
 # 这些的时限是产品自己的，用例要试的就是它
 SETTINGS = {"Claims", "Job", "ObservedLeases", "UnknownSince", "config_for", "publish", "stage", "stop", "stopped"}
 CLOCKS = {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"}
+ASKED = ".time"
 # 时间由这些流过去
 CARRIERS = (
     ast.Assign,
@@ -72,13 +74,9 @@ def last_name(node: ast.expr) -> str:
 
 def assigned(tree: ast.Module) -> Mapping[str, ast.expr]:
     """文件里起了名字的值。"""
-    return {
-        target.id: node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        if isinstance(target, ast.Name)
-    }
+    stored = [(target, node.value) for node in nodes(tree, ast.Assign) for target in node.targets]
+    stored += [(node.target, node.value) for node in nodes(tree, ast.AnnAssign) if node.value is not None]
+    return {target.id: value for target, value in stored if isinstance(target, ast.Name)}
 
 
 def is_own(node: ast.expr, named: Mapping[str, ast.expr]) -> bool:
@@ -110,11 +108,7 @@ def limits(call: ast.Call) -> Iterator[ast.expr]:
 def own_limits(tree: ast.Module) -> list[int]:
     named = assigned(tree)
     return sorted(
-        {
-            node.lineno
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and any(is_own(limit, named) for limit in limits(node))
-        }
+        {node.lineno for node in nodes(tree, ast.Call) if any(is_own(limit, named) for limit in limits(node))}
     )
 
 
@@ -166,13 +160,10 @@ class Flow:
 
     def __init__(self, given: Trees) -> None:
         self.named: dict[tuple[object, str], int] = {}
-        scopes = [
-            (name, node)
-            for name, tree in given.items()
-            for node in ast.walk(tree)
-            if isinstance(node, FUNCTIONS) or node is tree
-        ]
-        self.parts = [(name, scope, node, words(node)) for name, scope in scopes for node in own_nodes(scope)]
+        self.unread = {
+            name: (tree, words([*nodes(tree, ast.Name), *nodes(tree, ast.Attribute)])) for name, tree in given.items()
+        }
+        self.parts: list[tuple[str, ast.AST, ast.AST, set[str]]] = []
         known = -1
         while known < (known := self._spread()):
             pass
@@ -189,7 +180,12 @@ class Flow:
 
     def _concerned(self) -> list[tuple[str, ast.AST, ast.AST]]:
         """提到过钟或已知名字的：别的不必看。"""
-        known = CLOCKS | {"time"} | {name for (_, name), kind in self.named.items() if kind}
+        known = CLOCKS | {ASKED} | {name for (_, name), kind in self.named.items() if kind}
+        for name in [name for name, (_, said) in self.unread.items() if not known.isdisjoint(said)]:
+            tree, _ = self.unread.pop(name)
+            scopes = [tree, *functions(tree)]
+            carriers = ((scope, node) for scope in scopes for node in own_nodes(scope) if isinstance(node, CARRIERS))
+            self.parts += [(name, scope, node, words(ast.walk(node))) for scope, node in carriers]
         return [(name, scope, node) for name, scope, node, said in self.parts if not known.isdisjoint(said)]
 
     def _keep(self, scope: ast.AST, target: ast.expr, kind: int) -> None:
@@ -235,22 +231,27 @@ class Flow:
         )
 
 
-def words(node: ast.AST) -> frozenset[str]:
-    if not isinstance(node, CARRIERS):
-        return frozenset()
-    return frozenset(
-        part.id if isinstance(part, ast.Name) else part.attr
-        for part in ast.walk(node)
-        if isinstance(part, ast.Name | ast.Attribute)
-    )
+def words(parts: Iterable[ast.AST]) -> set[str]:
+    """提到的名字；叫 ``time`` 的属性多半是钟，另记一个。"""
+    found = set()
+    for part in parts:
+        if isinstance(part, ast.Name):
+            found.add(part.id)
+        elif isinstance(part, ast.Attribute):
+            found.add(part.attr)
+            if part.attr == "time":
+                found.add(ASKED)
+    return found
 
 
 def own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
     """这个函数自己的，不进里面的函数。"""
-    for child in ast.iter_child_nodes(scope):
-        yield child
-        if not isinstance(child, FUNCTIONS):
-            yield from own_nodes(child)
+    left = [scope]
+    while left:
+        for child in ast.iter_child_nodes(left.pop()):
+            yield child
+            if not isinstance(child, FUNCTIONS):
+                left.append(child)
 
 
 def stored(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:

@@ -1,6 +1,6 @@
 """找出 src 里的每一条正则：不靠人列。
 
-导入全部模块，记下每次 ``re.compile`` 与 ``linear``（在另一个进程里，免得已导入的模块不再编译）；用法（``fullmatch``、
+语法树里有 ``re.compile`` 与 ``linear`` 的模块，把它的代码再执行一遍，记下编译的每一条；用法（``fullmatch``、
 ``search``……）从语法树里找。
 """
 
@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import ast
 import importlib
-import json
-import pkgutil
 import re
-import subprocess
+import runpy
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import kaguan
 from tests.support import repository
 
 SOURCE = Path(kaguan.__file__).parents[1]
-PACKAGES = ("api", "kaguan", "relay", "workers")
 METHODS = frozenset({"fullmatch", "match", "search", "sub", "subn", "split", "findall", "finditer"})
 
 
@@ -46,13 +42,37 @@ class SourcePattern:
 @cache
 def source_patterns() -> tuple[SourcePattern, ...]:
     """每一条，按文件与行排。"""
-    command = [sys.executable, "-W", "ignore", "-m", __name__]
-    printed = subprocess.run(command, cwd=SOURCE.parent, check=True, capture_output=True, text=True).stdout
-    found: list[SourcePattern] = []
-    for file, line, engine, kind, text, flags in json.loads(printed):
-        pattern = text.encode("latin-1") if kind == "bytes" else text
-        found.append(SourcePattern(file, line, engine, pattern, flags, _methods(file, line)))
-    return tuple(found)
+    files = {file: f"{file.removesuffix('.py').replace('/', '.')}" for file, _ in compile_sites()}
+    for module in files.values():
+        importlib.import_module(module)  # 先都导入了，执行的只是它自己
+    found: dict[tuple[str, int, bytes | str], SourcePattern] = {}
+    compile_plainly, patterns = re.compile, importlib.import_module("kaguan.words.patterns")
+    compile_linearly = patterns.linear
+
+    def note(engine: str, text: bytes | str, flags: int) -> None:
+        caller = sys._getframe(2)  # noqa: SLF001 要知道是谁编译的
+        if (file := caller.f_code.co_filename.removeprefix(f"{SOURCE}/")) in files:
+            line = caller.f_lineno
+            found[file, line, text] = SourcePattern(file, line, engine, text, flags, _methods(file, line))
+
+    def noting_compile(pattern: Any, flags: int = 0) -> re.Pattern[Any]:
+        compiled = compile_plainly(pattern, flags)
+        note("re", compiled.pattern, compiled.flags)
+        return compiled
+
+    def noting_linear(pattern: bytes) -> Any:
+        note("re2", pattern, int(re.IGNORECASE | re.DOTALL))
+        return compile_linearly(pattern)
+
+    try:
+        re.compile = noting_compile
+        patterns.linear = noting_linear  # type: ignore[attr-defined] # 执行完就放回
+        for file, module in files.items():
+            runpy.run_path(str(SOURCE / file), run_name=module)
+    finally:
+        re.compile = compile_plainly
+        patterns.linear = compile_linearly  # type: ignore[attr-defined] # 同上
+    return tuple(sorted(found.values(), key=lambda one: (one.file, one.line)))
 
 
 def compile_sites() -> set[tuple[str, int]]:
@@ -92,39 +112,3 @@ def _methods(file: str, line: int) -> tuple[str, ...]:
     }
     used = {method for name in names for method in uses().get(name, ())}
     return tuple(sorted(used or METHODS))
-
-
-def record() -> list[tuple[str, int, str, str, str, int]]:
-    """导入全部模块，记下编译的每一条。"""
-    found: dict[tuple[str, int, str], tuple[str, int, str, str, str, int]] = {}
-    plain_compile = re.compile
-
-    def note(engine: str, pattern: str | bytes, flags: int, frame: FrameType | None) -> None:
-        if frame is None or not Path(frame.f_code.co_filename).is_relative_to(SOURCE):
-            return
-        file, line = str(Path(frame.f_code.co_filename).relative_to(SOURCE)), frame.f_lineno
-        kind, text = ("bytes", pattern.decode("latin-1")) if isinstance(pattern, bytes) else ("str", pattern)
-        found[file, line, text] = (file, line, engine, kind, text, flags)
-
-    def noting_compile(pattern: Any, flags: int = 0) -> re.Pattern[Any]:
-        compiled = plain_compile(pattern, flags)
-        note("re", compiled.pattern, compiled.flags, sys._getframe(1))  # noqa: SLF001 要知道是谁编译的
-        return compiled
-
-    re.compile = noting_compile  # 只在这个进程里
-    patterns = importlib.import_module("kaguan.words.patterns")
-    plain_linear = patterns.linear
-
-    def noting_linear(pattern: bytes) -> Any:
-        note("re2", pattern, int(re.IGNORECASE | re.DOTALL), sys._getframe(1))  # noqa: SLF001 同上
-        return plain_linear(pattern)
-
-    patterns.linear = noting_linear  # type: ignore[attr-defined] # 只在这个进程里
-    for package in PACKAGES:
-        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-            importlib.import_module(module.name)
-    return sorted(found.values())
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(record()))

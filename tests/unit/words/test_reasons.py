@@ -14,6 +14,7 @@ import pytest
 
 import kaguan
 from kaguan.words.reasons import Reason, ReasonError, catalogue, told
+from tests.support import repository
 
 SOURCES = Path(kaguan.__file__).parents[1]
 DOMAINS = sorted(path.parent.name for path in (SOURCES / "kaguan").glob("*/reasons.toml"))
@@ -48,7 +49,7 @@ class Use(NamedTuple):
 
 @cache
 def trees() -> dict[str, ast.Module]:
-    return {path.relative_to(SOURCES).as_posix(): ast.parse(path.read_text("utf-8")) for path in SOURCES.rglob("*.py")}
+    return {name.removeprefix("src/"): tree for name, tree in repository.trees("src").items()}
 
 
 @cache

@@ -13,6 +13,7 @@ import pytest
 import kaguan
 from kaguan.words.language import environment_language
 from kaguan.words.spoken import said, spoken
+from tests.support.repository import trees
 
 SOURCES = Path(kaguan.__file__).parents[1]
 DOMAINS = sorted(path.parent.name for path in (SOURCES / "kaguan").glob("*/spoken.toml"))
@@ -21,8 +22,8 @@ INDIRECT = {"config.unknown", "config.list", "config.integer", "config.number", 
 
 
 def uses() -> Iterator[tuple[str, frozenset[str]]]:
-    for path in SOURCES.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for tree in trees("src").values():
+        for node in ast.walk(tree):
             match node:
                 case ast.Call(func=ast.Name(id="said"), args=[ast.Constant(value=str(code))], keywords=keywords):
                     yield code, frozenset(str(one.arg) for one in keywords)
