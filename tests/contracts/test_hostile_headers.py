@@ -163,7 +163,7 @@ async def test_the_static_files_themselves_are_served(api: Api) -> None:
 
 
 @settings(
-    max_examples=EXAMPLES // AT_ONCE or 150,
+    max_examples=EXAMPLES // AT_ONCE or 40,
     derandomize=not EXAMPLES,
     suppress_health_check=list(HealthCheck),
 )

@@ -1,6 +1,6 @@
 """带类型的客户端从文档生成得出、mypy 严格地过、对着真的服务器用得起来。
 
-生成器要的 typer 与产品锁定的配不上，所以在自己的环境里：``make test`` 照 client/generator.txt 装好。
+生成器要的 typer 与产品锁定的配不上，所以在自己的环境里，照 client/generator.txt 装；由 ``make prove P=client`` 来跑。
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ async def run(*command: str | Path, **environ: str) -> str:
     return output.decode()
 
 
+@pytest.mark.long
 async def test_a_typed_client_made_from_the_document_talks_to_a_real_server(api: Api, tmp_path: Path) -> None:
     generator = BIN / "openapi-python-client"
     if not generator.exists():

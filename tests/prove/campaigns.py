@@ -55,7 +55,7 @@ CAMPAIGNS: Final = {
     "rigs": Campaign(
         "our own rigs: broken builds and models that they must condemn, calibrations; what the suite plays in short",
         "6 min", "",
-        "python -m pytest -m 'rigs or long' --numprocesses 2 --dist loadfile", (SYSTEM,),
+        "python -m pytest -m 'rigs or long' --numprocesses 2 --dist loadfile", (SYSTEM, CLIENT),
         proves=("tests/chaos", "tests/model"),
     ),
     "fresh": Campaign(
@@ -150,7 +150,7 @@ CAMPAIGNS: Final = {
     ),
     "client": Campaign(
         "a typed client made from docs/openapi.yaml, checked by mypy and used against a real server", "1 min", "",
-        "python -m pytest tests/contracts/test_typed_client.py", (CLIENT,),
+        "python -m pytest -m long tests/contracts/test_typed_client.py", (CLIENT,),
         proves=("docs/openapi.yaml",),
     ),
     "fuzz": Campaign(
