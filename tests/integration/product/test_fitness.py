@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from kaguan.product.exit_codes import ExitCode
 from kaguan.product.fitness import MAX_SKEW, UnfitError, examine, refuse_unfit
 from tests.support.eventually import PATIENCE
 from tests.support.fault_clock import shifted
-from tests.support.fault_plant import own_directory, own_valkey
+from tests.support.fault_plant import child, own_directory, own_valkey
 from tests.support.production import LOCAL
 
 
@@ -86,22 +87,13 @@ async def test_a_redis_that_evicts_is_refused_and_may_be_let_pass_by_its_name(pr
     assert await examine(load_settings(given), "test") == []
 
 
-def test_a_process_in_production_says_it_in_one_line_and_stops(
+async def test_a_process_in_production_says_it_in_one_line_and_stops(
     production: dict[str, str], direct_url: str, tmp_path: Path
 ) -> None:
     downgrade(direct_url, "base")
-    finished = subprocess.run(
-        [sys.executable, "-m", "relay"],
-        env={**os.environ, **production},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    output = finished.stdout + finished.stderr
-    assert finished.returncode == ExitCode.DEPENDENCY, output
-    (error,) = [line for line in map(json.loads, output.splitlines()) if line["level"] == "error"]
+    async with child("relay", production, tmp_path / "log") as process:
+        assert await asyncio.wait_for(process.process.wait(), PATIENCE) == ExitCode.DEPENDENCY, process.output
+    (error,) = [line for line in map(json.loads, process.output.splitlines()) if line["level"] == "error"]
     assert error["event"].endswith("请先运行 kaguan migrate up")
 
 

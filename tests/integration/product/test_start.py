@@ -22,24 +22,26 @@ from kaguan.dev.ports import free_port
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.outbox.testing import Recorder
+from kaguan.product.exit_codes import ExitCode
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import Server
 from tests.support.eventually import PATIENCE, eventually
-from tests.support.fault_plant import own_directory, port_of, through
+from tests.support.fault_plant import child, own_directory, port_of, through
+from tests.support.invocation import Invocation
 from tests.support.pipeline import open_pipeline
 from tests.support.places import own_port
 from tests.support.production import LOCAL
 from tests.support.retries import retries
 
-pytestmark = pytest.mark.measured
 SOURCE = Path(api.__file__).parents[1]
 BACKOFF = 0.8  # 秒
 FAST = {"KAGUAN_DATABASE__CONNECT_BACKOFF": "0.01", "KAGUAN_REDIS__CONNECT_BACKOFF": "0.01"}
 
 
-def run_module(module: str, environ: dict[str, str], directory: Path) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", module]
+def run_python(*arguments: str, environ: dict[str, str], directory: Path) -> subprocess.CompletedProcess[str]:
+    """解释器现起，模块现导入。"""
+    argv = [sys.executable, *arguments]
     return subprocess.run(
         argv, env=environ, cwd=directory, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
@@ -144,26 +146,23 @@ async def test_redis_behind_a_unix_socket_carries_a_task(environ: dict[str, str]
         await eventually(succeeded)
 
 
+@pytest.mark.measured
 def test_process_exits_with_three_and_one_clear_line(environ: dict[str, str], tmp_path: Path) -> None:
     """每个进程都这样退出：见 ``test_fault_start``；这里看那一行。"""
     given = {**os.environ, **environ, **FAST, "KAGUAN_DATABASE__URL": f"postgresql://u:p@127.0.0.1:{free_port()}/x"}
-    finished = run_module("workers", given, tmp_path)
+    finished = run_python("-m", "workers", environ=given, directory=tmp_path)
     assert finished.returncode == 3, finished.stderr
     assert "连不上 PostgreSQL" in finished.stderr
     assert "Traceback" not in finished.stderr
 
 
-def test_wrong_configuration_exits_with_two_before_anything_starts(environ: dict[str, str], tmp_path: Path) -> None:
-    given = {**os.environ, **environ, "KAGUAN_API__PORT": "many"}
-    finished = run_module("workers", given, tmp_path)
-    assert finished.returncode == 2
-    assert finished.stderr.startswith("配置有误：KAGUAN_API__PORT")
-
-
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("module", "name"), [("api", "KAGUAN_ENV"), ("relay", "kaguan_env"), ("workers", "KAGUAN_ENV")]
 )
-def test_a_weak_production_refuses_to_start_a_line_for_each_weakness(module: str, name: str, tmp_path: Path) -> None:
+async def test_a_weak_production_refuses_to_start_a_line_for_each_weakness(
+    module: str, name: str, tmp_path: Path
+) -> None:
     weak = {
         "KAGUAN_DATABASE__URL": "postgresql://kaguan:planted@localhost/kaguan",
         "KAGUAN_REDIS__URL": "redis://localhost:6379/0",
@@ -171,20 +170,19 @@ def test_a_weak_production_refuses_to_start_a_line_for_each_weakness(module: str
         "KAGUAN_API__TRUSTED_PROXIES": '["notanip"]',
     }
     given = {key: value for key, value in {**LOCAL, **weak}.items() if key != "KAGUAN_ENV"}
-    finished = run_module(module, {"PATH": os.environ["PATH"], **given, name: "prod"}, tmp_path)
-    assert finished.returncode == 2
-    assert sorted(line.split("：")[1] for line in finished.stderr.splitlines()) == sorted(weak)
-    assert "planted" not in finished.stderr
+    async with child(module, {**given, name: "prod"}, tmp_path / "log") as process:
+        assert await asyncio.wait_for(process.process.wait(), PATIENCE) == ExitCode.USAGE
+    assert sorted(line.split("：")[1] for line in process.output.splitlines()) == sorted(weak)
+    assert "planted" not in process.output
 
 
-def test_config_show_refuses_a_weak_production_in_the_same_words(tmp_path: Path) -> None:
-    given = {"PATH": os.environ["PATH"], **LOCAL}
-    argv = [sys.executable, "-c", "from kaguan.cli.app import main; main()", "config", "show"]
-    finished = subprocess.run(
-        argv, env=given, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-    assert (finished.returncode, finished.stdout) == (2, "")
-    assert finished.stderr == "配置有误：KAGUAN_DATABASE__URL：没有给出；生产与预发布里必须用环境变量给出\n"
+def test_config_show_refuses_a_weak_production_in_the_same_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in LOCAL.items():
+        monkeypatch.setenv(name, value)
+    said = "配置有误：KAGUAN_DATABASE__URL：没有给出；生产与预发布里必须用环境变量给出\n"
+    assert Invocation(monkeypatch, capsys)("config", "show") == (ExitCode.USAGE, "", said)
 
 
 def test_production_without_its_file_refuses_to_start(environ: dict[str, str], tmp_path: Path) -> None:
@@ -193,13 +191,14 @@ def test_production_without_its_file_refuses_to_start(environ: dict[str, str], t
     # 跑的是抄来的源码：它的覆盖率不作数，报告也找不到它
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
     given = {**inherited, **environ, **LOCAL, "KAGUAN_ENV": "prod", "PYTHONPATH": str(tmp_path / "src")}
-    finished = run_module("relay", given, tmp_path)
-    assert finished.returncode == 2
-    (line,) = finished.stderr.splitlines()
-    assert line.startswith("配置有误：KAGUAN_ENV=prod：找不到 ")
+    program = "import os; from kaguan.config import load_settings; load_settings(os.environ)"
+    finished = run_python("-c", program, environ=given, directory=tmp_path)
+    *_, line = finished.stderr.splitlines()
+    assert "ConfigurationError: 配置有误：KAGUAN_ENV=prod：找不到 " in line
     assert "KAGUAN_CONFIG_FILE" in line
 
 
+@pytest.mark.measured
 async def test_production_that_names_what_it_allows_starts_and_warns_of_each(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -208,25 +207,14 @@ async def test_production_that_names_what_it_allows_starts_and_warns_of_each(
         "KAGUAN_ALLOW_INSECURE": '["trusted_proxies", "console_http"]',
         "KAGUAN_RELAY__METRICS_PORT": str(free_port()),
     }
-    log = tmp_path / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: ASYNC220 只是启动，随后异步地等
-            [sys.executable, "-m", "relay"],
-            env={**os.environ, **environ, **LOCAL, **allowed},
-            cwd=tmp_path,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        await eventually(lambda: "连接数据库" in log.read_text("utf-8") or process.poll() is not None)
-    finally:
-        process.terminate()
-        await asyncio.to_thread(process.wait, 30)
-    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    async with child("relay", {**environ, **LOCAL, **allowed}, tmp_path / "log") as process:
+        await eventually(lambda: "连接数据库" in process.output or process.process.returncode is not None)
+        code = await process.stopped()
+    lines = [json.loads(line) for line in process.output.splitlines()]
     warned = [line for line in lines if line.get("exemption")]
     assert [(line["level"], line["exemption"]) for line in warned] == [
         ("warning", "trusted_proxies"),
         ("warning", "console_http"),
     ]
     assert sum("以 root 运行" in line["event"] for line in lines) == (os.geteuid() == 0)
-    assert process.returncode == 0
+    assert code == 0

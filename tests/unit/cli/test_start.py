@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import warm
 from tests.support.invocation import LISTING
 
 PROGRAM = (sys.executable, "-c", "from kaguan.cli.app import main; main()")
@@ -28,6 +29,13 @@ echo "completed: ${COMPREPLY[*]}"
 """
 
 
+async def completing(*arguments: str, **environ: str) -> str:
+    process = await warm.run_kaguan(*arguments, environment=os.environ | environ, stdout=subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out.decode()
+
+
 def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | environ)
 
@@ -38,9 +46,11 @@ def test_the_version_is_one_line() -> None:
 
 def test_bash_completes_a_word_with_the_script_it_is_given(tmp_path: Path) -> None:
     program = tmp_path / "kaguan"
-    program.write_text(f'#!/bin/sh\nexec {shlex.join(PROGRAM)} "$@"\n', "utf-8")
+    command, descriptor, asking = warm.kaguan()
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', "utf-8")
     program.chmod(0o755)
-    out = run("bash", "-c", BASH, PATH=f"{tmp_path}:{os.environ['PATH']}").stdout
+    environ = {**os.environ, **asking, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    out = subprocess.check_output(["bash", "-c", BASH], env=environ, pass_fds=[descriptor], text=True)
     assert out.splitlines()[-1] == "completed: vanished"
 
 
@@ -52,10 +62,9 @@ def test_bash_completes_a_word_with_the_script_it_is_given(tmp_path: Path) -> No
         ("fish", {"_TYPER_COMPLETE_ARGS": "kaguan sche", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
     ],
 )
-def test_every_shell_gets_its_script_and_the_words_that_fit(shell: str, asking: dict[str, str]) -> None:
-    script = run(*PROGRAM, "completion", shell).stdout
-    assert f"_KAGUAN_COMPLETE=complete_{shell}" in script
-    completed = run(*PROGRAM, _KAGUAN_COMPLETE=f"complete_{shell}", KAGUAN_LANGUAGE="en", **asking).stdout
+async def test_every_shell_gets_its_script_and_the_words_that_fit(shell: str, asking: dict[str, str]) -> None:
+    assert f"_KAGUAN_COMPLETE=complete_{shell}" in await completing("completion", shell)
+    completed = await completing(_KAGUAN_COMPLETE=f"complete_{shell}", KAGUAN_LANGUAGE="en", **asking)
     assert "schedule" in completed
     assert "outbox" not in completed
     assert shell == "bash" or "Schedules." in completed

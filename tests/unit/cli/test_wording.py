@@ -23,6 +23,7 @@ from kaguan.verdict.model import Level
 from tests.support.invocation import Invocation
 
 HAN = re.compile(r"[\u4e00-\u9fff\uff00-\uffef]")
+SCREEN = 34  # 行
 SOURCES = sorted(Path(cli.__path__[0]).glob("*.py"))
 SPOKEN = {*TaskStatus, *Level, *(f"{deed}_these" for deed in Deed)}  # 值就是键
 SAID_BY_US = {"help", "moment", *OWN}  # 不写在 help= 里的
@@ -92,21 +93,21 @@ def test_the_code_holds_no_words_of_its_own() -> None:
     assert [f"{path.name}:{line}" for path in SOURCES for line in own_words(ast.parse(path.read_text("utf-8")))] == []
 
 
-@pytest.mark.parametrize("path", TREE)
-def test_help_is_told_in_the_readers_language_and_h_is_help(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], path: str
+def test_help_fits_a_screen_is_told_in_the_readers_language_and_h_is_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Invocation(monkeypatch, capsys)
-    words = path.split()[1:]
-    asked = run(*words, "--help")
-    assert asked[0] == 0
-    assert asked == run(*words, "-h")
-    assert catalogue("zh")["command"][path][:8] in asked[1]
-    monkeypatch.setenv("KAGUAN_LANGUAGE", "en")
-    code, out, err = run(*words, "-h")
-    assert (code, err) == (0, "")
-    assert not HAN.search(out)
-    assert catalogue("en")["command"][path][:8] in out
+    for language, option in (("zh", "--help"), ("en", "-h")):
+        monkeypatch.setenv("KAGUAN_LANGUAGE", language)
+        for path in TREE:
+            code, out, err = run(*path.split()[1:], option)
+            assert (code, err) == (0, ""), path
+            assert catalogue(language)["command"][path][:8] in out
+            if language == "zh":
+                assert len(out.splitlines()) <= SCREEN, path
+                assert not [line for line in out.splitlines()[1:] if line.endswith("...") and "<" not in line], path
+            else:
+                assert not HAN.search(out), path
 
 
 def test_wrong_usage_is_told_in_english(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

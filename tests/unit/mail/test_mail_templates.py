@@ -70,15 +70,13 @@ def test_amounts_are_written_exactly(amount: int, currency: str, text: str) -> N
     assert format_amount(amount, currency) == text
 
 
-@pytest.mark.parametrize("currency", sorted(CURRENCIES))
-def test_a_mail_has_the_decimals_of_every_currency_we_take(currency: str) -> None:
-    expected = {0: "1,500", 3: "1.500"}.get(
-        0 if currency in WITHOUT_DECIMALS else 3 if currency in THREE_DECIMALS else 2, "15.00"
-    )
-    mail = order_mail(OrderStatus.PENDING, "A-1", 1_500, currency, "a@x.example", "li.si", "en")
-    assert f"{expected} {currency}" in mail.body
-    assert mail.html is not None
-    assert f"{expected} {currency}" in mail.html
+def test_a_mail_has_the_decimals_of_every_currency_we_take() -> None:
+    for currency in CURRENCIES:
+        expected = "1,500" if currency in WITHOUT_DECIMALS else "1.500" if currency in THREE_DECIMALS else "15.00"
+        mail = order_mail(OrderStatus.PENDING, "A-1", 1_500, currency, "a@x.example", "li.si", "en")
+        assert f"{expected} {currency}" in mail.body
+        assert mail.html is not None
+        assert f"{expected} {currency}" in mail.html
 
 
 def test_a_currency_without_a_table_entry_is_not_guessed() -> None:

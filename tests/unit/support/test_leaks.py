@@ -128,6 +128,7 @@ CULPRITS = sorted([
 ])  # fmt: skip
 
 
+@pytest.mark.rigs
 def test_each_leak_is_the_failure_of_the_test_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """八种漏法各失败在自己头上；收拾干净的、正在收尾的、用共用夹具的、归整个进程的、排在失败的后面的，都不受牵连。"""
     monkeypatch.setenv("TEST_PATIENCE", "10")  # 漏下的任务要等它走完：不必等满

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.support.child_pytest import report_of
 from tests.support.readable import WIDTH
 
@@ -82,6 +84,7 @@ SAID = {
 }
 
 
+@pytest.mark.rigs
 def test_a_failure_fits_on_one_screen_and_says_how_to_repeat_it(tmp_path: Path) -> None:
     """每一个的行数、行宽都有限，要紧的两头都在，都有再来一次的命令。"""
     told = report_of(tmp_path, {"test_planted.py": PLANTED, "test_unreadable.py": UNREADABLE}, "readable")
