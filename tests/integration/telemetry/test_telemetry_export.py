@@ -104,7 +104,8 @@ async def test_a_refusing_endpoint_costs_spans_not_the_stop() -> None:
 
 
 @pytest.mark.measured
-async def test_a_silent_endpoint_does_not_hold_up_the_stop_and_a_full_queue_drops_without_a_line_for_each() -> None:
+async def test_a_full_queue_drops_and_counts_without_a_line_for_each() -> None:
+    """端点收下连接、从不回答，也不拖住停机。"""
     with silent() as endpoint:
         answer = await run(endpoint, {"OTEL_BSP_MAX_QUEUE_SIZE": "600"}, spans=1_400)
     assert answer["dropped"] == 1_400 + OTHERS
