@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -110,9 +110,11 @@ class Drill:
         return {group: Counter(times.values()) for group, times in counts.items()}
 
     async def now(self) -> datetime:
-        async with await psycopg.AsyncConnection.connect(self.archive.server.url) as connection:
-            cursor = await connection.execute("select clock_timestamp()")
-            row = await cursor.fetchone()
-        assert row is not None
-        moment: datetime = row[0]
+        ((moment,),) = await self.rows("select clock_timestamp()")
+        assert isinstance(moment, datetime)
         return moment
+
+    async def rows(self, query: LiteralString) -> list[tuple[Any, ...]]:
+        """库里的：等的时候问它，不必问一次起一条命令。"""
+        async with await psycopg.AsyncConnection.connect(self.archive.server.url) as connection:
+            return await (await connection.execute(query)).fetchall()

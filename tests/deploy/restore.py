@@ -40,6 +40,7 @@ COUNTED = (
     "kaguan_vanished_deliveries_total",
     "kaguan_history_cuts_total",
 )
+UNCERTAIN = "select id from tb_task where status = 'uncertain'"
 EXPECTED_STATUS = {
     "before": {"succeeded": MANY},
     "queued": {"cancelled": HALF, "uncertain": SOME - HALF},
@@ -113,9 +114,10 @@ async def decide(drill: Drill) -> list[str]:
         doubtful = {*drill.tasks["unanswered"], *drill.tasks["queued"]}
 
         async def known_unknown() -> bool:
-            return await drill.listed("uncertain") == doubtful
+            return {str(one) for (one,) in await drill.rows(UNCERTAIN)} == doubtful
 
         await eventually(known_unknown)
+        listed = await drill.listed("uncertain")
         open_ones = await drill.listed("queued", "pending", "retrying")
     finally:
         await relay.stop()
@@ -123,20 +125,19 @@ async def decide(drill: Drill) -> list[str]:
     for task_id in drill.tasks["queued"][:HALF]:
         await asyncio.to_thread(kaguan, "task", "cancel", task_id, data=drill.place / "data")
     say(f"worker 起来之前：不明的 {len(doubtful)} 封，其中 {len(sent)} 封收件端收到过；取消 {HALF} 封")
-    right = sent == doubtful and open_ones == set(drill.tasks["scheduled"])
+    right = listed == sent == doubtful and open_ones == set(drill.tasks["scheduled"])
     return [] if right else ["定夺"]
 
 
 async def named(drill: Drill) -> list[str]:
     """丢了的里面，寄过信的 relay 核对时就点了名，还在 Redis 里等着的由 worker 碰上；返回与料想不符的。"""
     lost = {*drill.tasks["after"], *drill.tasks["waiting"]}
-    found: set[str] = set()
 
-    async def all_told() -> bool:
-        found.update(str(task["task_id"]) for task in await printed(drill.place / "data", "task", "vanished"))
-        return found >= lost
+    async def all_known() -> bool:
+        return {str(one) for (one,) in await drill.rows("select task_id from tb_vanished")} >= lost
 
-    await eventually(all_told)
+    await eventually(all_known)
+    found = {str(task["task_id"]) for task in await printed(drill.place / "data", "task", "vanished")}
     say(f"  不见了的：点了名的 {len(found)} 个，丢了的 {len(lost)} 个")
     return [] if found == lost else ["点名"]
 

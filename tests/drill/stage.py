@@ -128,15 +128,21 @@ def send_tree(pids: Iterable[int], number: signal.Signals) -> None:
 
 @asynccontextmanager
 async def staged(place: Path, **extra: str) -> AsyncIterator[Stage]:
-    """起一套，登记几张卡，流量走起来。"""
+    """起一套，流量走起来。"""
     async with mail_relay() as relay:
         settings = {"KAGUAN_SMTP__URL": relay.url, **extra}
-        async with started(place / "data", place / "log", extra=settings) as stack:
-            headers = {"Authorization": f"Bearer {stack.token}"}
-            timeout = aiohttp.ClientTimeout(total=5)
-            async with aiohttp.ClientSession(stack.url, headers=headers, timeout=timeout) as client:
-                stage = Stage(stack, relay, client)
-                sims = [{"iccid": iccid_at(Carrier.ONELINK, number), "carrier": "onelink"} for number in range(CARDS)]
-                await stage.post("/sims", {"sims": sims})
-                async with alongside(stage.traffic(), "traffic"):
-                    yield stage
+        async with started(place / "data", place / "log", extra=settings) as stack, busy(stack, relay) as stage:
+            yield stage
+
+
+@asynccontextmanager
+async def busy(stack: RunningStack, relay: MailRelay) -> AsyncIterator[Stage]:
+    """登记几张卡，流量走起来。"""
+    headers = {"Authorization": f"Bearer {stack.token}"}
+    timeout = aiohttp.ClientTimeout(total=5)
+    async with aiohttp.ClientSession(stack.url, headers=headers, timeout=timeout) as client:
+        stage = Stage(stack, relay, client)
+        sims = [{"iccid": iccid_at(Carrier.ONELINK, number), "carrier": "onelink"} for number in range(CARDS)]
+        await stage.post("/sims", {"sims": sims})
+        async with alongside(stage.traffic(), "traffic"):
+            yield stage

@@ -90,6 +90,36 @@ async def chromium() -> AsyncIterator[Browser]:
             await browser.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """一个浏览器身份，盯着它的每一页。"""
+
+    context: BrowserContext
+    watch: Watch
+
+    @asynccontextmanager
+    async def page(self) -> AsyncIterator[Page]:
+        """开一个新的标签页；离开时要求一路没有毛病，开着的都关上。"""
+        self.watch.faults.clear()
+        try:
+            yield await self.context.new_page()
+            assert not self.watch.faults, "\n".join(self.watch.faults)
+        finally:
+            for page in self.context.pages:
+                await page.close()
+
+
+async def identity(
+    browser: Browser, url: str, *, also: tuple[str, ...] = (), expected: str | None = None, **context: Any
+) -> Identity:
+    """参数见 :func:`tab`。"""
+    options = {"viewport": DESKTOP, "locale": "zh-CN", "reduced_motion": "reduce"} | context
+    watch = Watch((url, *also), re.compile(expected) if expected else None)
+    opened = await browser.new_context(base_url=url, **options)
+    watch.over(opened)
+    return Identity(opened, watch)
+
+
 @asynccontextmanager
 async def tab(
     browser: Browser,
@@ -110,20 +140,17 @@ async def tab(
         expected: 这些毛病是用例有意引来的（正则）。
         context: 语言、明暗、视口等，见 Playwright 的 ``new_context``。
     """
-    options = {"viewport": DESKTOP, "locale": "zh-CN", "reduced_motion": "reduce"} | context
-    identity = await browser.new_context(base_url=url, storage_state=state, **options)
+    opened = await identity(browser, url, also=also, expected=expected, storage_state=state, **context)
     try:
-        watch = Watch((url, *also), re.compile(expected) if expected else None)
-        watch.over(identity)
-        yield await identity.new_page()
-        assert not watch.faults, "\n".join(watch.faults)
+        async with opened.page() as page:
+            yield page
     finally:
-        await identity.close()
+        await opened.context.close()
 
 
 async def barriers(page: Page) -> list[str]:
     """axe 查出的严重以上的无障碍问题：规则与第一处位置。"""
-    results = await Axe().run(page)
+    results = await Axe().run(page, options={"resultTypes": ["violations"]})
     return [
         f"{found['id']}（{found['impact']}）{found['help']}：{[node['target'] for node in found['nodes']][:3]}"
         for found in results.response["violations"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -19,7 +19,7 @@ from kaguan.dev.simulator.population import Population
 from kaguan.outbox.recover.vanished import LONGEST_REQUEST_ID
 from kaguan.sims.vocabulary import Carrier
 from kaguan.verdict.model import ConcernCode
-from tests.e2e.browser import chromium, tab
+from tests.e2e.browser import Identity, chromium, identity, tab
 from tests.e2e.console_pages import shown
 from tests.e2e.stack import RunningStack, started
 from tests.e2e.traffic import business, redis_forgets, script
@@ -29,7 +29,7 @@ from tests.support.smtp_server import smtp_server
 
 CARD = "89860012345678901238"
 SIMULATED = 1_000  # 张；栈里的模拟器有这么多
-FLEET = 200  # 张
+FLEET = 60  # 张：一页装不下
 FIRST = 100  # 序号更小的，别的用例也登记
 ACTIVE, STOPPED = "2", "4"  # OneLink 的「已激活」「已停机」
 SETTINGS = {
@@ -50,13 +50,24 @@ class Site:
     state: StorageState
     tasks: dict[str, str]
     change: int
+    _identities: dict[str, Identity] = field(default_factory=dict)
 
     @property
     def trace_view(self) -> str:
         return self.stack.env["OTEL_EXPORTER_OTLP_ENDPOINT"]
 
-    def open(self, **context: Any) -> AbstractAsyncContextManager[Page]:
-        """带着登录开一个标签页；参数见 :func:`tests.e2e.browser.tab`。"""
+    @asynccontextmanager
+    async def open(self, **context: Any) -> AsyncIterator[Page]:
+        """带着登录开一个标签页。语言、明暗、宽窄都一样的合用一个身份：起一个要一秒的处理器。"""
+        key = repr(context)
+        if key not in self._identities:
+            options = {"storage_state": self.state, "also": (self.trace_view,)} | context
+            self._identities[key] = await identity(self.browser, self.stack.url, **options)
+        async with self._identities[key].page() as page:
+            yield page
+
+    def alone(self, **context: Any) -> AbstractAsyncContextManager[Page]:
+        """身份不与谁合用：要改它的 cookie 的，有意引来毛病的；参数见 :func:`tests.e2e.browser.tab`。"""
         options = {"state": self.state, "also": (self.trace_view,)} | context
         return tab(self.browser, self.stack.url, **options)
 
@@ -127,7 +138,7 @@ async def card(stack: RunningStack) -> None:
 
 
 async def fleet(stack: RunningStack) -> int:
-    """一队卡：两百张在用的，三张已停的，运营商那里也是：定时的刷新改不了它们。队外一张在用的停了机：那一次的号。"""
+    """一队卡：一页装不下的在用的，三张已停的，运营商那里也是：定时的刷新改不了它们。队外一张在用的停了机：那一次的号。"""
     now, population = datetime.now(UTC), Population(cards=SIMULATED)
     mine = [iccid_at(Carrier.ONELINK, index) for index in range(FIRST, SIMULATED)]
     states = {one: population.state(Carrier.ONELINK, one, now) for one in mine}

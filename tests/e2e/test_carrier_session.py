@@ -208,6 +208,7 @@ def table(played: list[Played]) -> list[str]:
 
 
 async def test_every_task_ends_as_it_should_while_the_carriers_misbehave(place: Path) -> None:
+    target = os.environ.get("SESSION_DOCUMENT")
     receiver, metrics_port = Receiver(), own_port()
     app = web.Application()
     app.router.add_post("/hook", receiver.take)
@@ -230,7 +231,7 @@ async def test_every_task_ends_as_it_should_while_the_carriers_misbehave(place: 
         async with started(place / ".kaguan", place / "log", extra=extra) as stack:
             session = Session(stack)
             await session.register()
-            played = await session.play_all(SCENES)
+            played = await session.play_all([scene for scene in SCENES if target or not scene.long])
             assert await session.cancelled_while_running() == "cancelled"
             await commands_agree(stack, session, played)
             await changes_arrived(session, receiver)
@@ -238,7 +239,7 @@ async def test_every_task_ends_as_it_should_while_the_carriers_misbehave(place: 
             assert f'kaguan_carrier_unknown_codes_total{{carrier="onelink"}} {2 * CARDS}.0' in page
             for counters in (await session.tell_simulator("GET", "counters")).values():
                 assert counters["violations"].keys() == {"rate"}  # 真的数过、拦过；并发从没有超
-    if target := os.environ.get("SESSION_DOCUMENT"):
+    if target:
         behind_breaker = await with_an_eager_breaker(place)
         await asyncio.to_thread(Path(target).write_text, document(played, behind_breaker), "utf-8")
 

@@ -261,7 +261,9 @@ async def test_the_curve_that_grafana_draws_shows_the_stuck_queue(observed: Obse
 
 
 async def picture(observed: Observed, path: str, awaited: str, name: str) -> None:
-    """Prometheus 自己的页面，留作凭据。"""
+    """Prometheus 自己的页面，留作凭据；不留图，就不为它开浏览器。"""
+    if not os.environ.get("KAGUAN_SCREENSHOTS"):
+        return
     async with chromium() as browser, tab(browser, observed.prometheus.url, expected=NOT_OURS) as page:
         await page.goto(path)
         await expect(page.locator(awaited).first).to_be_attached()

@@ -18,5 +18,5 @@ async def test_whatever_redis_says_nothing_is_lost_or_undone_and_everybody_can_s
         Redis.from_url(stack.env["KAGUAN_REDIS__URL"]) as redis,
     ):
         campaign = Campaign(stack, redis, 0.2, {keys.PRESENCE_CARDS})
-        await campaign.run(list(few_lies()))
+        await campaign.run(few_lies())
         assert campaign.faults == []

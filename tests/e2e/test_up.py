@@ -57,21 +57,27 @@ def statuses(stack: RunningStack) -> list[str]:
 
 @pytest.mark.measured
 async def test_a_killed_stack_leaves_no_orphan_and_the_next_one_goes_on_works_and_stops_cleanly(place: Path) -> None:
+    """起之前就有人抢了它挑的一个端口；第二套的子进程个个被杀过一次。"""
     data = place / "data"
-    async with started(data, place / "log") as stack:
-        await welcome_mail(stack)
-        await eventually(lambda: statuses(stack) == ["succeeded"])  # 寄到了，还没结算就被杀的，是结局不明
-        token, children, addresses = stack.token, stack.pids(), stack.env
-        assert set(children) == CHILDREN
-        assert all(command_line(pid) for pid in children.values())
-        for private in ("env", "dev-token"):
-            assert stat.S_IMODE((data / private).stat().st_mode) == 0o600
-        assert token in stack.output
-        as_printed(stack)
-        if DIES_WITH_PARENT:
-            stack.signal(signal.SIGKILL)
-            await stack.gone()
-            await stack.nothing_left(children)
+    with thief() as taking:
+        stealing = asyncio.create_task(steal(taking, data / "ports.json"))
+        async with started(data, place / "log") as stack:
+            port = await stealing
+            assert re.search(rf"postgres 的端口被别的程序抢先占去.*{port}", stack.output)
+            assert f":{port}/" not in stack.env["KAGUAN_DATABASE__URL"]
+            await welcome_mail(stack)
+            await eventually(lambda: statuses(stack) == ["succeeded"])  # 寄到了，还没结算就被杀的，是结局不明
+            token, children, addresses = stack.token, stack.pids(), stack.env
+            assert set(children) == CHILDREN
+            assert all(command_line(pid) for pid in children.values())
+            for private in ("env", "dev-token"):
+                assert stat.S_IMODE((data / private).stat().st_mode) == 0o600
+            assert token in stack.output
+            as_printed(stack)
+            if DIES_WITH_PARENT:
+                stack.signal(signal.SIGKILL)
+                await stack.gone()
+                await stack.nothing_left(children)
     async with started(data, place / "log") as stack:
         assert stack.token == token
         for key in ("KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL", "KAGUAN_SMTP__URL"):
@@ -84,6 +90,7 @@ async def test_a_killed_stack_leaves_no_orphan_and_the_next_one_goes_on_works_an
         assert (data / "logs" / "app.log").exists()
         assert (data / "logs" / "access.log").exists()
         assert kaguan("up", data=data).returncode == 1
+        await every_killed_child_comes_back(stack)
 
         children = stack.pids()
         stack.signal(signal.SIGINT)
@@ -140,29 +147,16 @@ def thief() -> Iterator[socket.socket]:
         yield taking
 
 
-@pytest.mark.measured
-async def test_a_port_stolen_before_the_start_and_killed_children_do_no_harm_and_a_second_signal_forces_the_stop(
-    place: Path,
-) -> None:
-    data = place / "data"
+def chosen(ports: Path) -> int:
+    return int(json.loads(ports.read_text())["postgres"]) if ports.exists() else 0
 
-    async def steal(taking: socket.socket) -> int:
-        """端口选下之后建库还要几秒：抢在 PostgreSQL 监听之前。"""
-        await eventually((data / "ports.json").exists)
-        port: int = json.loads((data / "ports.json").read_text())["postgres"]
-        taking.bind(("127.0.0.1", port))
-        taking.listen()
-        return port
 
-    with thief() as taking:
-        stealing = asyncio.create_task(steal(taking))
-        async with started(data, place / "log") as stack:
-            port = await stealing
-            assert re.search(rf"postgres 的端口被别的程序抢先占去.*{port}", stack.output)
-            assert f":{port}/" not in stack.env["KAGUAN_DATABASE__URL"]
-            await every_killed_child_comes_back(stack)
-            await welcome_mail(stack)
-            await a_second_signal_forces_the_stop(stack)
+async def steal(taking: socket.socket, ports: Path) -> int:
+    """端口选下之后建库还要几秒：抢在 PostgreSQL 监听之前。"""
+    port = await eventually(lambda: chosen(ports))
+    taking.bind(("127.0.0.1", port))
+    taking.listen()
+    return port
 
 
 async def every_killed_child_comes_back(stack: RunningStack) -> None:
@@ -187,7 +181,7 @@ async def a_second_signal_forces_the_stop(stack: RunningStack) -> None:
 
 
 @pytest.mark.measured
-async def test_what_is_given_is_used_and_a_port_stolen_while_its_process_is_dead_is_chosen_again(
+async def test_what_is_given_is_used_a_port_stolen_from_the_dead_is_chosen_again_and_a_second_signal_forces_the_stop(
     place: Path, database_url: str, redis_url: str
 ) -> None:
     async with otlp_receiver() as receiver:
@@ -205,6 +199,7 @@ async def test_what_is_given_is_used_and_a_port_stolen_while_its_process_is_dead
             await welcome_mail(stack)
             await receiver.wait_for(lambda span: span.service == "kaguan-worker" and span.name == "process email:send")
             assert set(stack.pids()) == children
+            await a_second_signal_forces_the_stop(stack)
 
 
 async def a_stolen_port_is_chosen_again(stack: RunningStack) -> None:

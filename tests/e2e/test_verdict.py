@@ -14,9 +14,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, StorageState, expect
 
+from tests.drill.night import play
+from tests.drill.nights import NIGHTS
 from tests.drill.relay_host import MailRelay, mail_relay
 from tests.drill.scoring import flaps
-from tests.drill.stage import family, send_tree
+from tests.drill.stage import busy, family, send_tree
 from tests.e2e.browser import PHONE, barriers, chromium, overflow, shoot, tab, untranslated
 from tests.e2e.site import log_in
 from tests.e2e.stack import RunningStack, kaguan, started
@@ -147,6 +149,16 @@ async def test_without_postgresql_the_banner_turns_grey_dated_and_names_it(scene
             send_tree(stopped, signal.SIGCONT)
         await expect(page.locator("[data-verdict=ok]")).to_be_visible()
         assert flaps(await page.evaluate("window.levels")) == 0
+
+
+async def test_on_a_phone_the_console_names_both_causes_and_three_taps_do_what_helps(scene: Scene) -> None:
+    """夜里的短形；长的那场是 ``make prove P=night``。"""
+    async with busy(scene.stack, scene.relay) as stage:
+        played = await play(NIGHTS["two_outages"], "手机", stage, scene.browser)
+    assert played.deeds
+    assert played.passed, played
+    for held in scene.stack.request("GET", "/api/v1/pauses")[1]["data"]["items"]:
+        assert scene.stack.request("DELETE", f"/api/v1/pauses/{held['id']}")[0] == 200
 
 
 async def test_a_relay_that_keeps_dying_is_a_crash_loop_and_the_banner_does_not_blink(scene: Scene) -> None:

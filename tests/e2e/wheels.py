@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email import message_from_bytes
 from importlib.metadata import Distribution, distribution
+from importlib.util import cache_from_source
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -96,11 +97,18 @@ def needed(wheel: Path, extras: frozenset[str]) -> dict[str, Distribution]:
 
 
 def link(package: Distribution, packages: Path) -> None:
-    """逐个文件地链：几个发行包合用一个顶层名字的，没声明的那个不跟着进来。"""
-    for file in package.files or ():
-        if ".." not in file.parts:
-            (packages / file).parent.mkdir(parents=True, exist_ok=True)
-            (packages / file).symlink_to(Path(str(package.locate_file(file))))
+    """逐个文件地链：几个发行包合用一个顶层名字的，没声明的那个不跟着进来；连同编译好的，不必再编译。链过了的不再链。"""
+    files = [file for file in package.files or () if ".." not in file.parts and file.suffix != ".pyc"]
+    if (packages / files[0]).is_symlink():
+        return
+    for file in files:
+        here, there = packages / file, Path(str(package.locate_file(file)))
+        here.parent.mkdir(parents=True, exist_ok=True)
+        here.symlink_to(there)
+        if file.suffix == ".py" and (compiled := Path(cache_from_source(str(there)))).exists():
+            own = Path(cache_from_source(str(here)))
+            own.parent.mkdir(exist_ok=True)
+            own.symlink_to(compiled)
 
 
 def install(place: Path, wheel: Path, requirements: Path | None = None, extras: frozenset[str] = LOCAL) -> Installed:
@@ -119,3 +127,10 @@ def install(place: Path, wheel: Path, requirements: Path | None = None, extras: 
     assert done.returncode == 0, done.stderr
     (place / "empty").mkdir()
     return Installed(python, place / "empty")
+
+
+def add(installed: Installed, wheel: Path, extras: frozenset[str]) -> Installed:
+    """同一个环境，再链接 ``extras`` 要的。"""
+    for package in needed(wheel, extras).values():
+        link(package, installed.package.parent)
+    return installed

@@ -26,7 +26,7 @@ async def main(seed: int) -> int:
             Redis.from_url(stack.env["KAGUAN_REDIS__URL"]) as redis,
         ):
             campaign = Campaign(stack, redis, HOLD, keys.KINDS)
-            await campaign.run(lies)
+            await campaign.run([lie] for lie in lies)
     if campaign.slowest > BACK_WITHIN:
         campaign.faults.append(f"{campaign.slowest_lie}: {campaign.slowest:.1f} s > {BACK_WITHIN:.0f} s")
     told = f"seed {seed}: {len(lies)} lies, {len(campaign.faults)} faults, slowest back after {campaign.slowest:.1f} s"

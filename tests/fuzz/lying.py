@@ -9,7 +9,7 @@ import asyncio
 import http.client
 import re
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -76,12 +76,19 @@ def all_lies() -> Iterator[Lie]:
         yield Lie(family, STREAM, "garbage")
 
 
-def few_lies() -> Iterator[Lie]:
-    """每个键两个：类型对而看不懂，类型不对。"""
-    for number, (family, kind) in enumerate(keys.KINDS.items()):
-        yield Lie(family, kind, "garbage")
-        others = [other for other in (*VALUES, STREAM) if other != kind]
-        yield Lie(family, others[number % len(others)], "garbage")
+def few_lies() -> Iterator[list[Lie]]:
+    """每个键两个：类型对而看不懂，类型不对。几个键一起说；SAQ 的一说，什么也送不到，与别的分开。"""
+    saq = [family for family in keys.KINDS if family.startswith("saq:")]
+    ours = [family for family in keys.KINDS if family not in saq]
+    for families in (*(ours[turn::3] for turn in range(3)), *(saq[turn::4] for turn in range(4))):
+        yield [Lie(family, keys.KINDS[family], "garbage") for family in families]
+        yield [Lie(family, another(family), "garbage") for family in families]
+
+
+def another(family: str) -> str:
+    """它没有的一个类型，各个键轮着来。"""
+    others = [kind for kind in (*VALUES, STREAM) if kind != keys.KINDS[family]]
+    return others[list(keys.KINDS).index(family) % len(others)]
 
 
 def pattern(family: str) -> re.Pattern[str]:
@@ -140,38 +147,43 @@ class Campaign:
     _accepted: list[str] = field(default_factory=list)
     _kept: dict[str, str] = field(default_factory=dict)  # 任务 → 该一直是什么状态
 
-    async def run(self, lies: Sequence[Lie]) -> None:
+    async def run(self, lies: Iterable[Sequence[Lie]]) -> None:
+        """一起说的几个，各是一个键的。"""
         person = Person(self.stack)
         await asyncio.to_thread(person.log_in)
         await self._keep()
         await self._back("before any lie")
-        for lie in lies:
-            await self._tell(lie, person)
+        for together in lies:
+            await self._tell(together, person)
         await eventually(self._all_done)
         await self._check_kept()
         await self._check_known()
 
-    async def _tell(self, lie: Lie, person: Person) -> None:
+    async def _tell(self, lies: Sequence[Lie], person: Person) -> None:
         """写下，看一圈，让任务碰上，撤掉，等又做得完。"""
         await self._submit()
-        key = await self._key(lie.family)
-        await self._write(key, lie)
+        told = {await self._key(lie.family): lie for lie in lies}
+        for key, lie in told.items():
+            await self._write(key, lie)
         await self._submit()
-        await asyncio.gather(self._look(lie, person), asyncio.sleep(self.hold))
-        if await self.redis.type(key) in {lie.kind.encode(), b"none"}:  # 已换成自己的，不去动它
-            await self.redis.delete(key)
-        if lie.family == keys.BREAKER:
-            await self.redis.srem(keys.BREAKERS, key)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
-        await self._back(str(lie))
+        said = "; ".join(map(str, lies))
+        examined = any(lie.family in self.examined for lie in lies)
+        await asyncio.gather(self._look(said, person, examined=examined), asyncio.sleep(self.hold))
+        for key, lie in told.items():
+            if await self.redis.type(key) in {lie.kind.encode(), b"none"}:  # 已换成自己的，不去动它
+                await self.redis.delete(key)
+            if lie.family == keys.BREAKER:
+                await self.redis.srem(keys.BREAKERS, key)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+        await self._back(said)
 
-    async def _look(self, lie: Lie, person: Person) -> None:
+    async def _look(self, lie: str, person: Person, *, examined: bool) -> None:
         status, body = await self._ask("GET", "/health")
         if body is None or body["code"] not in {0, 2001, 2002, 2003}:
             self.faults.append(f"{lie}: /health {status} {body}")
         home = await asyncio.to_thread(person.looks)
         if home != http.client.OK:
             self.faults.append(f"{lie}: console {home}")
-        if lie.family in self.examined:
+        if examined:
             told = await asyncio.to_thread(kaguan, "doctor", "--json", data=self.stack.data)
             if not told.stdout.startswith("["):
                 self.faults.append(f"{lie}: doctor {told.returncode} {told.stderr[-300:]}")
