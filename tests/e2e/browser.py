@@ -38,6 +38,7 @@ FLAGS = (
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
 GRAVE = {"serious", "critical"}
+PRESSED = ["clipboard-write"]  # 有界面的，按一下就许；没有界面的要先许
 HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -79,8 +80,8 @@ class Watch:
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """系统里的 Chromium；Playwright 自己的浏览器不下载。"""
-    executable = program("chromium", "chromium-browser", "google-chrome", since=(120,))
+    """系统里的 Chromium，没有界面的那种开一页、翻一页只要一半的处理器；Playwright 自己的浏览器不下载。"""
+    executable = program("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", since=(120,))
     expect.set_options(timeout=PATIENCE * 1000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
@@ -113,7 +114,7 @@ async def identity(
     browser: Browser, url: str, *, also: tuple[str, ...] = (), expected: str | None = None, **context: Any
 ) -> Identity:
     """参数见 :func:`tab`。"""
-    options = {"viewport": DESKTOP, "locale": "zh-CN", "reduced_motion": "reduce"} | context
+    options = {"viewport": DESKTOP, "locale": "zh-CN", "reduced_motion": "reduce", "permissions": PRESSED} | context
     watch = Watch((url, *also), re.compile(expected) if expected else None)
     opened = await browser.new_context(base_url=url, **options)
     watch.over(opened)

@@ -1,4 +1,4 @@
-"""``kaguan up``：真实的命令、真实的进程、真实的信号。换了用户的那套是现起的解释器，别的由热的分出来。"""
+"""``kaguan up``：真实的命令、真实的进程、真实的信号；各进程由热的解释器分出来，现起的那套见 ``test_wheel.py``。"""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import pwd
 import re
 import signal
-import site
 import socket
 import stat
 import subprocess
@@ -20,17 +19,15 @@ from pathlib import Path
 import pytest
 
 from kaguan.dev.predecessor import command_line
-from tests.e2e.stack import KAGUAN, READY, RunningStack, kaguan, started
+from tests.e2e.stack import READY, RunningStack, kaguan, started
 from tests.support.eventually import eventually
-from tests.support.interpreter import Interpreter
 from tests.support.otlp_receiver import otlp_receiver
 from tests.support.places import own_port
-from tests.support.repository import ROOT
 
 CHILDREN = {"postgres", "valkey", "traceview", "smtp", "simulator", "api", "relay", "worker"}
 USER = {"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}
 NOBODY = pwd.getpwnam("nobody")
-ROOT_HERE = os.geteuid() == 0  # 要有 root 才能换成别的用户
+ROOT_HERE = os.geteuid() == 0  # 服务器换成 nobody
 DIES_WITH_PARENT = sys.platform == "linux"  # 别处没有 PR_SET_PDEATHSIG
 
 
@@ -104,36 +101,25 @@ async def test_a_killed_stack_leaves_no_orphan_and_the_next_one_goes_on_works_an
 PORTS = ("KAGUAN_API__PORT", "KAGUAN_RELAY__METRICS_PORT", "KAGUAN_WORKER__METRICS_PORT", "KAGUAN_SMTP__URL")
 
 
-async def test_two_stacks_started_at_once_without_ports_work_for_root_in_its_own_folder_and_for_an_ordinary_user(
-    place: Path, open_place: Path, interpreter: Interpreter
-) -> None:
-    """不是 root 的，两套都是自己的。"""
+async def test_two_stacks_started_at_once_without_ports_work_in_a_folder_that_only_root_may_enter(place: Path) -> None:
+    """一个平常的用户起的那套，见 ``test_wheel.py``。"""
     closed = place / "closed"
     closed.mkdir(mode=0o700)
-    packages = os.pathsep.join((str(ROOT / "src"), *site.getsitepackages()))
-    extra = {"PYTHONPATH": packages, "HOME": str(open_place), **interpreter.environment}
-    other = started(
-        open_place / "second",
-        open_place / "second.log",
-        named_ports=False,
-        program=(interpreter.path, *KAGUAN[1:]),
-        user=NOBODY.pw_uid if ROOT_HERE else None,
-        extra=extra,
-    )
     async with AsyncExitStack() as both:
-        first, second = await asyncio.gather(
-            both.enter_async_context(started(closed / "data", place / "first.log", named_ports=False)),
-            both.enter_async_context(other),
+        stacks = await asyncio.gather(
+            *(
+                both.enter_async_context(started(closed / name, place / f"{name}.log", named_ports=False))
+                for name in ("first", "second")
+            )
         )
+        first, second = stacks
         assert not {first.env[key] for key in PORTS} & {second.env[key] for key in PORTS}
-        if ROOT_HERE:
-            servers = (closed / "data" / "servers").resolve()
-            assert servers.is_relative_to("/var/lib/kaguan")
-            assert str(servers) in first.output
-            assert first.owner("postgres") == NOBODY.pw_uid
-            assert not (open_place / "second" / "servers").is_symlink()
-            assert {second.owner(name) for name in second.pids()} == {NOBODY.pw_uid}
-        for stack in (first, second):
+        for stack in stacks:
+            if ROOT_HERE:
+                servers = (stack.data / "servers").resolve()
+                assert servers.is_relative_to("/var/lib/kaguan")
+                assert str(servers) in stack.output
+                assert stack.owner("postgres") == NOBODY.pw_uid
             await welcome_mail(stack)
             assert stack.request("GET", "/api/v1/users")[1]["data"]["total"] == 1
             assert "意外退出" not in stack.output
