@@ -35,6 +35,7 @@ from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, DataSyn
 from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.words.reasons import Reason
 from tests.support.carrier_world import gateways_of, next_delivery, register, rows, simulating
+from tests.support.folded import folded
 from tests.support.running_task import running_task
 from tests.support.webhook_receiver import KEY, SECRET, Receiver, receiving
 from workers.event.handler import EventPublish
@@ -72,10 +73,11 @@ async def publish(pool: Pool, url: str, **knobs: object) -> Outcome:
         return await handler(attempt)
 
 
-@pytest.mark.parametrize(("status", "error"), [(503, "503"), (410, "410"), (None, "ClientConnectorError")])
+@folded(("status", "error"), [(503, "503"), (410, "410"), (None, "ClientConnectorError")])
 async def test_a_push_that_fails_is_a_failed_span_that_names_the_server(
     pool: Pool, receiver: Receiver, exported: InMemorySpanExporter, status: int | None, error: str
 ) -> None:
+    exported.clear()
     port = free_port() if status is None else urlsplit(receiver.url).port
     if status is not None:
         receiver.answers.append(web.Response(status=status))
@@ -89,11 +91,12 @@ async def test_a_push_that_fails_is_a_failed_span_that_names_the_server(
     assert "planted" not in span.to_json()
 
 
-@pytest.mark.parametrize("hours", [1, -1])
+@folded("hours", [1, -1])
 async def test_a_worker_whose_clock_is_an_hour_off_signs_with_the_time_of_postgresql(
     pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
     """收件端只收前后五分钟之内的，答 400；4xx 是定论，本机的钟偏了就再也推不出去。"""
+    monkeypatch.undo()
     true = time.time
     monkeypatch.setattr(time, "time", lambda: true() + 3_600 * hours)
     assert isinstance(await publish(pool, receiver.url), Done)
@@ -207,19 +210,20 @@ async def test_the_receiver_gets_signed_changes_and_the_same_ones_again_after_a_
     assert {change["iccid"] for change in data["changes"]} == {iccid_at(Carrier.ONELINK, index) for index in range(3)}
 
 
-@pytest.mark.parametrize(
+@folded(
     ("status", "expected"),
     [(200, Done), (202, Done), (302, Discard), (400, Discard), (404, Discard), (410, Discard), (401, Discard)],
 )
 async def test_an_answer_that_is_final_ends_the_task(
     pool: Pool, receiver: Receiver, status: int, expected: type[Outcome]
 ) -> None:
+    receiver.received.clear()
     receiver.answers.append(web.Response(status=status, headers={"Location": "http://127.0.0.1:1/elsewhere"}))
     assert isinstance(await publish(pool, receiver.url), expected)
     assert len(receiver.received) == 1
 
 
-@pytest.mark.parametrize(("status", "wait"), [(429, "7"), (503, "7"), (500, None), (408, None), (425, None)])
+@folded(("status", "wait"), [(429, "7"), (503, "7"), (500, None), (408, None), (425, None)])
 async def test_an_answer_that_may_pass_is_tried_again_no_sooner_than_asked(
     pool: Pool, receiver: Receiver, status: int, wait: str | None
 ) -> None:
