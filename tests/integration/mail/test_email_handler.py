@@ -11,6 +11,7 @@ from kaguan.mail.task import EmailPayload
 from kaguan.outbox.work.attempt import CancelledByUserError
 from kaguan.outbox.work.fence import FencedError
 from kaguan.outbox.work.outcome import Discard, Done, Retry, Snooze, Uncertain
+from tests.support.folded import folded
 from tests.support.mail_tasks import (
     SENDER,
     STALLED,
@@ -132,7 +133,7 @@ async def test_mixed_recipients_are_told_apart_and_only_the_deferred_one_is_trie
     assert [item["status"] for item in second.result["recipients"]] == ["accepted", "refused", "accepted"]
 
 
-@pytest.mark.parametrize("reply", [DROP, STALL, "999 what", "garbage"])
+@folded("reply", [DROP, STALL, "999 what", "garbage"])
 async def test_silence_after_the_final_dot_is_uncertain_and_a_resend_is_identical(pool: Pool, reply: str) -> None:
     payload = mail_to("a@x.example", "gone@x.example")
     task_id = await insert_running(pool, payload)
@@ -168,7 +169,7 @@ async def test_losing_the_connection_inside_the_body_is_no_doubt_because_nothing
     assert await deliveries(pool, task_id) == {"a@x.example": ("deferred", None)}
 
 
-@pytest.mark.parametrize(
+@folded(
     "script",
     [
         Script(mail="452 full"),
@@ -179,7 +180,6 @@ async def test_losing_the_connection_inside_the_body_is_no_doubt_because_nothing
         Script(data="250 weird"),
         Script(body=["451 try again"]),
     ],
-    ids=repr,
 )
 async def test_a_reply_about_the_mail_that_surely_sent_nothing_is_a_counted_retry(pool: Pool, script: Script) -> None:
     payload = mail_to("a@x.example")
@@ -191,7 +191,7 @@ async def test_a_reply_about_the_mail_that_surely_sent_nothing_is_a_counted_retr
     assert (await deliveries(pool, task_id))["a@x.example"][0] == "deferred"
 
 
-@pytest.mark.parametrize(
+@folded(
     ("script", "begun"),
     [
         (Script(greeting="554 go away"), False),
@@ -208,7 +208,6 @@ async def test_a_reply_about_the_mail_that_surely_sent_nothing_is_a_counted_retr
         (Script(data="421 closing"), True),
         (Script(body=["421 closing"]), True),
     ],
-    ids=repr,
 )
 async def test_a_failure_that_says_nothing_about_the_mail_is_waited_out_uncounted(
     pool: Pool, script: Script, *, begun: bool
@@ -224,7 +223,7 @@ async def test_a_failure_that_says_nothing_about_the_mail_is_waited_out_uncounte
     assert [status for status, _ in (await deliveries(pool, task_id)).values()] == ["deferred"] * begun
 
 
-@pytest.mark.parametrize("script", [Script(mail="550 no"), Script(data="554 no"), Script(body=["554 spam"])], ids=repr)
+@folded("script", [Script(mail="550 no"), Script(data="554 no"), Script(body=["554 spam"])])
 async def test_every_permanent_refusal_gives_up(pool: Pool, script: Script) -> None:
     payload = mail_to("a@x.example")
     task_id = await insert_running(pool, payload)
@@ -294,7 +293,7 @@ async def test_a_cancelled_task_stops_before_anything_is_sent(pool: Pool) -> Non
     assert server.mails == []
 
 
-@pytest.mark.parametrize(
+@folded(
     "fields",
     [
         {"to": ("a@x.example, evil@x.example",)},
@@ -303,7 +302,6 @@ async def test_a_cancelled_task_stops_before_anything_is_sent(pool: Pool) -> Non
         {"attachments": ({"filename": "a/b", "content_type": "a/b", "content_base64": ""},)},
         {"attachments": ({"filename": "a", "content_type": "a/b", "content_base64": "!"},)},
     ],
-    ids=repr,
 )
 async def test_a_payload_that_can_never_be_a_mail_gives_up_without_connecting(
     pool: Pool, fields: dict[str, object]

@@ -1,9 +1,8 @@
-"""大邮件：每种大小、三种连法、两种事件循环都寄得到；在任何一处断开，说的话都不假。"""
+"""大邮件：每种大小、每种连法、每种事件循环都寄得到；在任何一处断开，说的话都不假。"""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -25,11 +24,9 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 # Worker 跑在 uvloop 上，没有它时是 asyncio
 LOOPS: dict[str, Run] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
-MODES = ("clear", "starttls", "implicit")
-EVERY = list(itertools.product(LOOPS, MODES))
-PAIRS = [("uvloop", "clear"), ("asyncio", "starttls"), ("uvloop", "implicit")]  # 收发之外，每种循环、每种连法各一回
+PAIRS = [("uvloop", "clear"), ("asyncio", "starttls"), ("uvloop", "implicit")]  # 每种循环、每种连法
 LARGE = 2 * MIB  # 远大于两头的内核与进程里装得下的
-CUTS = (0, 1, 32 * KIB, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 100_000, 128 * KIB, 500_000, 1 * MIB)
+CUTS = (0, 64 * KIB - 1, 64 * KIB + 1, 1 * MIB)
 
 
 @pytest.fixture
@@ -54,7 +51,7 @@ async def stage(
         yield server, mailer
 
 
-@pytest.mark.parametrize(("loop", "mode"), EVERY)
+@pytest.mark.parametrize(("loop", "mode"), PAIRS)
 def test_mail_of_every_size_is_delivered_once_byte_for_byte(run: Run, mode: str) -> None:
     letters = [*map(letter, SIZES), largest()]
     assert [len(one.content) for one in letters[:-1]] == list(SIZES)
@@ -125,7 +122,7 @@ def test_whoever_may_have_got_the_dot_is_never_called_deferred(run: Run, mode: s
         return receipt.outcome, bool(server.mails)
 
     async def every() -> Counter[tuple[RecipientOutcome, bool]]:
-        sizes = (*range(20 * KIB, 1200 * KIB, 30 * KIB), LARGE)  # 内核的缓冲会长大，分界多远不一定
+        sizes = (*range(20 * KIB, 1200 * KIB, 60 * KIB), LARGE)  # 内核的缓冲会长大，分界多远不一定
         return Counter(await asyncio.gather(*map(scenario, sizes)))
 
     seen = run(every())

@@ -80,17 +80,17 @@ async def test_a_relay_host_down_for_hours_costs_no_mail_an_attempt_and_each_arr
     ):
         processes = [EmailHandler(mailer, settings.smtp.sender) for mailer in (one, other)]
         down(server)
-        await accepted_mails(pool, *people(10))
+        await accepted_mails(pool, *people(4))
         while now < HOURS or passes < ATTEMPTS * 2:
             now += await one_pass(pool, settings, *processes)
             passes += 1
-            assert await rows(pool, STATES) == [("retrying", 0, 10)]
+            assert await rows(pool, STATES) == [("retrying", 0, 4)]
         server.script.greeting = "220 test ESMTP"
         while await rows(pool, "select 1 from tb_outbox limit 1"):
             await one_pass(pool, settings, *processes)
-    assert await rows(pool, STATES) == [("succeeded", 1, 10)]
-    assert sorted(mail.recipients for mail in server.mails) == sorted([one] for one in people(10))
-    assert await rows(pool, "select count(*)::int from tb_task_event") == [(10,)], "一段等待只留一笔"
+    assert await rows(pool, STATES) == [("succeeded", 1, 4)]
+    assert sorted(mail.recipients for mail in server.mails) == sorted([one] for one in people(4))
+    assert await rows(pool, "select count(*)::int from tb_task_event") == [(4,)], "一段等待只留一笔"
 
 
 async def test_while_the_breaker_is_open_no_process_connects_and_nothing_is_recorded(
@@ -106,11 +106,11 @@ async def test_while_the_breaker_is_open_no_process_connects_and_nothing_is_reco
         processes = [EmailHandler(mailer, settings.smtp.sender) for mailer in (one, other)]
         down(server)
         for number in range(10):
-            await accepted_mails(pool, *people(10))
+            await accepted_mails(pool, *people(4))
             await one_pass(pool, settings, processes[number % 2])
         assert server.connections == FAILURES * len(processes)
     assert server.commands == []
-    assert await rows(pool, STATES) == [("retrying", 0, 100)]
+    assert await rows(pool, STATES) == [("retrying", 0, 40)]
     assert (
         await rows(pool, "select 1 from tb_email_delivery union all select 1 from vw_task where intent_at is not null")
         == []
@@ -120,7 +120,7 @@ async def test_while_the_breaker_is_open_no_process_connects_and_nothing_is_reco
 async def test_a_pass_of_a_waiting_mail_is_two_statements_and_the_passes_get_rare(
     pool: Pool, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, mails = load_settings(environ), 20
+    settings, mails = load_settings(environ), 8
     counted: list[str] = []
     execute = AsyncCursor.execute
 
@@ -157,10 +157,10 @@ async def test_a_wrong_password_is_an_outage_of_configuration_and_costs_no_attem
     async with smtp_server(script) as server, open_mailer(config_for(server.url_as("user", "wrong"))) as mailer:
         seen: list[str] = []
         handler = EmailHandler(mailer, settings.smtp.sender, deferred=seen.append)
-        await accepted_mails(pool, *people(5))
+        await accepted_mails(pool, *people(2))
         for _ in range(ATTEMPTS * 2):
             await one_pass(pool, settings, handler)
-    assert await rows(pool, STATES) == [("retrying", 0, 5)]
+    assert await rows(pool, STATES) == [("retrying", 0, 2)]
     assert "login" in seen
     [(reasons,)] = await rows(pool, "select array_agg(distinct last_error ->> 'reason') from vw_task")
     assert all("中继拒绝登录" in reason and "wrong" not in reason for reason in reasons)

@@ -160,7 +160,7 @@ async def test_nobody_is_recalled_while_a_breaker_is_open_anywhere(stage: Stage)
 async def test_the_oldest_come_back_first_in_waves_that_grow_and_never_outrun_what_is_handed_over(
     stage: Stage,
 ) -> None:
-    mails = await stage.waiting_for_an_hour(100)
+    mails = await stage.waiting_for_an_hour(60)
     for position, task_id in enumerate(reversed(mails)):
         await stage.pipeline.sql(
             "update tb_outbox set waiting_since = '2026-01-01'::timestamptz + make_interval(secs => %s)"
@@ -180,7 +180,7 @@ async def test_the_oldest_come_back_first_in_waves_that_grow_and_never_outrun_wh
         waves.append(await recall.run_once())
         assert await stage.recalled() <= PER_SECOND
         await stage.handed_over()
-    assert waves == [20, 20, 20, 20, 10]
+    assert waves == [20, 20, 10]
 
 
 async def test_a_recall_follows_the_task_and_leaves_alone_what_is_soon_due_cancelled_or_parked(stage: Stage) -> None:
@@ -212,7 +212,7 @@ async def test_when_the_relay_host_is_back_the_backlog_flows_by_itself_each_mail
     settings: Settings, pool: Pool
 ) -> None:
     async with staged(settings, pool, cooldown=0.2, tick=OFTEN) as stage:
-        mails = await stage.waiting_for_an_hour(60)
+        mails = await stage.waiting_for_an_hour(30)
         pipeline, recall = stage.pipeline, stage.recall(pace=0.05)
         turn = iter(range(10**6))
 
@@ -240,10 +240,10 @@ async def test_when_the_relay_host_is_back_the_backlog_flows_by_itself_each_mail
                 return await step() == "succeeded1"
 
             await eventually(flowed)
-        assert await pipeline.sql("select count(*)::int from tb_task_event") == [(60,)]
+        assert await pipeline.sql("select count(*)::int from tb_task_event") == [(30,)]
     contents = [mail.content for mail in stage.server.mails]
     assert all(sum(f"<{task_id}@".encode() in content for content in contents) == 1 for task_id in mails)
-    assert len(contents) == 60
+    assert len(contents) == 30
     assert stage.server.most_open <= 2 * config_for("smtp://x").connections
 
 
@@ -268,7 +268,7 @@ async def test_a_relay_host_that_greets_but_takes_nothing_is_tried_with_few_mail
 ) -> None:
     async with staged(settings, pool, cooldown=0.5, tick=OFTEN) as stage:
         stage.server.script.greeting, stage.server.script.mail = "220 test ESMTP", "421 4.3.2 closing"
-        await stage.waiting_for_an_hour(30)
+        await stage.waiting_for_an_hour(15)
         pipeline, recall = stage.pipeline, stage.recall(pace=0.01)
         handler = stage.handlers[0]
 
@@ -288,10 +288,10 @@ async def test_a_relay_host_that_greets_but_takes_nothing_is_tried_with_few_mail
         stage.server.script.mail = "250 ok"
 
         async def flowed() -> bool:
-            return await step() == 30
+            return await step() == 15
 
         await eventually(flowed)
-    assert len(stage.server.mails) == 30
+    assert len(stage.server.mails) == 15
 
 
 async def test_the_state_of_the_relay_host_is_told_to_the_metrics_and_to_the_other_processes(

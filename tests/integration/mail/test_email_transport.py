@@ -355,7 +355,7 @@ async def test_hostile_reply_text_is_stored_as_one_clean_bounded_line() -> None:
     [
         (Script(), RecipientOutcome.ACCEPTED),
         (Script(body=[DROP]), RecipientOutcome.UNKNOWN),
-        (Script(drop_in_body=True), RecipientOutcome.DEFERRED),
+        (Script(drop_in_body=True, narrow=True), RecipientOutcome.DEFERRED),
         (Script(data=DROP), RecipientOutcome.DEFERRED),
     ],
     ids=lambda value: str(value) if isinstance(value, RecipientOutcome) else "",
@@ -365,6 +365,6 @@ def test_the_moment_of_the_break_is_told_apart_on_the_loop_that_workers_run_on(
 ) -> None:
     async def scenario() -> Receipt:
         async with stage(script) as (_, mailer):
-            return only(await send(mailer, letter(body="x" * 12_000_000)))
+            return only(await send(mailer, letter(body="x" * 3_000_000)))
 
     assert uvloop.run(scenario()).outcome is outcome

@@ -19,6 +19,7 @@ from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.outcome import Cancelled, Discard, Outcome, Retry
+from tests.support.folded import folded
 from tests.support.mail_stage import HOLD, RESEND, DiesBeforeSettling, Stage
 from tests.support.mail_tasks import SENDER, config_for, deliveries, throttled_mailer
 from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
@@ -181,7 +182,7 @@ async def test_waiting_for_our_own_rate_spends_no_attempt_and_leaves_an_unknown_
 
 
 @pytest.mark.protocol(resend=True)
-@pytest.mark.parametrize("outcome", [Discard("看不懂"), Cancelled("用户取消")])
+@folded("outcome", [Discard("看不懂"), Cancelled("用户取消")])
 async def test_an_unknown_mail_ends_neither_failed_nor_cancelled(stage: Stage, outcome: Outcome) -> None:
     task_id = await unanswered(stage)
     assert await again(stage, task_id, Recorder([outcome])) == "uncertain"
