@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-import pytest
 
 from kaguan.config import Settings, load_settings
 from kaguan.tokens import service as tokens
@@ -93,7 +92,7 @@ async def test_keys_belong_to_their_caller(api: Api) -> None:
     assert reply.status == 201
 
 
-@pytest.mark.parametrize(
+@folded(
     ("path", "body", "table", "status"),
     [
         ("/users", ALICE, "tb_user", 201),
@@ -105,9 +104,12 @@ async def test_fifty_parallel_requests_on_two_processes_make_one_row(
     settings: Settings, environ: dict[str, str], path: str, body: dict[str, Any], table: str, status: int
 ) -> None:
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(serving(settings))
-        other = await stack.enter_async_context(serving(load_settings(environ), name="other"))
+        first = await stack.enter_async_context(serving(settings, name=f"first-{path.rpartition('/')[2]}"))
+        other = await stack.enter_async_context(
+            serving(load_settings(environ), name=f"other-{path.rpartition('/')[2]}")
+        )
         second = replace(other, token=first.token)
+        await first.rows("truncate tb_user, tb_task, tb_idempotency_key cascade")
         headers = {"Idempotency-Key": "race"}
         calls = [(first, second)[n % 2].call("POST", path, body, headers) for n in range(50)]
         replies = await asyncio.gather(*calls)

@@ -97,7 +97,7 @@ async def test_one_way_of_paging_walks_every_list(api: Api) -> None:
     assert (await api.get("/schedules?cursor=nobody")).faulty == ["cursor"]
 
 
-@pytest.mark.parametrize(
+@folded(
     ("query", "order"),
     [
         ("", "54321"),

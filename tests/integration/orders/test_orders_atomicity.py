@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
+from tests.support.folded import folded
 from tests.support.said import capture_logs
 from tests.support.serving import Api
 
 USER: dict[str, Any] = {"username": "zhang.san", "email": "zhang@example.com", "password": "correct horse"}
 ORDER: dict[str, Any] = {"order_id": "A-1", "user": USER, "amount": 1999}
 TABLES = ("tb_user", "tb_order", "tb_task", "tb_outbox", "tb_idempotency_key")
+EMPTY = f"truncate {', '.join(TABLES)} cascade"
 
 # 第 nth 次往表里写的时候失败：逐条语句地失败
 FAIL_AT = """
-create function fail_here() returns trigger language plpgsql as $$
+create or replace function fail_here() returns trigger language plpgsql as $$
 begin
     if (select count(*) from {table}) >= {before} then
         raise exception 'forced failure';
@@ -26,13 +26,13 @@ create trigger fail_here before insert on {table} for each row execute function 
 """
 # 全部语句都成功，提交时才失败
 FAIL_AT_COMMIT = """
-create function fail_here() returns trigger language plpgsql as $$
+create or replace function fail_here() returns trigger language plpgsql as $$
 begin raise exception 'forced failure'; end $$;
 create constraint trigger fail_here after insert on {table} deferrable initially deferred
 for each row execute function fail_here();
 """
 STEPS = [
-    pytest.param(FAIL_AT.format(table=table, before=nth - 1), table, id=f"{table}-{nth}")
+    (FAIL_AT.format(table=table, before=nth - 1), table)
     for table, nth in (
         ("tb_user", 1),
         ("tb_order", 1),
@@ -41,20 +41,22 @@ STEPS = [
         ("tb_outbox", 1),
         ("tb_outbox", 2),
     )
-] + [
-    pytest.param(FAIL_AT_COMMIT.format(table=table), table, id=f"commit-{table}") for table in ("tb_user", "tb_outbox")
-]
+] + [(FAIL_AT_COMMIT.format(table=table), table) for table in ("tb_user", "tb_outbox")]
 
 
 async def counts(api: Api) -> dict[str, int]:
     return {table: (await api.rows(f"select count(*) from {table}"))[0][0] for table in TABLES}
 
 
-@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "once"}], ids=["plain", "keyed"])
-@pytest.mark.parametrize(("trigger", "table"), STEPS)
+@folded(
+    ("trigger", "table", "headers"),
+    [(*step, headers) for step in STEPS for headers in ({}, {"Idempotency-Key": "once"})],
+)
 async def test_a_failure_at_any_statement_leaves_no_row_anywhere(
     api: Api, trigger: str, table: str, headers: dict[str, str]
 ) -> None:
+    await api.rows(EMPTY)
+    api.rings.clear()
     await api.script(trigger)
     failed = await api.call("POST", "/orders", ORDER, headers)
     assert (failed.status, failed.code) == (500, 2001)
@@ -75,18 +77,18 @@ async def test_a_failure_at_any_statement_leaves_no_row_anywhere(
 MAIL: dict[str, Any] = {"to": ["a@example.com"], "subject": "您好", "body": "正文"}
 
 
-@pytest.mark.parametrize(
+@folded(
     ("path", "body", "headers", "told"),
     [
         ("/orders", ORDER, {}, 2),
         ("/tasks/email", MAIL, {"Idempotency-Key": "once"}, 1),
         ("/tasks/batch", {"tasks": [{"type": "email:send", **MAIL}]}, {}, 1),
     ],
-    ids=["order", "keyed", "batch"],
 )
 async def test_a_task_is_told_of_only_once_it_is_committed(
     api: Api, path: str, body: dict[str, Any], headers: dict[str, str], told: int
 ) -> None:
+    await api.rows(EMPTY)
     await api.script(FAIL_AT_COMMIT.format(table="tb_outbox"))
     with capture_logs() as lines:
         assert (await api.call("POST", path, body, headers)).status == 500

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bcrypt
-import pytest
 
 from kaguan.config import Settings
 from tests.support.folded import folded
@@ -106,7 +105,7 @@ async def test_deleting_is_soft_and_frees_username_and_email(api: Api) -> None:
     assert rows == [(False,), (True,)]
 
 
-@pytest.mark.parametrize(
+@folded(
     ("other", "field"),
     [
         ({"username": "ZHANG.SAN", "email": "other@example.com"}, "username"),
@@ -116,6 +115,7 @@ async def test_deleting_is_soft_and_frees_username_and_email(api: Api) -> None:
 async def test_a_taken_name_or_address_is_a_conflict_whatever_its_case(
     api: Api, other: dict[str, str], field: str
 ) -> None:
+    await api.rows("truncate tb_user, tb_task, tb_outbox cascade")
     await api.post("/users", USER)
     reply = await api.post("/users", {**USER, **other})
     assert (reply.status, reply.code, reply.faulty) == (409, 1005, [field])

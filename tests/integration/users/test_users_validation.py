@@ -6,8 +6,6 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-import pytest
-
 from tests.support.folded import folded
 from tests.support.serving import Api
 
@@ -51,7 +49,7 @@ async def test_a_password_at_the_limit_is_taken(api: Api, password: str) -> None
     assert (await api.post("/users", {**USER, "password": password})).status == 201
 
 
-@pytest.mark.parametrize("missing", ["username", "email", "password"])
+@folded("missing", ["username", "email", "password"])
 async def test_every_field_is_required(api: Api, missing: str) -> None:
     reply = await api.post("/users", {name: value for name, value in USER.items() if name != missing})
     assert (reply.status, reply.faulty) == (400, [missing])

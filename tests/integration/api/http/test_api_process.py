@@ -16,7 +16,7 @@ from kaguan.logging.repeats import REPEATS
 from kaguan.tokens import service as tokens
 from tests.support import warm
 from tests.support.addresses import base_of
-from tests.support.api_process import api_process, is_ready
+from tests.support.api_process import api_process
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.raw_http import exchange
 
@@ -82,23 +82,10 @@ async def test_a_signal_lets_running_requests_finish_and_ends_streams(
 
 
 @pytest.mark.measured
-async def test_a_dead_child_is_replaced(environ: dict[str, str], tmp_path: Path) -> None:
-    async with api_process(environ, tmp_path, KAGUAN_API__PROCESSES="2") as (process, session):
-        first = await eventually(lambda: two_children(process))
-        os.kill(first[0], signal.SIGKILL)
-
-        async def replaced() -> bool:
-            now = await children(process)
-            return len(now) == 2 and first[0] not in now
-
-        await eventually(replaced)
-        await eventually(lambda: is_ready(session))
-
-
-async def test_each_child_serves_its_own_metrics_and_comes_back_on_its_own_port(
+async def test_a_dead_child_comes_back_on_its_own_metrics_port_and_none_outlives_a_killed_parent(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """加起来才是全部；死了一个，另一个的端口不动。"""
+    """各自的指标加起来才是全部；死了一个，补的用它的端口，另一个的不动。"""
     ports = two_ports()
     extra = {"KAGUAN_API__PROCESSES": "2", "KAGUAN_API__METRICS_PORT": str(ports[0])}
     async with api_process(environ, tmp_path, **extra) as (process, session):
@@ -125,6 +112,11 @@ async def test_each_child_serves_its_own_metrics_and_comes_back_on_its_own_port(
             return len(now) == 2 and sum(one != before for one, before in zip(now, started, strict=True)) == 1
 
         await eventually(replaced)
+        orphans = await children(process)
+        assert len(orphans) == 2
+        process.kill()
+        await eventually(lambda: not any(is_alive(pid) for pid in orphans))
+        assert await refuses(session)
 
 
 def two_ports() -> list[int]:
@@ -143,19 +135,6 @@ async def figures(ports: list[int], name: str) -> list[float]:
         return []
     lines = [[line for line in answer.splitlines() if line.startswith(name)] for answer in answers]
     return [float(found[0].rpartition(" ")[2]) if found else 0.0 for found in lines]
-
-
-async def two_children(process: warm.Process) -> list[int]:
-    found = await children(process)
-    return found if len(found) == 2 else []
-
-
-async def test_children_do_not_outlive_a_killed_parent(environ: dict[str, str], tmp_path: Path) -> None:
-    async with api_process(environ, tmp_path, KAGUAN_API__PROCESSES="2") as (process, session):
-        orphans = await eventually(lambda: two_children(process))
-        process.kill()
-        await eventually(lambda: not any(is_alive(pid) for pid in orphans))  # 还没启动完的，先启动完
-        assert await refuses(session)
 
 
 async def test_malformed_requests_cannot_fill_the_log(environ: dict[str, str], tmp_path: Path) -> None:
