@@ -7,8 +7,8 @@ import json
 import os
 import pty
 import subprocess
-import sys
 import threading
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,6 +26,7 @@ from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.operate.replay import REPLAY_RATE_LIMIT
 from kaguan.outbox.operate.watching import Watched
 from kaguan.outbox.vocabulary import id_floor
+from tests.support import warm
 from tests.support.eventually import PATIENCE
 from tests.support.in_hand import HOLD
 from tests.support.invocation import Invocation
@@ -118,10 +119,18 @@ def test_a_replay_takes_only_what_the_filter_names(
     assert all(actor.startswith("cli:") for (actor,) in actors)
 
 
-def test_states_that_cannot_be_replayed_are_refused(run: Invocation) -> None:
-    code, out, err = run("task", "replay", "--status", "succeeded")
-    assert (code, out) == (2, "")
-    assert "failed" in err
+def test_a_replay_that_cannot_be_meant_is_refused_and_the_rate_has_the_same_limit_as_over_http(run: Invocation) -> None:
+    for options, said in (
+        (("--status", "succeeded"), "failed"),
+        (BOTH, "--dry-run"),
+        (("--rate", str(REPLAY_RATE_LIMIT + 1)), str(REPLAY_RATE_LIMIT)),
+    ):
+        code, out, err = run("task", "replay", *options)
+        assert (code, out) == (2, ""), options
+        assert said in err
+    assert ReplayRequest(rate=REPLAY_RATE_LIMIT).rate == REPLAY_RATE_LIMIT
+    with pytest.raises(ValidationError):
+        ReplayRequest(rate=REPLAY_RATE_LIMIT + 1)
 
 
 def test_what_vanished_is_listed_by_task_and_request(run: Invocation, database: psycopg.Connection) -> None:
@@ -200,26 +209,17 @@ def test_replay_waits_only_for_the_tasks_it_replayed(
     assert statuses(database) == ["succeeded", "failed", "succeeded"]
 
 
-def test_the_rate_has_the_same_limit_as_over_http(run: Invocation) -> None:
-    code, out, err = run("task", "replay", "--rate", str(REPLAY_RATE_LIMIT + 1))
-    assert (code, out) == (2, "")
-    assert str(REPLAY_RATE_LIMIT) in err
-    assert ReplayRequest(rate=REPLAY_RATE_LIMIT).rate == REPLAY_RATE_LIMIT
-    with pytest.raises(ValidationError):
-        ReplayRequest(rate=REPLAY_RATE_LIMIT + 1)
-
-
 @pytest.mark.measured
 async def test_a_terminal_sees_a_progress_bar_and_a_pipe_sees_none(
     environ: dict[str, str], failed: list[str], database: psycopg.Connection
 ) -> None:
     progress = json.dumps({"done": 40, "total": None, "parts_done": 3, "parts_total": 8})
     database.execute("update tb_task set type = 'data:sync', progress = %s where id = %s", (progress, failed[0]))
-    program = (sys.executable, "-c", "from kaguan.cli.app import main; main()", "task", "watch", failed[0])
+    arguments = ("task", "watch", failed[0])
     env = {**os.environ, **environ, "TERM": "xterm", "COLUMNS": "100"}
     terminal, other = pty.openpty()
     try:
-        process = await asyncio.create_subprocess_exec(*program, env=env, stdout=asyncio.subprocess.PIPE, stderr=other)
+        process = await warm.run_kaguan(*arguments, environment=env, stdout=PIPE, stderr=other)
         out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
         drawn = os.read(terminal, 65_536).decode("utf-8", "replace")
     finally:
@@ -227,36 +227,38 @@ async def test_a_terminal_sees_a_progress_bar_and_a_pipe_sees_none(
         os.close(other)
     assert out.decode() == f"任务 {failed[0]} 现在是 failed\n"
     assert all(text in drawn for text in ("data:sync", "失败", "40", "3/8"))
-    piped = await asyncio.create_subprocess_exec(
-        *program, env=env, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
+    piped = await warm.run_kaguan(*arguments, environment=env, stdout=DEVNULL, stderr=PIPE)
     _, err = await asyncio.wait_for(piped.communicate(), PATIENCE)
     assert err == b""
 
 
 @pytest.mark.measured
-@pytest.mark.parametrize("agreed", [True, False])
 def test_on_a_terminal_what_was_shown_is_asked_about_and_only_that_runs(
-    environ: dict[str, str], failed: list[str], database: psycopg.Connection, *, agreed: bool
+    environ: dict[str, str], failed: list[str], database: psycopg.Connection
 ) -> None:
-    """问的时候又有失败的、有的已经做成：答了是，也只重放看到的。"""
-    program = (sys.executable, "-c", "from kaguan.cli.app import main; main()", "task", "replay", "--limit", "2")
-    env = {**os.environ, **environ, "TERM": "xterm", "COLUMNS": "200"}
-    terminal, other = pty.openpty()
-    try:
-        with subprocess.Popen(program, env=env, stdin=other, stdout=other, stderr=other) as process:
-            drawn = read_until(terminal, "重放这 2 个？")
-            assert "符合条件的不止这些：有 3 个" in drawn
-            database.execute("update tb_task set status = 'succeeded' where id = %s", (failed[0],))
-            os.write(terminal, b"y\n" if agreed else b"n\n")
-            if agreed:
-                read_until(terminal, "已重放 1 个任务；另有 1 个没有重放")
-            assert process.wait(PATIENCE) == 0
-    finally:
-        os.close(terminal)
-        os.close(other)
-    assert statuses(database) == ["succeeded", "pending" if agreed else "failed", "failed"]
-    assert audit(database) == ([("task.replay", None, "cli")] if agreed else [])
+    """问的时候又有失败的、有的已经做成：答了是，也只重放看到的；答了不，什么也不动。"""
+    command, descriptor, asking = warm.kaguan()
+    program = (*command, "task", "replay", "--limit", "2")
+    env = {**os.environ, **environ, **asking, "TERM": "xterm", "COLUMNS": "200"}
+    for agreed in (False, True):
+        terminal, other = pty.openpty()
+        try:
+            with subprocess.Popen(
+                program, env=env, pass_fds=[descriptor], stdin=other, stdout=other, stderr=other
+            ) as process:
+                drawn = read_until(terminal, "重放这 2 个？")
+                assert "符合条件的不止这些：有 3 个" in drawn
+                if agreed:
+                    database.execute("update tb_task set status = 'succeeded' where id = %s", (failed[0],))
+                os.write(terminal, b"y\n" if agreed else b"n\n")
+                if agreed:
+                    read_until(terminal, "已重放 1 个任务；另有 1 个没有重放")
+                assert process.wait(PATIENCE) == 0
+        finally:
+            os.close(terminal)
+            os.close(other)
+        assert statuses(database) == (["succeeded", "pending", "failed"] if agreed else ["failed"] * 3)
+        assert audit(database) == ([("task.replay", None, "cli")] if agreed else [])
 
 
 def read_until(terminal: int, text: str) -> str:
@@ -337,12 +339,6 @@ def test_more_than_one_statement_can_do_is_replayed_in_parts_at_one_rate(
     ).fetchall()
     assert spread > 22.0  # 2202 个间隔，每个十毫秒；分的批不从头错开
     assert steps == 2203
-
-
-def test_asking_only_to_look_and_to_run_is_refused(run: Invocation) -> None:
-    code, _, err = run("task", "replay", "--run", "--dry-run")
-    assert code == 2
-    assert "--dry-run" in err
 
 
 def task(status: str, progress: dict[str, Any] | None = None) -> Watched:

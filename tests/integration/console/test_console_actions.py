@@ -7,8 +7,6 @@ import re
 from urllib.parse import quote, urlencode
 from uuid import UUID, uuid4
 
-import pytest
-
 from kaguan.config import load_settings
 from tests.support.console import Page, Visitor, signed_in
 from tests.support.eventually import eventually
@@ -87,16 +85,6 @@ async def test_a_forged_form_changes_nothing(api: Api) -> None:
         assert await status_of(api, task_id) == "cancelled"
 
 
-async def test_without_a_session_a_form_leads_to_the_login(api: Api) -> None:
-    task_id = await mail(api)
-    async with signed_in(api) as visitor:
-        csrf = await visitor.csrf()
-        await visitor.act("/console/logout")
-        page = await visitor.post(f"/console/tasks/{task_id}/cancel", {"csrf_token": csrf})
-        assert (page.status, page.location) == (303, "/console/login?next=%2F")
-    assert await status_of(api, task_id) == "pending"
-
-
 async def test_who_may_only_look_sees_no_buttons_and_is_refused_on_the_record(api: Api) -> None:
     dead, waiting = await failed_mail(api), await mail(api)
     async with signed_in(api, ["ops:read"], "watcher") as watcher:
@@ -128,7 +116,14 @@ async def test_who_may_only_look_sees_no_buttons_and_is_refused_on_the_record(ap
     assert (await status_of(api, dead), await status_of(api, waiting)) == ("failed", "pending")
 
 
-async def test_other_tokens_do_not_get_in(api: Api) -> None:
+async def test_without_a_session_or_with_another_token_nobody_gets_in(api: Api) -> None:
+    task_id = await mail(api)
+    async with signed_in(api) as visitor:
+        csrf = await visitor.csrf()
+        await visitor.act("/console/logout")
+        page = await visitor.post(f"/console/tasks/{task_id}/cancel", {"csrf_token": csrf})
+        assert (page.status, page.location) == (303, "/console/login?next=%2F")
+    assert await status_of(api, task_id) == "pending"
     async with signed_in(api) as visitor:
         await api.rows("update tb_api_token set scopes = '{tasks:read,tasks:write}' where name = 'operator'")
         assert (await visitor.get("/")).status == 403
@@ -151,8 +146,9 @@ async def test_a_waiting_task_is_cancelled_and_said_so(api: Api) -> None:
     assert events == [("cancelled", "operator")]
 
 
-@pytest.mark.parametrize("status", ["failed", "uncertain"])
+@folded("status", ["failed", "uncertain"])
 async def test_a_dead_task_is_run_again_and_the_relay_is_woken(api: Api, status: str) -> None:
+    await api.rows("truncate tb_audit")
     task_id = await failed_mail(api, status)
     async with signed_in(api) as visitor:
         rings = len(api.rings)
@@ -164,10 +160,11 @@ async def test_a_dead_task_is_run_again_and_the_relay_is_woken(api: Api, status:
     assert await api.rows("select count(*) from tb_outbox where task_id = %s", task_id) == [(1,)]
 
 
-@pytest.mark.parametrize(("outcome", "status"), [("happened", "succeeded"), ("not_happened", "failed")])
+@folded(("outcome", "status"), [("happened", "succeeded"), ("not_happened", "failed")])
 async def test_what_became_of_an_uncertain_task_is_told_with_how_it_is_known(
     api: Api, outcome: str, status: str
 ) -> None:
+    await api.rows("truncate tb_audit")
     task_id = await failed_mail(api, "uncertain")
     path = f"/console/tasks/{task_id}"
     async with signed_in(api) as visitor:
@@ -336,6 +333,13 @@ async def test_what_the_rules_refuse_is_shown_and_recorded_as_refused(api: Api) 
             ("operator", "task.cancel", "refused", str(missing)),
             ("operator", "task.cancel", "refused", "nonsense"),
         ]
+        await api.rows("truncate tb_audit")
+        for name in ("a%00b", "x" * 5_000):  # 照原样存不下的
+            assert (await visitor.act(f"/console/schedules/{name}/enable")).status == 404
+        assert await visitor.audit() == [
+            ("operator", "schedule.enable", "refused", "a\\0b"),
+            ("operator", "schedule.enable", "refused", "x" * 200),
+        ]
 
 
 async def test_an_action_whose_record_cannot_be_written_does_not_happen(api: Api) -> None:
@@ -355,9 +359,15 @@ def selection_in(page: Page) -> str:
     return found[1]
 
 
-async def test_replay_shows_what_would_go_and_goes_only_when_confirmed(api: Api) -> None:
+async def test_replay_shows_what_would_go_offers_all_and_goes_only_when_confirmed(api: Api) -> None:
     dead = [await failed_mail(api) for _ in range(3)]
     async with signed_in(api) as visitor:
+        page = await visitor.get("/console/dead-letters?preview=1&status=failed&limit=2")
+        offer = re.search(r'href="([^"]+)" data-testid="preview-all">改为全部 3 个<', page.text)
+        assert offer is not None
+        page = await visitor.get(html.unescape(offer[1]))
+        assert "会重放 3 个" in page.tested("preview-count")
+        assert 'data-testid="preview-limited"' not in page.text
         page = await visitor.get("/console/dead-letters?preview=1&status=failed&type=email:send&limit=2&rate=5")
         assert "会重放 2 个" in page.tested("preview-count")
         assert "符合条件的有 3 个；这一次只重放最老的 2 个" in page.tested("preview-limited")
@@ -373,24 +383,13 @@ async def test_replay_shows_what_would_go_and_goes_only_when_confirmed(api: Api)
     assert (detail["count"], detail["rate"], detail["type"], detail["via"]) == (2, 5.0, "email:send", "console")
 
 
-async def test_the_offer_to_replay_all_shows_all(api: Api) -> None:
-    for _ in range(3):
-        await failed_mail(api)
-    async with signed_in(api) as visitor:
-        page = await visitor.get("/console/dead-letters?preview=1&status=failed&limit=2")
-        offer = re.search(r'href="([^"]+)" data-testid="preview-all">改为全部 3 个<', page.text)
-        assert offer is not None
-        page = await visitor.get(html.unescape(offer[1]))
-        assert "会重放 3 个" in page.tested("preview-count")
-        assert 'data-testid="preview-limited"' not in page.text
-
-
 AWKWARD = "450 4.2.1 busy\r\n<b>&\"'100%_x  \t再试"
 
 
-@pytest.mark.parametrize("reason", ["550 5.1.1", AWKWARD, None, "长" * 300], ids=["plain", "awkward", "none", "long"])
+@folded("reason", ["550 5.1.1", AWKWARD, None, "长" * 300])
 async def test_one_cause_of_a_type_is_replayed_alone(api: Api, reason: str | None) -> None:
     """别的原因里含着它、以它开头，都不算它。"""
+    await api.rows("truncate tb_task, tb_outbox cascade")
     wanted = await failed_mail(api)
     others = [await failed_mail(api) for _ in range(3)]
     neighbour = UUID(int=wanted.int + 1)  # 同一毫秒受理的，也败了
@@ -427,9 +426,10 @@ async def test_one_cause_of_a_type_is_replayed_alone(api: Api, reason: str | Non
     assert [await status_of(api, task_id) for task_id in (wanted, *others)] == ["pending", *["failed"] * 3]
 
 
-@pytest.mark.parametrize("status", ["failed", "uncertain"])
+@folded("status", ["failed", "uncertain"])
 async def test_what_was_shown_is_what_runs(api: Api, status: str) -> None:
     """看过之后：又失败的、重来过又失败的、已做成的、被取消的都不算；只有原样还在的才重放。"""
+    await api.rows("truncate tb_task, tb_outbox, tb_audit cascade")
     still, again, done, cancelled = [await failed_mail(api, status) for _ in range(4)]
     async with signed_in(api) as visitor:
         page = await visitor.get(f"/console/dead-letters?preview=1&status={status}&one_reason=1&reason=550+5.1.1")
@@ -472,30 +472,20 @@ async def test_a_full_selection_fits_the_form(api: Api) -> None:
     assert await api.rows("select count(*)::int from vw_task where status = 'failed'") == [(11,)]
 
 
-@folded("bad", ["limit=0", "limit=1001", "rate=x", "status=pending", "type=nonsense", "since=x"])
-async def test_a_replay_that_is_not_understood_is_refused(api: Api, bad: str) -> None:
-    async with signed_in(api) as visitor:
-        assert (await visitor.get(f"/console/dead-letters?preview=1&{bad}")).status == 400
-
-
-@folded("selection", ["", "x", "eJwDAAAAAAE=", "A" * 50_000])
-async def test_a_replay_of_nothing_that_was_shown_is_refused(api: Api, selection: str) -> None:
+async def test_a_replay_not_understood_or_of_nothing_that_was_shown_is_refused(api: Api) -> None:
     task_id = await failed_mail(api)
     async with signed_in(api) as visitor:
-        assert (await visitor.act("/console/dead-letters/replay", selection=selection)).status == 400
+        for bad in ("limit=0", "limit=1001", "rate=x", "status=pending", "type=nonsense", "since=x"):
+            assert (await visitor.get(f"/console/dead-letters?preview=1&{bad}")).status == 400, bad
+        for selection in ("", "x", "eJwDAAAAAAE=", "A" * 50_000):
+            assert (await visitor.act("/console/dead-letters/replay", selection=selection)).status == 400, selection
         assert (await visitor.act("/console/dead-letters/replay", status="failed")).status == 400
     assert await status_of(api, task_id) == "failed"
 
 
-async def test_why_a_schedule_was_not_done_is_told_where_one_was_missed(environ: dict[str, str]) -> None:
-    async with serving(load_settings({**environ, "KAGUAN_SCHEDULES": SCHEDULES})) as api, signed_in(api) as visitor:
-        assert "到期时没有 relay" not in (await visitor.get("/console/schedules")).text
-        assert (await visitor.act("/console/schedules/nightly/run")).status == 303
-        await api.rows("update tb_task set created_at = created_at - interval '3 days'")
-        assert "到期时没有 relay" in (await visitor.get("/console/schedules")).text
-
-
-async def test_a_schedule_is_switched(environ: dict[str, str]) -> None:
+async def test_a_schedule_is_switched_and_why_it_was_not_done_is_told_where_one_was_missed(
+    environ: dict[str, str],
+) -> None:
     async with serving(load_settings({**environ, "KAGUAN_SCHEDULES": SCHEDULES})) as api, signed_in(api) as visitor:
         for word, enabled in (("disable", False), ("enable", True)):
             page = await visitor.act(f"/console/schedules/nightly/{word}")
@@ -508,16 +498,10 @@ async def test_a_schedule_is_switched(environ: dict[str, str]) -> None:
             ("operator", "schedule.enable", "ok", "nightly"),
             ("operator", "schedule.enable", "refused", "unknown"),
         ]
-
-
-async def test_a_refusal_is_recorded_even_if_its_target_cannot_be_stored_as_it_is(api: Api) -> None:
-    async with signed_in(api) as visitor:
-        for name in ("a%00b", "x" * 5_000):
-            assert (await visitor.act(f"/console/schedules/{name}/enable")).status == 404
-        assert await visitor.audit() == [
-            ("operator", "schedule.enable", "refused", "a\\0b"),
-            ("operator", "schedule.enable", "refused", "x" * 200),
-        ]
+        assert "到期时没有 relay" not in (await visitor.get("/console/schedules")).text
+        assert (await visitor.act("/console/schedules/nightly/run")).status == 303
+        await api.rows("update tb_task set created_at = created_at - interval '3 days'")
+        assert "到期时没有 relay" in (await visitor.get("/console/schedules")).text
 
 
 async def test_what_was_handed_over_long_ago_is_redriven(api: Api) -> None:

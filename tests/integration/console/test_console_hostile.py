@@ -151,7 +151,7 @@ async def answered(visitor: Visitor, method: str, url: str, body: str = "") -> i
         return response.status
 
 
-@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.long)])
 @folded(("turn", "text"), enumerate(HOSTILE.values()))
 async def test_nothing_a_parameter_holds_breaks_a_page(api: Api, turn: int, text: str, every: int) -> None:
     """短的轮着来：每处 ``every`` 种里试一种，每一种都试过许多处。"""

@@ -6,13 +6,12 @@ import hashlib
 from http.cookies import SimpleCookie
 from pathlib import Path
 
-import pytest
-
 from kaguan.config import Environment, Settings, load_settings
 from kaguan.tokens import service as tokens
 from kaguan.tokens import store as token_store
 from tests.support.access_log import AccessLines
 from tests.support.console import signed_in, visiting
+from tests.support.folded import folded
 from tests.support.serving import Api, serving
 
 ENVELOPE_PATHS = ("/console/live/overview", "/console/live/tasks/018bcfe5-68c9-7000-8000-000000000009")
@@ -38,7 +37,7 @@ async def test_the_login_names_the_token_of_this_data_directory_and_none_in_prod
             assert ("/srv/elsewhere/dev-token" in (await stranger.get("/console/login")).text) is named
 
 
-@pytest.mark.parametrize("path", ENVELOPE_PATHS)
+@folded("path", ENVELOPE_PATHS)
 async def test_a_fragment_tells_the_script_that_the_session_is_gone(api: Api, path: str) -> None:
     async with visiting(api) as stranger:
         assert (await stranger.get(path)).status == 401
@@ -133,7 +132,7 @@ async def test_revoking_the_token_ends_its_sessions_at_once(api: Api) -> None:
         assert (await visitor.get("/console/live/overview")).status == 401
 
 
-@pytest.mark.parametrize(
+@folded(
     "aged",
     ["last_seen_at = now() - interval '31 minutes'", "expires_at = now() - interval '1 second'"],
 )
@@ -175,19 +174,18 @@ async def test_guessing_is_slowed_down_per_address(environ: dict[str, str]) -> N
         assert refused[-1].headers["Content-Type"].startswith("text/html")
 
 
-@pytest.mark.parametrize(("proxied", "secure"), [("https", True), ("http", False), ("", False)])
-async def test_behind_a_trusted_proxy_that_speaks_https_the_cookie_is_secure(
-    environ: dict[str, str], *, proxied: str, secure: bool
-) -> None:
+async def test_behind_a_trusted_proxy_that_speaks_https_the_cookie_is_secure(environ: dict[str, str]) -> None:
     settings = load_settings({**environ, "KAGUAN_API__TRUSTED_PROXIES": '["127.0.0.0/8"]'})
-    async with serving(settings) as api, visiting(api) as visitor:
-        via = {"Origin": visitor.origin} | ({"X-Forwarded-Proto": proxied} if proxied else {})
-        page = await visitor.post("/console/login", {"token": api.token}, via)
-        name = "__Host-kaguan_session" if secure else "kaguan_session"
-        cookie = SimpleCookie(page.headers["Set-Cookie"])[name]
-        assert bool(cookie["secure"]) is secure
-        again = {**via, "Cookie": f"{name}={cookie.value}"}
-        assert (await visitor.get("/", again)).status == 200
+    async with serving(settings) as api:
+        for proxied, secure in (("https", True), ("http", False), ("", False)):
+            async with visiting(api) as visitor:
+                via = {"Origin": visitor.origin} | ({"X-Forwarded-Proto": proxied} if proxied else {})
+                page = await visitor.post("/console/login", {"token": api.token}, via)
+                name = "__Host-kaguan_session" if secure else "kaguan_session"
+                cookie = SimpleCookie(page.headers["Set-Cookie"])[name]
+                assert bool(cookie["secure"]) is secure, proxied
+                again = {**via, "Cookie": f"{name}={cookie.value}"}
+                assert (await visitor.get("/", again)).status == 200
 
 
 PRODUCTION = {
@@ -198,13 +196,16 @@ PRODUCTION = {
 }
 
 
-@pytest.mark.parametrize("environment", ["prod", "staging"])
-@pytest.mark.parametrize(("allowed", "secure"), [("[]", True), ('["console_http"]', False)])
+@folded(
+    ("environment", "allowed", "secure"),
+    [("prod", "[]", True), ("staging", "[]", True), ("prod", '["console_http"]', False)],
+)
 async def test_in_production_every_cookie_is_secure_whatever_the_proxy_says_unless_allowed_by_name(
     environ: dict[str, str], environment: str, allowed: str, *, secure: bool
 ) -> None:
     hardened = {**PRODUCTION, "KAGUAN_ENV": environment, "KAGUAN_ALLOW_INSECURE": allowed}
-    async with serving(load_settings({**environ, **hardened})) as api, visiting(api) as visitor:
+    name = f"{environment}-{secure}"
+    async with serving(load_settings({**environ, **hardened}), name=name) as api, visiting(api) as visitor:
         page = await visitor.log_in(api.token)
         name = "__Host-kaguan_session" if secure else "kaguan_session"
         session = SimpleCookie(page.headers["Set-Cookie"])[name]

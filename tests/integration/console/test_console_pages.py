@@ -46,8 +46,9 @@ INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript
 
 
 async def submit(api: Api, count: int = 1, **more: Any) -> list[UUID]:
-    mail = {"to": ["a@example.com"], "subject": "s", "body": "b", **more}
-    return [UUID((await api.post("/tasks/email", mail)).data["task_id"]) for _ in range(count)]
+    mail = {"type": "email:send", "to": ["a@example.com"], "subject": "s", "body": "b", **more}
+    accepted = await api.post("/tasks/batch", {"tasks": [mail] * count})
+    return [UUID(item["task"]["task_id"]) for item in accepted.data["items"]]
 
 
 def rows_in(page: Page) -> list[UUID]:
