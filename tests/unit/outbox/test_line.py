@@ -74,7 +74,7 @@ def played(steps: list[Step]) -> Queue:
     return queue
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(STEPS)
 def test_everything_is_handed_over_without_ever_starting_over(steps: list[Step]) -> None:
     queue = played(steps)
@@ -84,7 +84,7 @@ def test_everything_is_handed_over_without_ever_starting_over(steps: list[Step])
     assert queue.line.places == {}
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(STEPS, CALLERS, st.integers(1, 30))
 @example([("a", 1), ("a", 1), (1, False), ("b", 3)], "c", 4)  # 三个人四个空位：零头不许挤掉最后的
 def test_one_task_waits_for_no_more_than_a_turn_of_each(steps: list[Step], caller: str, room: int) -> None:
@@ -100,7 +100,7 @@ def test_one_task_waits_for_no_more_than_a_turn_of_each(steps: list[Step], calle
     assert all(count <= 1 for count in ahead.values()), ahead
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(STEPS)
 def test_tasks_of_one_caller_go_in_the_order_of_acceptance(steps: list[Step]) -> None:
     queue = played([*steps, *[(30, False)] * 100])
@@ -109,7 +109,7 @@ def test_tasks_of_one_caller_go_in_the_order_of_acceptance(steps: list[Step]) ->
         assert places == sorted(places)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.integers(1, 40), st.lists(st.integers(1, 30), min_size=2, max_size=10))
 def test_two_backlogs_are_served_alike(start: int, rooms: list[int]) -> None:
     queue = Queue()
@@ -122,7 +122,7 @@ def test_two_backlogs_are_served_alike(start: int, rooms: list[int]) -> None:
     assert abs(served["a"] - served["b"]) <= len(rooms)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.booleans(), min_size=12, max_size=12), st.integers(1, 3))
 def test_starting_over_lets_nobody_have_two_turns_before_everybody_had_one(thorough: list[bool], room: int) -> None:
     queue = Queue()
@@ -134,7 +134,7 @@ def test_starting_over_lets_nobody_have_two_turns_before_everybody_had_one(thoro
     assert len(served) >= 11
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(STEPS)
 def test_what_was_forgotten_is_found_from_the_start(steps: list[Step]) -> None:
     queue = played(steps)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -36,6 +35,7 @@ from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.keys import delivery_key
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
+from tests.support import warm
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.support.pipeline import Pipeline, open_pipeline
@@ -44,7 +44,6 @@ from tests.support.upgrading import NEXT, RECORD, next_release
 # 秒：业务的语句等锁至多这么久；承诺的一秒在安静的机器上试，KAGUAN_FAULT_LOCKED=1
 LOCKED = float(os.environ.get("KAGUAN_FAULT_LOCKED", PATIENCE / 12))
 WRITERS = 2
-KAGUAN = (sys.executable, "-c", "from kaguan.cli.app import main; main()")
 # 库里躺着的旧载荷：升级之后仍要看得懂（v = 1 的最小与完整两种写法）
 STORED: list[tuple[TaskType[Any], dict[str, Any]]] = [
     (EMAIL_SEND, {"v": 1, "to": ["a@example.com"], "subject": "s", "body": "b"}),
@@ -500,10 +499,7 @@ async def test_two_migrators_at_once_both_end_with_the_database_up_to_date(
 ) -> None:
     await asyncio.to_thread(migrate.downgrade, database_url, "base")
     migrators = [
-        await asyncio.create_subprocess_exec(
-            *KAGUAN, "migrate", "up", env={**os.environ, **environ}, stdout=PIPE, stderr=PIPE
-        )
-        for _ in range(2)
+        await warm.run_kaguan("migrate", "up", environment=environ, stdout=PIPE, stderr=PIPE) for _ in range(2)
     ]
     async with asyncio.timeout(PATIENCE):
         ends = [await migrator.communicate() for migrator in migrators]
