@@ -7,10 +7,6 @@ from tests.model.mutation import Mutation
 CHANGING = "tests/integration/sims/test_changing.py"
 REQUESTS = "tests/integration/sims/test_change_requests.py"
 CONTRACT = "tests/contracts/test_carriers_changing.py"
-HOLDS = (
-    "tests/integration/outbox/testing/test_own_handlers_hold.py"
-    "::test_a_handler_of_the_product_holds_at_every_crash_point[sim:change]"
-)
 HANDLER = "src/workers/sim/changing.py"
 
 CHANGE_MUTATIONS = (

@@ -32,7 +32,7 @@ from tests.simulation.turnstile import Turnstile
 from tests.simulation.witness import Witness
 from tests.support.eventually import PATIENCE
 
-PROBE = 0.01  # 秒：在途这么久，看看是不是在等别人的锁
+PROBE = 0.03  # 秒：在途这么久，看看是不是在等别人的锁
 JUMPS = 10_000  # 手里的至多要等这么多个计时器
 SEED = 1
 WAITING = """
