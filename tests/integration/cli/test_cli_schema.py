@@ -57,14 +57,15 @@ async def test_tasks_of_another_application_are_seen_and_acted_upon(
             await watch(connection, [sent.task_id, lost.task_id], PATIENCE, lambda _: None)
         rows = {row["task_id"]: row["status"] for row in await told(environ, "task", "list")}
         assert rows == {str(sent.task_id): "succeeded", str(lost.task_id): "failed", str(later.task_id): "pending"}
-        assert len(await told(environ, "task", "list", "--type", "parcel:send")) == len(rows)
-        shown = await told(environ, "task", "show", str(lost.task_id))
-        assert (shown["type"], shown["status"]) == ("parcel:send", "failed")
         assert (await told(environ, "task", "cancel", str(later.task_id)))["status"] == "cancelled"
-        code, out, _ = await kaguan(environ, "--schema", "shop", "task", "retry", str(lost.task_id), "--wait")
-        assert (code, "failed" in out) == (1, True)  # 又败了
-        assert (await told(environ, "outbox", "status"))["parked"] == 0
-        assert await told(environ, "outbox", "redrive") == {"redriven": 0}
+        if product:  # 别的命令，旁边有没有产品都是一条路
+            assert len(await told(environ, "task", "list", "--type", "parcel:send")) == len(rows)
+            shown = await told(environ, "task", "show", str(lost.task_id))
+            assert (shown["type"], shown["status"]) == ("parcel:send", "failed")
+            code, out, _ = await kaguan(environ, "--schema", "shop", "task", "retry", str(lost.task_id), "--wait")
+            assert (code, "failed" in out) == (1, True)  # 又败了
+            assert (await told(environ, "outbox", "status"))["parked"] == 0
+            assert await told(environ, "outbox", "redrive") == {"redriven": 0}
         code, out, err = await kaguan(environ, "--schema", "shop", "doctor")
         assert code == 0, out + err
         assert "SMTP" not in out

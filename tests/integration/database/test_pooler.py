@@ -253,6 +253,7 @@ async def positive(connection: psycopg.AsyncConnection[Any], query: str) -> bool
     return row is not None and row[0] > 0
 
 
+@pytest.mark.parametrize("way", ["pooler", "plain_pooler"], indirect=True)
 async def test_a_task_goes_its_whole_way(way: str, environ: dict[str, str]) -> None:
     """API、relay、worker 都经它：受理、转交、认领、执行、结算，与几个寻常的请求。"""
     settings = load_settings({**environ, "KAGUAN_DATABASE__URL": way})
