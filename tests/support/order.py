@@ -18,6 +18,7 @@ from tests.support.repository import ROOT
 DURATIONS = Path(__file__).with_name("durations.txt")
 WRITE = os.environ.get("DURATIONS") == "write"
 SPLIT = 20.0  # 秒；更长的文件逐个用例地分，除非用例共用一个模块的夹具
+ONE_READER = "tests/architecture/"  # 它们看的是同一批语法树，造一遍、走一遍就够
 SHARING = ('scope="module"', "scope='module'")
 
 
@@ -38,8 +39,10 @@ def in_running_order(items: list[pytest.Item]) -> None:
 
 
 def unit_of(nodeid: str, durations: dict[str, float]) -> str:
-    """一起分给一个进程的：一个文件；太长的，一个用例。"""
+    """一起分给一个进程的：一个文件；太长的，一个用例；看源码的，全部。"""
     path = file_of(nodeid)
+    if path.startswith(ONE_READER):
+        return ONE_READER
     together = durations.get(path, 0.0) < SPLIT or any(one in (ROOT / path).read_text("utf-8") for one in SHARING)
     return path if together else nodeid
 
