@@ -29,7 +29,7 @@ from kaguan.words.secret_names import is_secret
 from tests.support.growth import FAR_APART, ONE_STEP, SIZES, hostile, repeated, superlinear
 from tests.support.source_patterns import METHODS, SourcePattern, compile_sites, source_patterns
 
-MANY = 300  # 种输入
+MANY = 100  # 种输入
 
 
 def masking() -> list[SourcePattern]:
