@@ -41,7 +41,10 @@ BATCH = 10
 USAGE = "select iccid, day, carrier, data_bytes, sms_count, revision from tb_sim_usage order by iccid, day"
 POINTS = "select coalesce(sum(batches), 0)::int from tb_sync_checkpoint where task_id = %s"
 EVERY_SYNC = [(carrier, kind) for carrier in Carrier for kind in SyncType]
-LONG_SYNC = [(Carrier.CONTROL_CENTER, SyncType.USAGE), (Carrier.CONTROL_CENTER, SyncType.SIM_INFO)]  # 逐卡问，调用多
+LONG_SYNC = [  # 逐卡问，调用多；没有变更要入箱的查资料
+    (Carrier.CONTROL_CENTER, SyncType.USAGE),
+    *((carrier, SyncType.SIM_INFO) for carrier in Carrier),
+]
 STATES = {Carrier.ONELINK: ("2", "4", "7"), Carrier.CONTROL_CENTER: ("ACTIVATED", "DEACTIVATED", "INVENTORY")}
 
 
