@@ -47,6 +47,11 @@ def run_python(*arguments: str, environ: dict[str, str], directory: Path) -> sub
     )
 
 
+def measuring() -> dict[str, str]:
+    """量着覆盖率的，它起的进程也量。"""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+
+
 async def test_database_that_never_comes_is_tried_five_times_then_named(environ: dict[str, str]) -> None:
     url = f"postgresql://u:hunter2@127.0.0.1:{free_port()}/x"
     settings = load_settings({**environ, **FAST, "KAGUAN_DATABASE__URL": url})
@@ -170,7 +175,7 @@ async def test_a_weak_production_refuses_to_start_a_line_for_each_weakness(
         "KAGUAN_API__TRUSTED_PROXIES": '["notanip"]',
     }
     given = {key: value for key, value in {**LOCAL, **weak}.items() if key != "KAGUAN_ENV"}
-    async with child(module, {**given, name: "prod"}, tmp_path / "log") as process:
+    async with child(module, {**given, **measuring(), name: "prod"}, tmp_path / "log") as process:
         assert await asyncio.wait_for(process.process.wait(), PATIENCE) == ExitCode.USAGE
     assert sorted(line.split("：")[1] for line in process.output.splitlines()) == sorted(weak)
     assert "planted" not in process.output
@@ -207,7 +212,7 @@ async def test_production_that_names_what_it_allows_starts_and_warns_of_each(
         "KAGUAN_ALLOW_INSECURE": '["trusted_proxies", "console_http"]',
         "KAGUAN_RELAY__METRICS_PORT": str(free_port()),
     }
-    async with child("relay", {**environ, **LOCAL, **allowed}, tmp_path / "log") as process:
+    async with child("relay", {**environ, **LOCAL, **allowed, **measuring()}, tmp_path / "log") as process:
         await eventually(lambda: "连接数据库" in process.output or process.process.returncode is not None)
         code = await process.stopped()
     lines = [json.loads(line) for line in process.output.splitlines()]
