@@ -1,6 +1,6 @@
 """哪些用例量覆盖率：跟踪让每一行、每个进程的导入都慢一倍，同一条路走过两遍的不再量。
 
-``walked.txt`` 是走的路别的用例至少还走两遍的：文件，或其中一个用例。``WALKED=write make test`` 全都量，
+``walked.txt`` 是走的路别的用例也走的：文件，或其中一个用例。``WALKED=write make test`` 全都量，
 再 ``python -m tests.support.measured`` 由它重写。
 """
 
@@ -64,7 +64,7 @@ def measuring(item: pytest.Item) -> Iterator[None]:
 
 
 def walked(database: Path) -> list[str]:
-    """从走得最多的看起，减去它，每一条路仍有别的用例走两遍的。"""
+    """从走得最多的看起，减去它，每一条路仍有别的用例走。"""
     ways: dict[str, set[tuple[int, int, int]]] = defaultdict(set)
     with closing(sqlite3.connect(database)) as connection:
         for context, *way in connection.execute(
@@ -74,7 +74,7 @@ def walked(database: Path) -> list[str]:
     walkers = Counter(way for walked in ways.values() for way in walked)
     found = []
     for context in sorted(ways.keys() - {""}, key=lambda context: -len(ways[context])):
-        if not context.startswith(tuple(EVERY_CASE)) and all(walkers[way] > 2 for way in ways[context]):
+        if not context.startswith(tuple(EVERY_CASE)) and all(walkers[way] > 1 for way in ways[context]):
             walkers.subtract(ways[context])
             found.append(context)
     return sorted(found)
