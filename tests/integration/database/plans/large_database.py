@@ -1,4 +1,4 @@
-"""一个每张大表都有 4 万行的库，和在执行计划里找全表扫描的办法。"""
+"""一个每张大表都有 10 万行的库，和在执行计划里找全表扫描的办法。"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-ROWS = int(os.environ.get("KAGUAN_LARGE_ROWS", "40000"))
+ROWS = int(os.environ.get("KAGUAN_LARGE_ROWS", "100000"))
 TASKS = max(2 * ROWS, 200_000)  # 发件箱里半数：各处数到一万为止，多出几倍才看得出来
 BIG_TABLES = frozenset(
     {
