@@ -9,8 +9,7 @@ from typing import Any
 
 import psycopg
 
-ROWS = int(os.environ.get("KAGUAN_LARGE_ROWS", "100000"))
-TASKS = max(2 * ROWS, 200_000)  # 发件箱里半数：各处数到一万为止，多出几倍才看得出来
+ROWS = int(os.environ.get("KAGUAN_LARGE_ROWS", "100000"))  # 任务有两倍
 BIG_TABLES = frozenset(
     {
         "tb_user",
@@ -32,7 +31,7 @@ BIG_TABLES = frozenset(
 
 # 第 n 个任务号：时间戳部分递增，形如 UUIDv7
 TASK = "(lpad(to_hex(1700000000000 + n), 12, '0') || '70008000000000000000')::uuid"
-CREATED = "timestamptz '2026-01-01T00:00:00Z' + n * interval '100000 seconds' / {rows}"  # 共一天多
+CREATED = "timestamptz '2026-01-01T00:00:00Z' + n * interval '1 second'"  # 共两天多
 FILL = (
     """
     insert into tb_user (username, email, password_hash, status)
@@ -91,10 +90,9 @@ FILL = (
            case when status in ('succeeded', 'failed') then now() - make_interval(mins => n % 50000) end
     from (
         select n, case when n % 2 = 0 then 'pending' when n % 101 = 0 then 'failed' when n % 41 = 0 then 'queued'
-                       when n % ({tasks} / 50 + 1) = 0 then 'running'
-                       when n % ({tasks} / 50 + 3) = 0 then 'uncertain' else 'succeeded'
+                       when n % 4001 = 0 then 'running' when n % 4003 = 0 then 'uncertain' else 'succeeded'
                   end as status
-        from generate_series(1, {tasks}) as n
+        from generate_series(1, {rows} * 2) as n
     ) as seeds
     """,
     """
@@ -134,19 +132,16 @@ FILL = (
 def fill(url: str) -> None:
     """把每张大表填到至少 ``ROWS`` 行，并让统计信息与可见性映射是新的。"""
     with psycopg.connect(url, autocommit=True, options="-c synchronous_commit=off") as connection:
-        insert(connection, ROWS, tasks=TASKS)
+        insert(connection, ROWS)
         connection.execute("vacuum analyze")
 
 
-def insert(
-    connection: psycopg.Connection, rows: int, tables: frozenset[str] = BIG_TABLES | {"tb_work"}, *, tasks: int = 0
-) -> None:
-    """``tables`` 里每张大表添至少 ``rows`` 行，任务 ``tasks`` 个，不给就两倍；统计信息不动。"""
+def insert(connection: psycopg.Connection, rows: int, tables: frozenset[str] = BIG_TABLES | {"tb_work"}) -> None:
+    """``tables`` 里每张大表添至少 ``rows`` 行；统计信息不动。"""
     for statement in FILL:
         if statement.split()[2] not in tables:
             continue
-        created = CREATED.format(rows=rows)
-        connection.execute(statement.format(rows=rows, tasks=tasks or 2 * rows, task=TASK, created=created).encode())
+        connection.execute(statement.format(rows=rows, task=TASK, created=CREATED).encode())
 
 
 def scans(plan: dict[str, Any]) -> Iterator[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from contextlib import suppress
 from importlib.resources import files
 from typing import Any
 
@@ -29,14 +28,12 @@ HOT = (
     *((WORK, name) for name in sorted(WORKING - CALLED_IN)),
 )
 PARAMETER = re.compile(r"%\((\w+)\)s")
-BEYOND_GENERIC = 6  # 预备了的执行五次，PostgreSQL 才会改用通用计划
-GIVEN = re.compile(r"\$\d+ = ('(?:[^']|'')*'|NULL)")  # auto_explain 说的参数
 
 
 class Plans:
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
-        self.given: dict[str, set[str]] = {}  # 语句 → 给过它的参数
+        self.ran: Counter[str] = Counter()  # 语句 → 几次
 
     def note(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         _, found, plan = (diagnostic.message_primary or "").partition("plan:\n")
@@ -44,19 +41,11 @@ class Plans:
         # 估总数时只规划、不执行的查询也会被报告
         if not entry["Query Text"].startswith("EXPLAIN"):
             self.seen.append(entry)
-            given = ", ".join(GIVEN.findall(entry.get("Query Parameters", "")))
-            self.given.setdefault(entry["Query Text"], set()).add(f"({given})" if given else "")
+            self.ran[entry["Query Text"]] += 1
 
-    async def settle(self, connection: Connection) -> None:
-        """预备了的都用够次数，PostgreSQL 从此用哪个计划不再换；只计划，不执行。"""
-        prepared = await connection.execute("select name, statement from pg_prepared_statements", prepare=False)
-        for name, statement in await prepared.fetchall():
-            for arguments in sorted(self.given.get(statement, ())):
-                with suppress(psycopg.DataError):  # 同样的文字，参数是另一种整数的另备了一份：装不下的是它的
-                    for _ in range(BEYOND_GENERIC):
-                        await connection.execute(f'explain execute "{name}"{arguments}'.encode(), prepare=False)
-                    break
-        self.seen.clear()  # 只计划的
+    def ran_beyond(self, times: int) -> bool:
+        """还没有取的，每条都不止这么多次了。"""
+        return all(self.ran[entry["Query Text"]] > times for entry in self.seen)
 
     def take_scanning(self) -> list[str]:
         """上次取过之后，扫过大表的语句。"""

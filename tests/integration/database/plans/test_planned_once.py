@@ -33,12 +33,12 @@ async def test_a_process_that_only_moves_tasks_plans_once_and_others_as_ever(url
         assert [one == ONCE for one in found] == [planned_once] * 2
 
 
-async def test_no_hot_statement_planned_on_an_empty_table_walks_the_whole_of_it(pool: Pool) -> None:
-    big = {"tb_task", "tb_outbox", "tb_task_event", "tb_ordering"}
+@pytest.mark.parametrize(("package", "name"), HOT, ids=[name for _, name in HOT])
+async def test_no_hot_statement_planned_on_an_empty_table_walks_the_whole_of_it(
+    pool: Pool, package: str, name: str
+) -> None:
     async with pool.connection() as connection:
-        walking = {name: await scanned(connection, package, name) & big for package, name in HOT}
-    assert len(walking) > 20
-    assert {name: found for name, found in walking.items() if found} == {}
+        assert not await scanned(connection, package, name) & {"tb_task", "tb_outbox", "tb_task_event", "tb_ordering"}
 
 
 async def test_without_it_the_planner_would(environ: dict[str, str]) -> None:
