@@ -53,7 +53,6 @@ HOOKS = {
     "retries": "SAQ 的 Job",
     "pytest_addoption": "pytest 的插件",
     "pos": "正则的协议里按位置给的参数",
-    "settings_customise_sources": "pydantic-settings 的来源",
     "should_sample": "OpenTelemetry 的 Sampler",
     "SIGNALS": "SAQ 的 Worker",
     "functions": "SAQ 的 Worker",

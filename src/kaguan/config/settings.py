@@ -6,19 +6,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    YamlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, EnvSettingsSource, YamlConfigSettingsSource
 
 from kaguan.config import model
 from kaguan.config.alerts import Alerts
@@ -57,17 +51,10 @@ class Exemption(StrEnum):
     REDIS_EVICTION = "redis_eviction"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """全部配置。优先级：环境变量 > ``<数据目录>/env`` > YAML > 默认值。"""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        case_sensitive=False,
-        defer_build=True,  # 导入它的不都读取
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, defer_build=True)  # 导入的不都读取
     env: model.Environment = model.Environment.DEV
     data_dir: Path = Path(".kaguan")
     time_zone: ZoneName = BUSINESS_ZONE.key  # 给人看的时刻用它（IANA 名）；业务日不受它影响
@@ -94,24 +81,13 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.time_zone)
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """只有给它的值：来源由 :func:`read` 合好。"""
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
-
 
 def read(environ: Mapping[str, str], yaml_file: Path | None) -> dict[str, Any]:
     """两处写了的值，还没有校验；环境变量先于 YAML。"""
-    written = {} if yaml_file is None else _YamlSource(Settings, yaml_file=yaml_file)()
-    return merged(written, _EnvironSource(Settings, environ)())
+    # 来源只看字段；不是 BaseSettings：它自己的参数（_env_file、_cli_…）会吞掉文件里同名的键
+    shape = cast("type[BaseSettings]", Settings)
+    written = {} if yaml_file is None else _YamlSource(shape, yaml_file=yaml_file)()
+    return merged(written, _EnvironSource(shape, environ)())
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +116,7 @@ class _EnvironSource(EnvSettingsSource):
 
     def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
         self._environ = environ
-        super().__init__(settings_cls)
+        super().__init__(settings_cls, case_sensitive=False, env_prefix=PREFIX, env_nested_delimiter="__")
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return {key.lower(): value for key, value in self._environ.items()}

@@ -128,10 +128,12 @@ def test_a_ca_file_must_exist_and_hold_certificates(tmp_path: Path) -> None:
 
 
 def test_unknown_key_in_the_file_is_refused(tmp_path: Path) -> None:
+    """也不当作读它的库的参数。"""
     path = tmp_path / "config.yaml"
-    path.write_text("api:\n  prot: 9001\n", "utf-8")
-    with pytest.raises(ConfigurationError, match="未知配置键"):
-        load_settings({"KAGUAN_CONFIG_FILE": str(path)})
+    for text in ("api:\n  prot: 9001\n", "_env_file: x\n", "_cli_parse_args: true\n"):
+        path.write_text(text, "utf-8")
+        with pytest.raises(ConfigurationError, match="未知配置键"):
+            load_settings({"KAGUAN_CONFIG_FILE": str(path)})
 
 
 def test_a_file_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
