@@ -12,7 +12,7 @@ SEED = 7
 
 async def test_every_card_is_changed_once_or_its_doubt_is_named() -> None:
     async with running_servers() as servers:
-        verdict = await fight(servers, Plan(80, 6, SEED))
+        verdict = await fight(servers, Plan(80, 10, SEED))
     assert verdict.broken == []
     assert verdict.statuses["succeeded"] > 40
     assert verdict.statuses.total() == 80

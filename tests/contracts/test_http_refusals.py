@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections import defaultdict
 from typing import Any
 
+from api.routes import ROUTES
 from tests.support.access_log import AccessLines
 from tests.support.addresses import base_of
 from tests.support.eventually import PATIENCE
@@ -19,6 +22,17 @@ EMAIL = "/api/v1/tasks/email"
 
 def request_bytes(line: str, *headers: str, body: bytes = b"") -> bytes:
     return "\r\n".join([line, "Host: kaguan", *headers, "", ""]).encode("latin-1") + body
+
+
+async def test_a_method_that_no_route_declares_is_refused_with_those_that_are(api: Api) -> None:
+    declared: defaultdict[str, set[str]] = defaultdict(set)
+    for route in ROUTES:
+        declared[re.sub(r"\{\w+\}", "1", route.pattern)].add(route.method)
+    for path, methods in declared.items():
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - methods:
+            async with api.session.request(method, path) as response:
+                assert response.status == 405, (method, path)
+                assert methods <= set(response.headers["Allow"].split(",")), (method, path)
 
 
 @folded(

@@ -11,12 +11,14 @@ import orjson
 import pytest
 from pydantic import TypeAdapter, create_model
 
+from api.endpoints.endpoint import Endpoint
 from api.openapi.english import TOLD, catalogue
 from api.openapi.parts import Components
 from api.routes import ROUTES
 from kaguan.tokens.service import SCOPES
 from kaguan.words.errors import MEANINGS, Code
 from tests.contracts.documented import DOCUMENT, response_of, schema_of
+from tests.support.folded import folded
 from tests.support.repository import ROOT
 from tests.support.serving import Api
 
@@ -132,13 +134,13 @@ def test_every_body_and_every_answer_has_an_example_its_own_schema_accepts() -> 
             assert [example["code"] for example in examples] == codes, where
 
 
-def test_an_example_is_what_the_models_take_and_nothing_more() -> None:
-    for route in ROUTES:
-        for shape, example in ((route.body, route.body_example), (route.body_document, route.body_example)):
-            if shape is not None:
-                TypeAdapter(shape).validate_json(orjson.dumps(example))
-        if route.data is not None:
-            TypeAdapter(route.data).validate_json(orjson.dumps(route.example), extra="forbid")
+@folded("route", ROUTES)
+async def test_an_example_is_what_the_models_take_and_nothing_more(route: Endpoint) -> None:
+    for shape, example in ((route.body, route.body_example), (route.body_document, route.body_example)):
+        if shape is not None:
+            TypeAdapter(shape).validate_json(orjson.dumps(example))
+    if route.data is not None:
+        TypeAdapter(route.data).validate_json(orjson.dumps(route.example), extra="forbid")
 
 
 async def test_pages_and_assets_come_from_us(api: Api) -> None:

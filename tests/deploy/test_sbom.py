@@ -50,5 +50,6 @@ def listed(bill: dict[str, Any]) -> set[Package]:
 def test_the_bill_lists_exactly_what_is_locked_with_its_hashes(bill: dict[str, Any]) -> None:
     assert listed(bill) == locked()
     assert len(bill["components"]) == len(locked())
+    assert bill["metadata"]["component"]["name"] == "kaguan"
     assert all(hashes for _, _, hashes in locked())
     assert all(one["purl"] == f"pkg:pypi/{one['name']}@{one['version']}" for one in bill["components"])

@@ -153,12 +153,14 @@ async def test_without_postgresql_the_banner_turns_grey_dated_and_names_it(scene
 
 async def test_on_a_phone_the_console_names_both_causes_and_three_taps_do_what_helps(scene: Scene) -> None:
     """夜里的短形；长的那场是 ``make prove P=night``。"""
-    async with busy(scene.stack, scene.relay) as stage:
-        played = await play(NIGHTS["two_outages"], "手机", stage, scene.browser)
-    assert played.deeds
-    assert played.passed, played
-    for held in scene.stack.request("GET", "/api/v1/pauses")[1]["data"]["items"]:
-        assert scene.stack.request("DELETE", f"/api/v1/pauses/{held['id']}")[0] == 200
+    try:
+        async with busy(scene.stack, scene.relay) as stage:
+            played = await play(NIGHTS["two_outages"], "手机", stage, scene.browser)
+        assert played.deeds
+        assert played.passed, played
+    finally:
+        for held in scene.stack.request("GET", "/api/v1/pauses")[1]["data"]["items"]:
+            assert scene.stack.request("DELETE", f"/api/v1/pauses/{held['id']}")[0] == 200
 
 
 async def test_a_relay_that_keeps_dying_is_a_crash_loop_and_the_banner_does_not_blink(scene: Scene) -> None:

@@ -82,7 +82,11 @@ class Works:
             found = await self.receipts(change)
             return all(one["status"] in statuses for one in found.values())
 
-        await eventually(reached)
+        try:
+            await eventually(reached)
+        except AssertionError as failure:
+            failure.add_note(str({iccid: one["status"] for iccid, one in (await self.receipts(change)).items()}))
+            raise
         return await self.receipts(change)
 
     async def states(self, iccids: Sequence[str]) -> set[str]:

@@ -147,12 +147,12 @@ class LeakJudge:
     def pytest_runtest_teardown(self) -> Iterator[None]:
         self.tasks = []
         result = yield
-        leaks = self._leaked()
+        leaks = self.leaked()
         if leaks and not self.failed:
             pytest.fail("用例漏下了：\n" + "\n".join(leaks), pytrace=False)
         return result
 
-    def _leaked(self) -> list[str]:
+    def leaked(self) -> list[str]:
         left, heard = self._left(), list[str]()
         if left or self.failed:
             with overheard() as heard:

@@ -103,11 +103,10 @@ async def test_keys_belong_to_their_caller(api: Api) -> None:
 async def test_fifty_parallel_requests_on_two_processes_make_one_row(
     settings: Settings, environ: dict[str, str], path: str, body: dict[str, Any], table: str, status: int
 ) -> None:
+    name = path.rpartition("/")[2]
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(serving(settings, name=f"first-{path.rpartition('/')[2]}"))
-        other = await stack.enter_async_context(
-            serving(load_settings(environ), name=f"other-{path.rpartition('/')[2]}")
-        )
+        first = await stack.enter_async_context(serving(settings, name=f"first-{name}"))
+        other = await stack.enter_async_context(serving(load_settings(environ), name=f"other-{name}"))
         second = replace(other, token=first.token)
         await first.rows("truncate tb_user, tb_task, tb_idempotency_key cascade")
         headers = {"Idempotency-Key": "race"}

@@ -86,7 +86,7 @@ def test_what_cannot_be_done_is_one_line(run: Invocation) -> None:
         (("list", "--find", "12"), "q：应为号码"),
     ):
         code, out, err = run("sim", *arguments)
-        assert (code, out) == (1, "")
+        assert (code, out) == (1, ""), arguments
         assert said in err
         assert err.count("\n") == 1
 
@@ -160,5 +160,5 @@ def test_a_change_that_cannot_be_meant_is_refused_in_words(run: Invocation) -> N
         ("suspend", "--group", "nobody", "--reason", "r"),
     ):
         code, out, err = run("sim", *arguments)
-        assert (code, out) == (2, "")
-        assert err.strip()
+        assert (code, out) == (2, ""), arguments
+        assert err.strip(), arguments

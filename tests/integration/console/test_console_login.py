@@ -204,8 +204,8 @@ async def test_in_production_every_cookie_is_secure_whatever_the_proxy_says_unle
     environ: dict[str, str], environment: str, allowed: str, *, secure: bool
 ) -> None:
     hardened = {**PRODUCTION, "KAGUAN_ENV": environment, "KAGUAN_ALLOW_INSECURE": allowed}
-    name = f"{environment}-{secure}"
-    async with serving(load_settings({**environ, **hardened}), name=name) as api, visiting(api) as visitor:
+    settings = load_settings({**environ, **hardened})
+    async with serving(settings, name=f"{environment}-{secure}") as api, visiting(api) as visitor:
         page = await visitor.log_in(api.token)
         name = "__Host-kaguan_session" if secure else "kaguan_session"
         session = SimpleCookie(page.headers["Set-Cookie"])[name]

@@ -18,6 +18,7 @@ import pytest
 from kaguan.database.pool import Pool
 from tests.support.carrier_world import rows
 from tests.support.eventually import PATIENCE
+from tests.support.folded import folded
 from tests.support.repository import ROOT
 
 GUIDE = Path("docs", "002-sqlalchemy-postgres-saq", "使用指南.md")
@@ -111,12 +112,12 @@ async def test_the_steps_of_the_guide_followed_in_a_copy_are_all_it_takes(
     }
 
 
-async def test_a_malformed_type_is_refused_by_the_database(pool: Pool) -> None:
-    for name in ("report", "Report:build", "report:", "report:build ", f"report:{'x' * 64}"):
-        with pytest.raises(psycopg.errors.CheckViolation, match="ck_tb_task_type"):
-            await rows(
-                pool,
-                "insert into tb_task (id, type, queue, principal, payload, max_attempts)"
-                " values (gen_random_uuid(), %s, 'default', 'test', '{}', 1) returning 1",
-                name,
-            )
+@folded("name", ("report", "Report:build", "report:", "report:build ", f"report:{'x' * 64}"))
+async def test_a_malformed_type_is_refused_by_the_database(pool: Pool, name: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation, match="ck_tb_task_type"):
+        await rows(
+            pool,
+            "insert into tb_task (id, type, queue, principal, payload, max_attempts)"
+            " values (gen_random_uuid(), %s, 'default', 'test', '{}', 1) returning 1",
+            name,
+        )

@@ -165,7 +165,7 @@ async def test_the_page_runs_as_printed(page: Any, settings: Settings, capsys: p
     "checker",
     [
         (sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "--cache-dir", os.devnull),
-        pytest.param(("basedpyright", "--pythonpath", sys.executable, "--level", "error"), marks=pytest.mark.long),
+        ("basedpyright", "--pythonpath", sys.executable, "--level", "error"),
     ],
     ids=["mypy", "pyright"],
 )

@@ -31,6 +31,7 @@ from kaguan.outbox import (
     watch,
 )
 from tests.support.eventually import PATIENCE, eventually
+from tests.support.folded import folded
 
 MANY = 20
 REVISION = '''"""Install the outbox of the shop."""
@@ -159,10 +160,10 @@ async def test_another_database_behind_the_same_name_and_redis_is_refused(
         pass
 
 
-def test_a_name_that_cannot_be_a_schema_of_its_own_is_refused(settings: Settings) -> None:
-    for name in ("kaguan", "public", "pg_shop", "Shop", "1shop", "", "s" * 33):
-        with pytest.raises(ValueError, match="a name is up to 32"):
-            outbox(settings, name)
+@folded("name", ("kaguan", "public", "pg_shop", "Shop", "1shop", "", "s" * 33))
+async def test_a_name_that_cannot_be_a_schema_of_its_own_is_refused(settings: Settings, name: str) -> None:
+    with pytest.raises(ValueError, match="a name is up to 32"):
+        outbox(settings, name)
 
 
 async def test_the_names_of_keywords_do(settings: Settings) -> None:

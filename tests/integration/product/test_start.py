@@ -196,10 +196,10 @@ def test_production_without_its_file_refuses_to_start(environ: dict[str, str], t
     # 跑的是抄来的源码：它的覆盖率不作数，报告也找不到它
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
     given = {**inherited, **environ, **LOCAL, "KAGUAN_ENV": "prod", "PYTHONPATH": str(tmp_path / "src")}
-    program = "import os; from kaguan.config import load_settings; load_settings(os.environ)"
-    finished = run_python("-c", program, environ=given, directory=tmp_path)
-    *_, line = finished.stderr.splitlines()
-    assert "ConfigurationError: 配置有误：KAGUAN_ENV=prod：找不到 " in line
+    finished = run_python("-m", "relay", environ=given, directory=tmp_path)
+    assert finished.returncode == ExitCode.USAGE
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("配置有误：KAGUAN_ENV=prod：找不到 ")
     assert "KAGUAN_CONFIG_FILE" in line
 
 

@@ -36,7 +36,7 @@ from tests.support.sync_deaths import (
 from workers.sync.handler import DataSync
 
 CARDS = 70
-STRANGERS = 30  # 运营商有、我们没有的
+STRANGERS = 90  # 运营商有、我们没有的
 BATCH = 10
 USAGE = "select iccid, day, carrier, data_bytes, sms_count, revision from tb_sim_usage order by iccid, day"
 POINTS = "select coalesce(sum(batches), 0)::int from tb_sync_checkpoint where task_id = %s"

@@ -17,7 +17,7 @@ import pytest
 from kaguan.config import ConfigurationError
 from kaguan.config.model import Telemetry
 from kaguan.product.exit_codes import ExitCode
-from kaguan.telemetry.setup import configure_telemetry, exporter_names
+from kaguan.telemetry.setup import configure_telemetry
 from tests.support import warm
 from tests.support.eventually import PATIENCE
 from tests.support.otlp_receiver import Kind, otlp_receiver
@@ -150,8 +150,6 @@ async def test_the_time_limit_of_one_export_is_the_standard_one() -> None:
 
 
 async def test_tracing_can_be_switched_off() -> None:
-    for off in ({"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}):
-        assert exporter_names({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", **off}) == ()
     async with otlp_receiver() as receiver:
         answer = await run(receiver.endpoint, {"OTEL_SDK_DISABLED": "true"})
     assert receiver.spans == []
@@ -189,6 +187,7 @@ async def test_a_value_that_cannot_be_used_stops_the_process(environ: dict[str, 
     given = environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_EXPORTER": "nowhere"}
     code, said = await ended("relay", environment=given)
     assert code == ExitCode.USAGE
+    assert "OTEL_TRACES_EXPORTER" in said
     assert "nowhere" in said
 
 

@@ -3,13 +3,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from api.http.redaction import FORM, LIMIT, REFUSED_LIMIT, redact
 from kaguan.words.secret_names import is_secret
 
-FEW = settings(max_examples=25)
 CANARY = "cAnArY-7f3b9e"
 JSON = "application/json"
 
@@ -75,7 +74,6 @@ def test_no_secret_survives(raw: str, content_type: str) -> None:
         assert CANARY not in redact(raw.encode(), content_type, limit=limit)
 
 
-@FEW
 @given(st.integers(LIMIT - 200, LIMIT + 200))
 def test_a_secret_at_the_cut_is_masked_before_truncation(padding: int) -> None:
     secret = "s3cr3t" * 40
@@ -85,7 +83,6 @@ def test_a_secret_at_the_cut_is_masked_before_truncation(padding: int) -> None:
     assert len(shown.encode()) <= LIMIT
 
 
-@FEW
 @given(st.text(max_size=200), st.integers(1, 2_000))
 def test_a_logged_body_is_never_longer_than_the_limit(text: str, times: int) -> None:
     raw = json.dumps({"text": text * times}, ensure_ascii=False).encode("utf-8", "replace")
@@ -138,7 +135,6 @@ def test_a_body_that_nobody_accepted_is_cut_short_and_never_parsed() -> None:
     assert len(shown.encode()) <= REFUSED_LIMIT
 
 
-@FEW
 @given(
     st.text(max_size=60),
     st.sampled_from(["password=", "://u:", "kg_", '"secret": "', "bearer "]),

@@ -61,7 +61,7 @@ def total(parts: list[Structure]) -> Structure:
     return found
 
 
-@settings(max_examples=75)
+@settings(max_examples=300)
 @given(value=VALUES, escaped=st.booleans(), indent=st.sampled_from([None, 1]), size=st.integers(1, 9))
 async def test_what_is_counted_is_what_is_parsed_wherever_the_slices_fall(
     *, value: object, escaped: bool, indent: int | None, size: int
@@ -70,7 +70,7 @@ async def test_what_is_counted_is_what_is_parsed_wherever_the_slices_fall(
     assert await measure(raw, ROOMY, size) == counted(value)
 
 
-@settings(max_examples=75)
+@settings(max_examples=300)
 @given(raw=st.binary(max_size=60) | st.text(st.sampled_from('"\\[{:, 1'), max_size=60).map(str.encode))
 async def test_no_bytes_at_all_break_the_count(raw: bytes) -> None:
     found = await measure(raw, ROOMY)

@@ -108,6 +108,7 @@ def test_help_fits_a_screen_is_told_in_the_readers_language_and_h_is_help(
                 assert not [line for line in out.splitlines()[1:] if line.endswith("...") and "<" not in line], path
             else:
                 assert not HAN.search(out), path
+    assert run("task", "--help") == run("task", "-h")
 
 
 def test_wrong_usage_is_told_in_english(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,6 +153,10 @@ def test_every_weakness_is_said_at_one_start_with_the_wrong_values(environment: 
         load_settings(given(environment, **wrong))
     lines = str(refusal.value).splitlines()
     assert sorted(line.split("：")[1] for line in lines) == sorted(wrong)
+    sound = given(environment)
+    assert tolerated(load_settings(sound), sound) == []
+    allowed = given(environment, **{STARTTLS: "off"}, KAGUAN_ALLOW_INSECURE='["smtp_cleartext"]')
+    assert [one.key for one in tolerated(load_settings(allowed), allowed)] == [STARTTLS]
 
 
 @pytest.mark.parametrize("spelling", ["kaguan_env", "Kaguan_Env", "KAGUAN_ENV"])

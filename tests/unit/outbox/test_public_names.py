@@ -50,7 +50,7 @@ def test_every_public_name_is_explained_in_english() -> None:
     for name, public in documented():
         told = inspect.getdoc(public)
         assert told, name
-        assert not HAN.search(told), told
+        assert not HAN.search(told), f"{name}: {told}"
         if isinstance(public, type):
             words = set(re.findall(r"\w+", told))
             assert named(public) - words == set(), f"{name}: 没有说到"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from tests.support.child_pytest import report_of
-from tests.support.leaks import DESCRIPTORS, TASKS
+from tests.support.leaks import DESCRIPTORS, TASKS, LeakJudge, opened
 
 pytestmark = pytest.mark.skipif(
     not (DESCRIPTORS.is_dir() and TASKS.is_dir()), reason="没有 /dev/fd 与 /proc：描述符与子进程数不出来"
@@ -126,6 +127,15 @@ CULPRITS = sorted([
     "file", "socket", "client_of_a_shared_fixture", "descriptor", "process", "transport", "task", "in_a_cycle",
     "that_failed",
 ])  # fmt: skip
+
+
+def test_what_is_left_open_is_seen_by_the_judge_of_every_test(request: pytest.FixtureRequest) -> None:
+    """全套的在 make prove P=rigs。"""
+    assert [one for one in request.config.pluginmanager.get_plugins() if isinstance(one, LeakJudge)] != []
+    judge = LeakJudge(known=opened())
+    with Path(os.devnull).open("rb") as kept:
+        assert any(f"描述符 {kept.fileno()}" in line for line in judge.leaked())
+    assert judge.leaked() == []
 
 
 @pytest.mark.rigs

@@ -113,10 +113,10 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
 @EVERY
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_masking_takes_linear_time_on_the_pieces_of_every_rule(name: str, every: int) -> None:
-    """规则都在 cover 里，多试它几种；别的只在它外面再走一遍文本。"""
+    """规则都在 cover 里，全都试；别的只在它外面再走一遍文本，试一部分。"""
     distinct = {make(200): make for pattern in masking() for make in hostile_to(pattern)}
-    assert len(distinct) > MANY
-    for make in islice(distinct.values(), 0, None, every if name == "cover" else 4 * every):
+    assert len(distinct) > 300
+    for make in islice(distinct.values(), 0, None, 1 if name == "cover" else 4 * every):
         assert (problem := superlinear(FUNCTIONS[name], make, ONE_STEP)) is None, f"{name}：{problem}"
 
 

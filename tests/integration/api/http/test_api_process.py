@@ -112,8 +112,14 @@ async def test_a_dead_child_comes_back_on_its_own_metrics_port_and_none_outlives
             return len(now) == 2 and sum(one != before for one, before in zip(now, started, strict=True)) == 1
 
         await eventually(replaced)
-        orphans = await children(process)
-        assert len(orphans) == 2
+        victim, _ = await children(process)
+        os.kill(victim, signal.SIGKILL)
+
+        async def starting() -> list[int]:
+            now = await children(process)
+            return now if len(now) == 2 and victim not in now else []
+
+        orphans = await eventually(starting)  # 一个还没有启动完
         process.kill()
         await eventually(lambda: not any(is_alive(pid) for pid in orphans))
         assert await refuses(session)

@@ -46,11 +46,14 @@ def ask(connection: Connection, tasks: Any) -> list[tuple[Any, ...]]:
 def test_each_vector_holds(connection: Connection) -> None:
     for vector in VECTORS:
         connection.execute("truncate tb_task, tb_outbox, tb_ordering, tb_task_event, tb_work")
-        holds(connection, vector)
+        try:
+            holds(connection, vector)
+        except BaseException as failure:
+            failure.add_note(vector["name"])
+            raise
 
 
 def holds(connection: Connection, vector: dict[str, Any]) -> None:
-    called = vector["name"]
     named: dict[str, str] = {}  # 号 → 样例里叫它什么；没有事先说定的号，按露面的次序是 A、B、C……
 
     def name(task_id: str) -> str:
@@ -60,22 +63,22 @@ def holds(connection: Connection, vector: dict[str, Any]) -> None:
         if "refused" in call:
             with pytest.raises(psycopg.errors.InvalidParameterValue) as refusal:
                 ask(connection, call["tasks"])
-            assert str(refusal.value).startswith(call["refused"]), called
-            assert connection.execute("select count(*) from tb_task").fetchone() == (0,), called
+            assert str(refusal.value).startswith(call["refused"])
+            assert connection.execute("select count(*) from tb_task").fetchone() == (0,)
             return
         told = [[place, name(task_id), *rest] for place, task_id, *rest in ask(connection, call["tasks"])]
-        assert told == call["rows"], called
+        assert told == call["rows"]
     tasks = {
         named[str(row["id"])]: row for (row,) in connection.execute("select to_jsonb(t) from vw_task t order by id")
     }
-    assert set(tasks) == set(named.values()), called
+    assert set(tasks) == set(named.values())
     stored = {one: {key: tasks[one][key] for key in wanted} for one, wanted in vector["stored"].items()}
-    assert stored == vector["stored"], called
+    assert stored == vector["stored"]
     waiting = connection.execute("select task_id::text from tb_outbox").fetchall()
-    assert sorted(named[row[0]] for row in waiting) == vector["waiting"], called
+    assert sorted(named[row[0]] for row in waiting) == vector["waiting"]
     in_order = vector.get("in order", [])
-    assert sorted(in_order, key=lambda one: tasks[one]["ordering_seq"]) == in_order, called
-    assert all(UUID(task_id).version == 7 for task_id in named), called
+    assert sorted(in_order, key=lambda one: tasks[one]["ordering_seq"]) == in_order
+    assert all(UUID(task_id).version == 7 for task_id in named)
 
 
 def test_numbers_rise_within_a_call(connection: Connection) -> None:

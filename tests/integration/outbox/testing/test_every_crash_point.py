@@ -379,7 +379,7 @@ async def test_a_broken_handler_is_condemned_at_the_point_where_it_breaks(
 ) -> None:
     fault = FAULTS.get(request.node.callspec.id, Fault.KILLED)
     with pytest.raises(NotProvenError) as condemned:
-        await every_crash_point(task, ORDER, calls=bank, faults=(Fault.KILLED, fault))
+        await every_crash_point(task, ORDER, calls=bank, faults=tuple(dict.fromkeys((Fault.KILLED, fault))))
     said = str(condemned.value)
     assert said.startswith(f"payment:book is not proven: {wrong}")
     assert re.search(rf"^  at     .*{re.escape(at)}$", said, re.MULTILINE), said

@@ -206,7 +206,7 @@ async def accepting(here: Ground, subject: Subject) -> UUID:
 @pytest.mark.parametrize(
     ("faults", "opened"),
     [
-        pytest.param(SHORT, mailing("hold"), id="email:send held"),
+        pytest.param([*SHORT, Fault.TAIL_LOST], mailing("hold"), id="email:send held"),
         pytest.param(SHORT, status, id="sim:status_sync"),
         pytest.param(SHORT, webhook, id="event:publish"),
         pytest.param([Fault.KILLED], changing, id="sim:change"),
@@ -228,7 +228,7 @@ async def accepting(here: Ground, subject: Subject) -> UUID:
 async def test_a_handler_of_the_product_holds_at_every_crash_point(
     settings: Settings, pool: Pool, faults: Sequence[Fault], opened: Callable[[Pool], Opened]
 ) -> None:
-    """死了的、停过租约的，每种处理器都出；每样事故各出一次的是长的。"""
+    """死了的，逐点杀过的同步之外每种处理器都出；每样事故各出一次的是长的。"""
     url, spare = settings.database.url.get_secret_value(), list[SteppedConnection]()
 
     async def connecting() -> SteppedConnection:

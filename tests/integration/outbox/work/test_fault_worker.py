@@ -229,7 +229,7 @@ async def test_a_killer_ends_as_failed_and_those_who_die_beside_it_never(pipelin
 # ---- 时钟
 
 
-@pytest.mark.parametrize("hours", [1, pytest.param(-1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("hours", [1, -1])
 async def test_a_worker_whose_clock_is_an_hour_off_neither_loses_nor_aborts_work(
     pipeline: Pipeline, yard: Yard, tmp_path: Path, hours: int
 ) -> None:
