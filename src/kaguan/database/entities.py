@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Update, func, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from kaguan.database.metadata import EntityColumns
 from kaguan.words.errors import Code, DomainError
@@ -23,9 +26,31 @@ def deleting(entity: type[Entity], entity_id: int) -> Update:
     return changing(entity, entity_id).values(deleted_at=func.now())
 
 
-def matching(entity: type[Entity], *named: tuple[Any, Any]) -> list[ColumnElement[bool]]:
-    """没删的、各列恰好等于给了的值的；``named`` 是列与值，值是 ``None`` 即没给。"""
-    return [entity.deleted_at.is_(None), *(column == value for column, value in named if value is not None)]
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """列表的条件；没删的才算。
+
+    Attributes:
+        equal: 列与它须等于的值；值是 ``None`` 即没给。
+        others: 别的条件。
+        indexed: 有（它，id）的索引、其中也有彼此的列：按 id 排而只筛了其中的，沿头一个的索引走。
+    """
+
+    entity: type[EntityColumns]
+    equal: Sequence[tuple[Any, Any]]
+    others: Sequence[ColumnElement[bool]] = ()
+    indexed: Sequence[InstrumentedAttribute[Any]] = ()
+
+    def where(self, *, but: InstrumentedAttribute[Any] | None = None) -> list[ColumnElement[bool]]:
+        """``but`` 那一列的除外。"""
+        same = [column == value for column, value in self.equal if value is not None and column is not but]
+        return [self.entity.deleted_at.is_(None), *same, *self.others]
+
+    def leading(self) -> tuple[InstrumentedAttribute[Any], Any] | None:
+        given = {column: value for column, value in self.equal if value is not None}
+        if self.others or not given.keys() <= {*self.indexed}:  # 别的列许更挑得准，由规划器选
+            return None
+        return next(((column, given[column]) for column in self.indexed if column in given), None)
 
 
 def require_version(version: int, expected: int | None) -> None:

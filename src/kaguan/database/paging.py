@@ -18,6 +18,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
+from kaguan.database.entities import Criteria
 from kaguan.database.metadata import EntityColumns
 from kaguan.words.errors import DomainError, invalid
 
@@ -151,22 +152,52 @@ def checked(request: PageRequest) -> PageRequest:
     return request
 
 
-def page_statement(
-    statement: Query, entity: type[EntityColumns], where: Sequence[ColumnElement[bool]], request: PageRequest
-) -> Query:
+def page_statement(statement: Query, criteria: Criteria, request: PageRequest) -> Query:
     """照次序取；多取一行，以便知道还有没有下一页。"""
-    sort, after = request.sort, request.after
-    keys = [entity.id] if sort.time is None else [getattr(entity, sort.time), entity.id]
-    order = [key.desc() if sort.descending else key.asc() for key in keys]
+    entity, sort = criteria.entity, request.sort
     # 先只在索引里挑出这一页的 id，再到表里取：要的列都带上，规划器会嫌挑得准的索引不如沿着 id 逐行看
-    picked = select(entity.id).where(*where).order_by(*order).limit(request.page_size + 1)
-    if after is not None:
-        here = tuple_(*keys)
-        there = (after.id,) if sort.time is None else (after.at, after.id)
-        picked = picked.where(here < there if sort.descending else here > there)
-    elif request.offset:
+    picked = picked_ids(criteria, request, request.after).limit(request.page_size + 1)
+    if request.offset:
         picked = picked.offset(request.offset)
-    return statement.where(entity.id == any_(func.array(picked.scalar_subquery()))).order_by(*order)
+    keys = [entity.id] if sort.time is None else [getattr(entity, sort.time), entity.id]
+    return statement.where(entity.id == any_(func.array(picked.scalar_subquery()))).order_by(*_directed(keys, sort))
+
+
+def picked_ids(
+    criteria: Criteria, request: PageRequest, after: Position | None = None, *, counting: bool = False
+) -> Query:
+    """合条件的 id，照次序，从 ``after`` 之后起。
+
+    列等于一个值，规划器就把它从次序里略去，于是许会沿着 id 逐行看整张表：刚导入、合起来一行也没有的，要看到底。
+    写成范围、列进次序，只有以它打头的索引给得出这个次序。``counting`` 的取得多，不许它知道是什么值，免得去扫表。
+    """
+    entity, sort = criteria.entity, request.sort
+    column, value = leading(criteria, request) or (None, None)
+    keys: list[Any] = [entity.id] if sort.time is None else [getattr(entity, sort.time), entity.id]
+    where = [*criteria.where(but=column), *time_range(entity, request)]
+    beyond: list[tuple[bool, tuple[Any, ...]]] = [(above, (edge,)) for above, edge in id_range(entity, request)]
+    if after is not None:
+        beyond.append((not sort.descending, (after.id,) if sort.time is None else (after.at, after.id)))
+    if column is not None:
+        same: Any = literal(value, column.type)
+        same = select(same).scalar_subquery() if counting else same
+        where += [column >= same, column <= same]
+        keys.insert(0, column)
+        beyond = [(above, (same, *edge)) for above, edge in beyond]
+    for above, edge in beyond:
+        here = tuple_(*keys)
+        there = tuple_(*(one if isinstance(one, ClauseElement) else literal(one) for one in edge))
+        where.append(here > there if above else here < there)
+    return select(entity.id).where(*where).order_by(*_directed(keys, sort))
+
+
+def leading(criteria: Criteria, request: PageRequest) -> tuple[InstrumentedAttribute[Any], Any] | None:
+    """沿哪一列的索引走，它须等于什么；按时间排的各有索引。"""
+    return criteria.leading() if request.sort.time is None else None
+
+
+def _directed(keys: Sequence[Any], sort: Sort) -> list[ColumnElement[Any]]:
+    return [key.desc() if sort.descending else key.asc() for key in keys]
 
 
 def time_range(entity: type[EntityColumns], request: PageRequest) -> list[ColumnElement[bool]]:
@@ -176,45 +207,35 @@ def time_range(entity: type[EntityColumns], request: PageRequest) -> list[Column
     return where if request.until is None else [*where, column < request.until]
 
 
-def id_range(entity: type[EntityColumns], request: PageRequest) -> list[ColumnElement[bool]]:
-    """按 id 排而有时间段的：把时间段换成 id 的范围，别的条件的索引（都带着 id）才只走这一段。
+def id_range(entity: type[EntityColumns], request: PageRequest) -> list[tuple[bool, ColumnElement[int]]]:
+    """按 id 排而有时间段的：把时间段换成 id 的范围（在它之上即真），别的条件的索引（都带着 id）才只走这一段。
 
     id 与受理的时间一起长，差不出一个事务那么久；两头各放宽 :data:`SKEW`，准的还是 :func:`time_range`。
     """
-    bounds: list[ColumnElement[bool]] = []
+    bounds: list[tuple[bool, ColumnElement[int]]] = []
     if request.sort.time is not None:
         return bounds
     key, at = entity.id, entity.created_at
     edge = select(key).where(entity.deleted_at.is_(None)).limit(1)
     if request.since is not None:
         before = edge.where(at < literal(request.since) - SKEW).order_by(at.desc(), key.desc())
-        bounds.append(key > func.coalesce(before.scalar_subquery(), 0))
+        bounds.append((True, func.coalesce(before.scalar_subquery(), 0)))
     if request.until is not None:
         past = edge.where(at >= literal(request.until) + SKEW).order_by(at, key)
-        bounds.append(key < func.coalesce(past.scalar_subquery(), BIGINT_MAX))
+        bounds.append((False, func.coalesce(past.scalar_subquery(), BIGINT_MAX)))
     return bounds
-
-
-def count_statement(
-    entity: type[EntityColumns], where: Sequence[ColumnElement[bool]], request: PageRequest
-) -> Select[int]:
-    """数到上限为止。子查询带上次序，让规划器走索引而不是扫表。"""
-    key = entity.id if request.sort.time is None else getattr(entity, request.sort.time)
-    capped = select(entity.id).where(*where).order_by(key.desc()).limit(EXACT_COUNT_MAX + 1).subquery()
-    return select(func.count()).select_from(capped)
 
 
 async def fetch_page(
     connection: AsyncConnection,
     statement: Query,
-    entity: type[EntityColumns],
-    conditions: Sequence[ColumnElement[bool]],
+    criteria: Criteria,
     request: PageRequest,
     shape: Callable[[Sequence[Any]], R],
 ) -> Page[R]:
-    """取一页；``statement`` 的列里有 ``entity`` 的 id 与两个时间，每行各列交给 ``shape``。"""
-    kept, after = await fetch_rows(connection, statement, entity, conditions, request)
-    total, estimated = await fetch_total(connection, entity, conditions, request)
+    """取一页；``statement`` 的列里有实体的 id 与两个时间，每行各列交给 ``shape``。"""
+    kept, after = await fetch_rows(connection, statement, criteria, request)
+    total, estimated = await fetch_total(connection, criteria, request)
     return Page(
         items=[shape(row) for row in kept],
         total=total,
@@ -228,31 +249,25 @@ def _position(row: Any, sort: Sort) -> Position:
 
 
 async def fetch_rows(
-    connection: AsyncConnection,
-    statement: Query,
-    entity: type[EntityColumns],
-    conditions: Sequence[ColumnElement[bool]],
-    request: PageRequest,
+    connection: AsyncConnection, statement: Query, criteria: Criteria, request: PageRequest
 ) -> tuple[Sequence[Any], Position | None]:
     """一页的各行，与下一页从哪里接着；没有下一页就是 None。"""
-    where = [*conditions, *time_range(entity, request), *id_range(entity, request)]
-    rows = (await connection.execute(page_statement(statement, entity, where, request))).all()
+    rows = (await connection.execute(page_statement(statement, criteria, request))).all()
     kept = rows[: request.page_size]
     return kept, _position(kept[-1], request.sort) if len(rows) > len(kept) else None
 
 
-async def fetch_total(
-    connection: AsyncConnection,
-    entity: type[EntityColumns],
-    conditions: Sequence[ColumnElement[bool]],
-    request: PageRequest,
-) -> tuple[int, bool]:
+async def fetch_total(connection: AsyncConnection, criteria: Criteria, request: PageRequest) -> tuple[int, bool]:
     """合计多少行；数到 :data:`EXACT_COUNT_MAX` 为止，再多是估计的，第二项为真。"""
-    where = [*conditions, *time_range(entity, request)]
-    counted = await connection.scalar(count_statement(entity, [*where, *id_range(entity, request)], request))
+    # 沿一列走的，取多少也不许规划器知道：取得多，它就嫌照着次序走贵，把合条件的全找来再排
+    most = literal(EXACT_COUNT_MAX + 1)
+    limit = most if leading(criteria, request) is None else select(most).scalar_subquery()
+    capped = picked_ids(criteria, request, counting=True).limit(limit).subquery()
+    counted = await connection.scalar(select(func.count()).select_from(capped))
     if counted is None or counted <= EXACT_COUNT_MAX:
         return counted or 0, False
-    plan = await connection.scalar(Explain(select(entity.id).where(*where)))
+    entity = criteria.entity
+    plan = await connection.scalar(Explain(select(entity.id).where(*criteria.where(), *time_range(entity, request))))
     estimate = int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
     return max(estimate, EXACT_COUNT_MAX + 1), True
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, insert, select
+from sqlalchemy import Select, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kaguan.database.entities import changing, deleting, matching
+from kaguan.database.entities import Criteria, changing, deleting
 from kaguan.database.paging import Columns, Page, PageRequest, fetch_page
 from kaguan.database.violations import conflicts_named
 from kaguan.orders.model import ORDER_ID_UNIQUE, Order, OrderStatus
@@ -117,10 +117,10 @@ class OrderFilter:
     status: OrderStatus | None = None
     order_id: str | None = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
+    def criteria(self) -> Criteria:
         named = ((Order.user_id, self.user_id), (Order.status, self.status), (Order.order_id, self.order_id))
-        return matching(Order, *named)
+        return Criteria(Order, named, indexed=(Order.status,))
 
 
 async def list_orders(connection: AsyncConnection, request: PageRequest, wanted: OrderFilter) -> Page[OrderRow]:
-    return await fetch_page(connection, select(*COLUMNS), Order, wanted.conditions(), request, OrderRow.of)
+    return await fetch_page(connection, select(*COLUMNS), wanted.criteria(), request, OrderRow.of)

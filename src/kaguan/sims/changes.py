@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kaguan.database.paging import PageRequest, Sort, page_statement
 from kaguan.database.pool import AfterCommit, Connection
 from kaguan.database.sql import load
 from kaguan.outbox.accept.acceptance import Accepted, Count, Submission, accept_many, uncounted
@@ -137,8 +138,8 @@ class CardChange:
 
 async def chosen(connection: AsyncConnection, wanted: SimFilter, limit: int) -> tuple[tuple[str, ...], bool]:
     """条件选中的卡，老的在前，至多 ``limit`` 张；后一项：还有没选进来的。"""
-    statement = select(Sim.iccid).where(*wanted.conditions()).order_by(Sim.id).limit(limit + 1)
-    iccids = tuple(await connection.scalars(statement))
+    request = PageRequest(page_size=limit, sort=Sort.OLDEST)
+    iccids = tuple(await connection.scalars(page_statement(select(Sim.iccid), wanted.criteria(), request)))
     return iccids[:limit], len(iccids) > limit
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, ColumnElement, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kaguan.database.entities import changing, deleting, matching
+from kaguan.database.entities import Criteria, changing, deleting
 from kaguan.database.paging import (
     Columns,
     Page,
@@ -213,7 +213,7 @@ class SimFilter:
     tag: str | None = None
     ids: Sequence[int] | None = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
+    def criteria(self) -> Criteria:
         named = (
             (Sim.carrier, self.carrier),
             (Sim.lifecycle_state, self.lifecycle_state),
@@ -223,29 +223,29 @@ class SimFilter:
             (Sim.group_name, self.group),
             (Sim.customer, self.customer),
         )
-        where = matching(Sim, *named)
+        others: list[ColumnElement[bool]] = []
         if self.tag is not None:
-            where.append(Sim.tags.contains([self.tag]))
+            others.append(Sim.tags.contains([self.tag]))
         if self.ids is not None:
-            where.append(Sim.id == any_(bindparam("ids", list(self.ids), ARRAY(BigInteger))))
-        return where
+            others.append(Sim.id == any_(bindparam("ids", list(self.ids), ARRAY(BigInteger))))
+        return Criteria(Sim, named, others, (Sim.plan, Sim.lifecycle_state, Sim.carrier))
 
 
 async def list_sims(connection: AsyncConnection, request: PageRequest, wanted: SimFilter) -> Page[SimRow]:
-    return await fetch_page(connection, select(*COLUMNS), Sim, wanted.conditions(), request, SimRow.of)
+    return await fetch_page(connection, select(*COLUMNS), wanted.criteria(), request, SimRow.of)
 
 
 async def list_rows(
     connection: AsyncConnection, request: PageRequest, wanted: SimFilter
 ) -> tuple[list[SimRow], Position | None]:
     """一页，不数合计；与下一页从哪里接着。"""
-    rows, after = await fetch_rows(connection, select(*COLUMNS), Sim, wanted.conditions(), request)
+    rows, after = await fetch_rows(connection, select(*COLUMNS), wanted.criteria(), request)
     return [SimRow.of(row) for row in rows], after
 
 
 async def count_sims(connection: AsyncConnection, request: PageRequest, wanted: SimFilter) -> int:
     """约有多少张。"""
-    return (await fetch_total(connection, Sim, wanted.conditions(), request))[0]
+    return (await fetch_total(connection, wanted.criteria(), request))[0]
 
 
 def usage_statement(iccid: str, since: date, until: date) -> Query:

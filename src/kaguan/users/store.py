@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kaguan.database.entities import changing, deleting, matching
+from kaguan.database.entities import Criteria, changing, deleting
 from kaguan.database.paging import Columns, Page, PageRequest, fetch_page
 from kaguan.database.violations import conflicts_named
 from kaguan.users.model import EMAIL_UNIQUE, USERNAME_UNIQUE, User, UserStatus
@@ -92,12 +92,11 @@ class UserFilter:
     username: str | None = None
     email: str | None = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
+    def criteria(self) -> Criteria:
         username, email = (value and value.lower() for value in (self.username, self.email))
-        return matching(
-            User, (User.status, self.status), (func.lower(User.username), username), (func.lower(User.email), email)
-        )
+        named = ((User.status, self.status), (func.lower(User.username), username), (func.lower(User.email), email))
+        return Criteria(User, named, indexed=(User.status,))
 
 
 async def list_users(connection: AsyncConnection, request: PageRequest, wanted: UserFilter) -> Page[UserRow]:
-    return await fetch_page(connection, select(*COLUMNS), User, wanted.conditions(), request, UserRow.of)
+    return await fetch_page(connection, select(*COLUMNS), wanted.criteria(), request, UserRow.of)
