@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -23,9 +24,13 @@ from tests.support.folded import folded
 from tests.support.raw_http import exchange
 from tests.support.serving import Api
 
-PLAIN = b'{"a": "' + b" " * 50_000_000 + b'"}'
-PACKED = gzip.compress(PLAIN, 9)
 MAIL = "/api/v1/tasks/email"
+
+
+@cache
+def packed() -> bytes:
+    """解开有 50 MB。"""
+    return gzip.compress(b'{"a": "' + b" " * 50_000_000 + b'"}', 9)
 
 
 class Counted:
@@ -77,12 +82,12 @@ def posting(path: str, body: bytes, authorization: str = "", method: str = "POST
 async def test_nothing_of_a_refused_body_is_inflated(
     api: Api, inflated: list[int], path: str, method: str, status: int
 ) -> None:
-    assert (await exchange(*api.address, posting(path, PACKED, method=method))).status == status
+    assert (await exchange(*api.address, posting(path, packed(), method=method))).status == status
     assert inflated == []
 
 
 async def test_a_route_without_a_body_inflates_no_more_than_it_takes(api: Api, inflated: list[int]) -> None:
-    assert (await exchange(*api.address, posting("/health", PACKED, method="GET"))).status == 400
+    assert (await exchange(*api.address, posting("/health", packed(), method="GET"))).status == 400
     assert inflated == []
 
 
@@ -90,7 +95,7 @@ async def test_what_is_inflated_comes_in_small_pieces_up_to_the_limit_of_the_rou
     api: Api, inflated: list[int]
 ) -> None:
     bearer = f"Authorization: Bearer {api.token}\r\n"
-    refused = await exchange(*api.address, posting("/api/v1/users", PACKED, bearer))
+    refused = await exchange(*api.address, posting("/api/v1/users", packed(), bearer))
     assert (refused.status, refused.envelope["code"]) == (413, Code.BODY_TOO_LARGE)
     assert max(inflated) <= PIECE
     assert sum(inflated) <= 64 * 1024 + PIECE
@@ -136,7 +141,7 @@ async def test_the_metrics_port_inflates_nothing(inflated: list[int]) -> None:
     port = free_port()
     async with serve_metrics(CollectorRegistry(), "127.0.0.1", port):
         for method, status in (("POST", 405), ("GET", 200)):
-            reply = await exchange("127.0.0.1", port, posting("/metrics", PACKED, method=method))
+            reply = await exchange("127.0.0.1", port, posting("/metrics", packed(), method=method))
             assert reply.status == status
     assert inflated == []
 
@@ -148,7 +153,7 @@ async def test_the_simulator_inflates_nothing(inflated: list[int]) -> None:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
         for path, status in (("/nope", 404), ("/__admin/faults", 400)):
-            reply = await exchange(host, port, posting(path, PACKED, method="PUT"))
+            reply = await exchange(host, port, posting(path, packed(), method="PUT"))
             assert reply.status == status
     finally:
         await runner.cleanup()
