@@ -163,7 +163,7 @@ async def a_second_signal_forces_the_stop(stack: RunningStack) -> None:
     children = stack.pids()
     os.kill(children["worker"], signal.SIGSTOP)  # 停不下来的 worker
     stack.signal(signal.SIGINT)
-    await eventually(lambda: "收到停止信号" in stack.output)
+    await eventually(lambda: "按相反次序停止" in stack.output)  # 它自己的：子进程也说收到
     stack.signal(signal.SIGINT)
     await stack.gone()
     assert "再次收到停止信号" in stack.output
