@@ -301,6 +301,7 @@ async def test_what_no_row_meets_is_found_out_in_an_index_however_often_it_is_as
 ) -> None:
     """各有许多、合起来一张也没有，或一张也没有：头几遍与预备了之后的通用计划都不沿整张表去找。"""
     environ |= {"KAGUAN_DATABASE__URL": large_database, "KAGUAN_DATABASE__POOL_MAX": "1"}
+    environ |= {"KAGUAN_API__BACKLOG_LIMIT": "1"}
     with psycopg.connect(postgres_server.admin_url_of(large_database.rpartition("/")[2]), autocommit=True) as direct:
         direct.execute(TESTING, [ROWS // 5])
         direct.execute("vacuum analyze tb_sim" if vacuumed else "analyze tb_sim")
@@ -312,7 +313,8 @@ async def test_what_no_row_meets_is_found_out_in_an_index_however_often_it_is_as
         for none, many in APART:
             for path in 2 * BEYOND_GENERIC * [many, none]:
                 assert (await api.get(path)).status == 200
-                most = plans.take_blocks_by_statement().total()
-                if path == none:
+                seen = plans.take_blocks_by_statement().items()
+                if path == none:  # 后台的积压估计也走这条连接；列表的由 SQLAlchemy 写
+                    most = sum(blocks for text, blocks in seen if text.startswith("SELECT "))
                     touched[path] = max(touched[path], most)
         assert {path: blocks for path, blocks in touched.items() if not 0 < blocks <= ROWS // 100} == {}
