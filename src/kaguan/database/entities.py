@@ -47,6 +47,7 @@ class Criteria:
         return [self.entity.deleted_at.is_(None), *same, *self.others]
 
     def leading(self) -> tuple[InstrumentedAttribute[Any], Any] | None:
+        """沿哪一列的索引走，它须等于什么。"""
         given = {column: value for column, value in self.equal if value is not None}
         if self.others or not given.keys() <= {*self.indexed}:  # 别的列许更挑得准，由规划器选
             return None

@@ -156,14 +156,14 @@ def page_statement(statement: Query, criteria: Criteria, request: PageRequest) -
     """照次序取；多取一行，以便知道还有没有下一页。"""
     entity, sort = criteria.entity, request.sort
     # 先只在索引里挑出这一页的 id，再到表里取：要的列都带上，规划器会嫌挑得准的索引不如沿着 id 逐行看
-    picked = picked_ids(criteria, request, request.after).limit(request.page_size + 1)
+    picked = _picked(criteria, request, request.after).limit(request.page_size + 1)
     if request.offset:
         picked = picked.offset(request.offset)
     keys = [entity.id] if sort.time is None else [getattr(entity, sort.time), entity.id]
     return statement.where(entity.id == any_(func.array(picked.scalar_subquery()))).order_by(*_directed(keys, sort))
 
 
-def picked_ids(
+def _picked(
     criteria: Criteria, request: PageRequest, after: Position | None = None, *, counting: bool = False
 ) -> Query:
     """合条件的 id，照次序，从 ``after`` 之后起。
@@ -172,7 +172,7 @@ def picked_ids(
     写成范围、列进次序，只有以它打头的索引给得出这个次序。``counting`` 的取得多，不许它知道是什么值，免得去扫表。
     """
     entity, sort = criteria.entity, request.sort
-    column, value = leading(criteria, request) or (None, None)
+    column, value = _leading(criteria, request) or (None, None)
     keys: list[Any] = [entity.id] if sort.time is None else [getattr(entity, sort.time), entity.id]
     where = [*criteria.where(but=column), *time_range(entity, request)]
     beyond: list[tuple[bool, tuple[Any, ...]]] = [(above, (edge,)) for above, edge in id_range(entity, request)]
@@ -191,7 +191,7 @@ def picked_ids(
     return select(entity.id).where(*where).order_by(*_directed(keys, sort))
 
 
-def leading(criteria: Criteria, request: PageRequest) -> tuple[InstrumentedAttribute[Any], Any] | None:
+def _leading(criteria: Criteria, request: PageRequest) -> tuple[InstrumentedAttribute[Any], Any] | None:
     """沿哪一列的索引走，它须等于什么；按时间排的各有索引。"""
     return criteria.leading() if request.sort.time is None else None
 
@@ -261,8 +261,8 @@ async def fetch_total(connection: AsyncConnection, criteria: Criteria, request: 
     """合计多少行；数到 :data:`EXACT_COUNT_MAX` 为止，再多是估计的，第二项为真。"""
     # 沿一列走的，取多少也不许规划器知道：取得多，它就嫌照着次序走贵，把合条件的全找来再排
     most = literal(EXACT_COUNT_MAX + 1)
-    limit = most if leading(criteria, request) is None else select(most).scalar_subquery()
-    capped = picked_ids(criteria, request, counting=True).limit(limit).subquery()
+    limit = most if _leading(criteria, request) is None else select(most).scalar_subquery()
+    capped = _picked(criteria, request, counting=True).limit(limit).subquery()
     counted = await connection.scalar(select(func.count()).select_from(capped))
     if counted is None or counted <= EXACT_COUNT_MAX:
         return counted or 0, False
