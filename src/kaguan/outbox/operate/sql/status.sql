@@ -4,11 +4,11 @@ select
     (
         select count(*)
         from (
-            -- order by 让计划走索引，数到封顶就停
+            -- order by 让计划走索引，数到封顶就停；知道封顶比行数还大，规划器宁可全扫一遍再排序
             select from tb_outbox
             where parked_at is null and priority = q.priority
             order by available_at
-            limit %(cap)s
+            limit (select %(most)s::bigint)
         ) as w
     ) as waiting,
     (
