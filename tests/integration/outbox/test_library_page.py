@@ -164,10 +164,14 @@ async def test_the_page_runs_as_printed(page: Any, settings: Settings, capsys: p
 @pytest.mark.parametrize(
     "checker",
     [
-        (sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "--cache-dir", os.devnull),
-        ("basedpyright", "--pythonpath", sys.executable, "--level", "error"),
+        pytest.param(
+            (sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "--cache-dir", os.devnull),
+            id="mypy",
+        ),
+        pytest.param(
+            ("basedpyright", "--pythonpath", sys.executable, "--level", "error"), id="pyright", marks=pytest.mark.long
+        ),
     ],
-    ids=["mypy", "pyright"],
 )
 def test_what_does_not_fit_its_type_is_a_type_error_and_page_and_example_have_none(
     checker: tuple[str, ...], tmp_path: Path

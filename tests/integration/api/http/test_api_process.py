@@ -40,8 +40,9 @@ async def children(process: warm.Process) -> list[int]:
     return [int(pid) for pid in output.split()]
 
 
-@pytest.mark.measured
-@pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, "2"), (signal.SIGINT, "1")])
+@pytest.mark.parametrize(
+    ("number", "processes"), [(signal.SIGTERM, "2"), pytest.param(signal.SIGINT, "1", marks=pytest.mark.measured)]
+)
 async def test_a_signal_lets_running_requests_finish_and_ends_streams(
     environ: dict[str, str], tmp_path: Path, pool: Pool, number: signal.Signals, processes: str
 ) -> None:
@@ -162,8 +163,7 @@ def is_alive(pid: int) -> bool:
     return not Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].startswith(" Z")
 
 
-@pytest.mark.measured
-@pytest.mark.parametrize("processes", ["2", "1"])
+@pytest.mark.parametrize("processes", ["2", pytest.param("1", marks=pytest.mark.measured)])
 async def test_without_a_database_it_gives_up_with_one_clear_line(
     environ: dict[str, str], tmp_path: Path, processes: str
 ) -> None:
