@@ -60,7 +60,7 @@ async def find(connection: Connection, texts: Sequence[str]) -> Found:
         DomainError: 1001，对得上的太多。
     """
     most = FOUND_MAX * ROWS_PER_CARD + 1
-    parameters = {"texts": list(texts), "each": FOUND_MAX + 1, "most": most}
+    parameters = {"texts": list(texts), "each": FOUND_MAX + 1, "up_to": most}
     cursor = await connection.execute(load(PACKAGE, "find"), parameters)
     rows = await cursor.fetchall()
     ids = dict.fromkeys(sim_id for _, sim_id in rows)

@@ -58,7 +58,7 @@ class QueueBacklog:
 
 async def backlog(connection: Connection, cap: int) -> list[QueueBacklog]:
     async with connection.cursor(row_factory=class_row(QueueBacklog)) as cursor:
-        await cursor.execute(load(PACKAGE, "status"), {"most": cap})
+        await cursor.execute(load(PACKAGE, "status"), {"up_to": cap})
         return await cursor.fetchall()
 
 

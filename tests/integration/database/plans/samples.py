@@ -25,7 +25,7 @@ BY_NAME: dict[tuple[str, str], Any] = {
     ("rows", "jsonb"): json.dumps([{"iccid": "8986" + "7" * 16, "carrier": "onelink", "tags": [], "luhn_valid": True}]),
     ("texts", "text[]"): [ICCID, "10647"], ("before", "bigint"): 10**9,
     ("change", "text"): "plan",
-    ("most", "bigint"): 1_000_001,
+    ("up_to", "bigint"): 1_000_001,
     ("accepted", "uuid[]"): [LAST_ID], ("cap", "bigint"): 10_000, ("cap", "integer"): 10_000,
 }  # fmt: skip
 

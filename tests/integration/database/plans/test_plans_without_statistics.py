@@ -45,6 +45,7 @@ STATISTICS = {
 # 消息路径与判断（总览在内）另有用例：那里的语句按任务论，不按库存论；保留期的清理不在其列
 ELSEWHERE = frozenset({"outbox", "verdict"})
 RETENTION = frozenset({"operate/bring_forward", "operate/expire_tasks", "recover/expire_vanished", "order/expire"})
+ASKED = frozenset({"sims/find"})  # 只有 API 问；它的连接上，删空了的表的旧统计信息不会一直管着
 TABLES = BIG_TABLES - {"tb_outbox", "tb_task_event"}
 KEYS = 100  # 一批这么多张卡：运营商一次应答至多这么多
 ROWS_MAX = 80 * KEYS  # 各个节点看过的行合计，千行的表看遍也在内；猜错的那个计划在十万行上至少要看十万行
@@ -180,7 +181,7 @@ async def test_every_statement_looks_at_as_little_whatever_the_statistics_say(
             plans.seen.clear()
             insert(database, size, TABLES - {"tb_task"})
             insert(database, size // 4, frozenset({"tb_task"}))  # 有两倍，一半就看得出来
-            for name in FILES:
+            for name in FILES if size == min(SIZES) else FILES.keys() - ASKED:
                 await run_file(worker, name)
                 found += beyond(plans, f"{name}，{size} 行，空表时计划的", ROWS_MAX)
         for kind, statements in STATISTICS.items():

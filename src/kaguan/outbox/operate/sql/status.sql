@@ -8,7 +8,7 @@ select
             select from tb_outbox
             where parked_at is null and priority = q.priority
             order by available_at
-            limit (select %(most)s::bigint)
+            limit (select %(up_to)s::bigint)
         ) as w
     ) as waiting,
     (
