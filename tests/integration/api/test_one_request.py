@@ -21,7 +21,7 @@ from tests.support.eventually import eventually
 from tests.support.serving import Api, serving
 
 TOLERANCE = 40  # MiB：另有统计、缓存、内存池的碎片
-TIMES = 6  # 每封十几兆：留着四封的就过了 ``TOLERANCE``
+TIMES = 4  # 每封十几兆：都留着就过了 ``TOLERANCE``
 EMAIL = "/api/v1/tasks/email"
 BATCH = "/api/v1/tasks/batch"
 
