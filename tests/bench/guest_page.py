@@ -93,7 +93,7 @@ def _named(found: Counted) -> str:
 async def measure(scale: Scale) -> tuple[Guests, str]:
     async with open_laboratory(scale) as laboratory:
         guests = Guests(laboratory, Load(laboratory, ""))
-        return guests, table(await guests.beside())
+        return guests, table(await guests.beside(GUESTS))
 
 
 def main(arguments: list[str]) -> int:
