@@ -28,7 +28,7 @@ from kaguan.dev.valkey import ValkeyServer
 from kaguan.telemetry.sampling import FaultSampler
 from tests.support import judging, order, warm
 from tests.support.access_log import AccessLines
-from tests.support.eventually import PACE, WHOLE_TEST
+from tests.support.eventually import PATIENT, WHOLE_TEST
 from tests.support.measured import mark_measured, measuring
 from tests.support.places import own_port, temporary_place
 from tests.support.pooler import NO_PREPARED, Pooler
@@ -258,9 +258,7 @@ def environ(database_url: str, redis_url: str, tmp_path: Path) -> dict[str, str]
         "KAGUAN_REDIS__URL": redis_url,
         "KAGUAN_API__BCRYPT_ROUNDS": "4",
         "KAGUAN_API__LOGIN_PER_MINUTE": "1000",  # 一个用例里登录几十次的，考的不是它
-        # 出厂是 3 秒：机器停顿几秒，不该成了请求失败
-        "KAGUAN_API__REQUEST_TIMEOUT": f"{6 * PACE:g}",
-        "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": f"{6 * PACE:g}",
+        **PATIENT,
     }
 
 

@@ -37,7 +37,7 @@ from tests.deploy.releases import kaguan, previous_release, this_release
 from tests.deploy.rolling import API, RELAY, WORKER, Roll
 from tests.deploy.upgrade_report import Report, control_table, document, rows_of, told
 from tests.support.alongside import alongside
-from tests.support.eventually import PACE
+from tests.support.eventually import PATIENT
 from tests.support.places import temporary_place
 
 MOST = 100_000  # 个：不到负载自己停下
@@ -70,8 +70,6 @@ class Scale:
     longest: float = 600.0
 
 
-# 出厂是 3 秒：机器停顿几秒，不该成了请求失败
-PATIENT = {"KAGUAN_API__REQUEST_TIMEOUT": f"{6 * PACE:g}", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": f"{6 * PACE:g}"}
 ONE_EACH = Cast(apis=1, relays=1, workers=1, pace=PATIENT)
 LONG = Scale(30.0, 200, 30, Cast(relays=2, workers=3), whole=True)
 SHORT = Scale(4.0, 8, 2, ONE_EACH)

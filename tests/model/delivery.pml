@@ -304,6 +304,26 @@ inline pop(w) {
 
 #define row_busy(w, t) (worker[w].job[t] && task[t].claiming)
 
+/* 连丢两次租约的是嫌疑：一个进程里只做一个，别的在认领的同一步里就交还，不算丢 */
+#define SUSPECT 2
+#if defined(HISTORY)
+#define part_suspects(w) if :: worker[w].stage[0] && task[0].lost >= SUSPECT -> give_back(0, w) :: skip fi; /* 别的不在这里 */
+#elif defined(KILLER) && !defined(COMPANY)
+#define is_suspect(t, w) (worker[w].stage[t] && task[t].lost >= SUSPECT)
+#define part_suspects(w) \
+  if \
+  :: is_suspect(0, w) && is_suspect(1, w) -> if :: give_back(0, w) :: give_back(1, w) fi \
+  :: else \
+  fi;
+#else
+#define part_suspects(w)
+#endif
+
+inline give_back(t, w) {
+  task[t].lease = RELEASED; task[t].owner = NOBODY;
+  forget(t, w)
+}
+
 inline claim(w) {
   for (z : 0 .. TASKS - 1) {
     if
@@ -315,6 +335,7 @@ inline claim(w) {
     :: else
     fi
   }
+  part_suspects(w)
   z = 0; worker[w].step = 3
 }
 
@@ -412,15 +433,7 @@ inline settle_unclear(t, w) { /* 外部调用的结局不明：按策略重发�
 #else
 #define writable settled_history /* 认过的历史才写得进；否则等 */
 #endif
-/* 连丢两次租约的是嫌疑：一个进程里只做一个，别的先交还（静一会儿才开始做，所以总交还得成） */
-#define SUSPECT 2
-#define both_suspects(w) (worker[w].stage[0] && worker[w].stage[1] && task[0].lost >= SUSPECT && task[1].lost >= SUSPECT)
-#if defined(KILLER) && !defined(COMPANY)
-#define quiet(t, w) (!both_suspects(w))
-#else
-#define quiet(t, w) true
-#endif
-#define at(t, w, s) (worker[w].step == 3 && worker[w].stage[t] == s && quiet(t, w))
+#define at(t, w, s) (worker[w].step == 3 && worker[w].stage[t] == s)
 #define may_retry(t, w) (worker[w].attempt[t] < ATTEMPTS && !task[t].locked)
 
 inline intend(t, w, next) {
@@ -503,11 +516,6 @@ inline kill_worker(w) {
   x = 0; leave(w)
 }
 
-inline give_back(t, w) { /* 没有开始做：租约作废，不算丢 */
-  if :: fence(t, w) && task[t].owner == w -> task[t].lease = RELEASED; task[t].owner = NOBODY :: else fi;
-  forget(t, w)
-}
-
 #ifdef PAUSED /* set_back.sql：没认领到的里面停着的，回发件箱，不计尝试；没放成的由核对收回 */
 #define SETTING_BACK(t, w) \
   :: atomic { worker[w].step == 3 && worker[w].job[t] && current(t, w) && stopped(t) && task[t].status == QUEUED && free(t) -> \
@@ -533,10 +541,6 @@ proctype Worker(byte w) {
   :: atomic { worker[w].step == 2 -> claim(w) }
 #ifdef KILLER
   :: atomic { at(0, w, 1) -> kill_worker(w) }
-#ifndef COMPANY
-  :: atomic { worker[w].step == 3 && both_suspects(w) -> give_back(0, w) }
-  :: atomic { worker[w].step == 3 && both_suspects(w) -> give_back(1, w) }
-#endif
 #else
   HANDLER(0, w)
   SETTING_BACK(0, w)

@@ -18,6 +18,7 @@ from tests.model.mutation import (
 )
 
 GUESTS = "tests/integration/outbox/accept/"
+LEASES = "tests/integration/outbox/work/test_leases.py"
 VERIFIED = "tests/integration/mail/test_email_verify.py"
 REDIS_FAILOVER = (
     "tests/integration/outbox/recover/test_fault_redis.py"
@@ -236,10 +237,24 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "几个嫌疑同在一个进程",
-        "src/kaguan/outbox/work/execution.py",
-        "        if self._suspect:\n",
-        "        if False:\n",
-        (REDRIVE + "::test_of_two_suspects_a_worker_runs_one_and_gives_the_other_back",),
+        "src/kaguan/outbox/work/sql/claim.sql",
+        "when lost_leases < %(suspect)s or (",
+        "when true or (",
+        (LEASES + "::test_of_two_suspects_a_worker_takes_one_and_the_other_comes_later_uncounted",),
+    ),
+    Mutation(
+        "手里已有嫌疑还再拿",
+        "src/kaguan/outbox/work/sql/claim.sql",
+        "where h.worker = %(worker)s",
+        "where h.worker is null",
+        (LEASES + "::test_while_a_suspect_is_in_hand_others_are_given_back_and_the_rest_is_done",),
+    ),
+    Mutation(
+        "并发的认领各拿一个嫌疑",
+        "src/kaguan/outbox/work/claiming.py",
+        "room = not choosing.locked()",
+        "room = True",
+        (LEASES + "::test_of_two_claims_at_once_only_one_takes_a_suspect",),
     ),
     Mutation(
         "停顿就当持有者死了",

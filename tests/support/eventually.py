@@ -38,6 +38,8 @@ PACE: Final = _pace()
 # 秒；``TEST_PATIENCE`` 另给：变异的代码常常就是让人白等，不必等满
 PATIENCE: Final = float(os.environ.get("TEST_PATIENCE", GENEROUS * PACE))
 WHOLE_TEST: Final = 5 * PATIENCE  # 秒；一个用例连同它的夹具
+# 出厂是 3 秒：机器停顿几秒，不该成了请求失败
+PATIENT: Final = {"KAGUAN_API__REQUEST_TIMEOUT": f"{6 * PACE:g}", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": f"{6 * PACE:g}"}
 
 
 @overload

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from os import urandom
@@ -41,7 +42,7 @@ Wanted: TypeAlias = "tuple[Token, float | None]"  # 令牌，何时交出
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """认领到的任务。``queued_for`` 自交出，单位秒；``lost_leases`` 是连着丢过几次租约，``waited_for`` 让位时在等谁。"""
+    """认领到的任务。``queued_for`` 自交出，单位秒；``returned``：认领的同时就交还了；``waited_for`` 让位时在等谁。"""
 
     id: UUID
     delivery: int
@@ -56,7 +57,7 @@ class Claim:
     traceparent: str | None
     ordered: bool
     queued_for: float
-    lost_leases: int = 0
+    returned: bool
     waited_for: str | None = None
 
     @property
@@ -67,11 +68,6 @@ class Claim:
     def was_called(self) -> bool:
         """等过名额、叫回来的；停过的不是。"""
         return self.waited_for is not None and not self.waited_for.startswith(PAUSED)
-
-    @property
-    def is_suspect(self) -> bool:
-        """也许就是它弄死了 worker。"""
-        return self.lost_leases >= SUSPECT
 
 
 class Claims:
@@ -95,7 +91,7 @@ class Claims:
         self._backoff = backoff
         self._patience = patience
         self._group: GroupCommit[Wanted, Claim | None] = GroupCommit(
-            pool, partial(claim, worker=leases.worker, lease=leases.lease), timeout=timeout
+            pool, partial(claim, worker=leases.worker, lease=leases.lease, choosing=asyncio.Lock()), timeout=timeout
         )
 
     async def claim(
@@ -192,10 +188,18 @@ def _sort(
     return claims, failed
 
 
-async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str, lease: float) -> list[Claim | None]:
+async def claim(
+    connection: Connection,
+    wanted: Sequence[Wanted],
+    *,
+    worker: str,
+    lease: float,
+    choosing: asyncio.Lock | None = None,
+) -> list[Claim | None]:
     """认领一批投递，次序与输入相同；None = 别人有它，或已做完。
 
     同一次投递在 Redis 里可以有两份（relay 交出了、提交的回音丢了，又交一遍），一起来到：只有一份得手。
+    还没提交的彼此看不见：同一个进程并发的两批，拿着 ``choosing`` 的才收得下嫌疑。
 
     Raises:
         GateClosedError: 历史还没有核对完，一个也没有认领。
@@ -203,8 +207,11 @@ async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str
     # 一条语句不许两次写下同一行
     once = {token[:2]: (*token, handed_at) for token, handed_at in wanted}
     asked = columns((*COLUMNS, "handed_ats"), list(once.values()))
-    async with connection.cursor(row_factory=class_row(Claim)) as cursor:
-        await cursor.execute(load(PACKAGE, "claim"), {**asked, "worker": worker, "lease": lease})
+    choosing = choosing or asyncio.Lock()
+    room = not choosing.locked()
+    by = {"worker": worker, "lease": lease, "room": room, "suspect": SUSPECT}
+    async with choosing if room else nullcontext(), connection.cursor(row_factory=class_row(Claim)) as cursor:
+        await cursor.execute(load(PACKAGE, "claim"), {**asked, **by})
         claimed = {row.token: row for row in await cursor.fetchall()}
     if not claimed and not await gate_is_open(connection):
         raise GateClosedError

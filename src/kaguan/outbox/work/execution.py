@@ -46,7 +46,6 @@ log = get_logger(__name__)
 BREATHER = (1.0, 5.0)  # 秒：记不下外部调用的、历史没有核对完的，歇这么久再来
 # 我们自己的库与 Redis 出的错，不会是叫过外面；处理器多半还没走到那里
 INSIDE = (psycopg.Error, PoolTimeout, RedisError)
-QUIET = 1.0  # 秒；嫌疑开始之前静这么久
 YIELD_AFTER = 0.8  # 长任务用掉时限的这么多就该让位，余下的留给手上这一批与结算
 
 
@@ -117,7 +116,6 @@ class Execution:
         self._vanishing = vanishing
         self._intents = intents
         self._reads = reads
-        self._suspect = False  # 手里有一个弄死过 worker 的嫌疑
 
     async def __call__(self, context: Mapping[str, object], *, deliveries: Sequence[tuple[str, int]] = ()) -> None:
         """``deliveries`` 是（任务号，投递号）。"""
@@ -134,15 +132,16 @@ class Execution:
             gone = await self._vanishing.note_delivered(function, missed, request_ids)
             self._metrics.vanished.labels(function).inc(gone)
             self._metrics.duplicates_suppressed.labels(function).inc(len(missed) - paused - gone)
+        for claim in claims:
+            if claim.returned:
+                log.info("手里已有一个嫌疑，交还", task_id=str(claim.id), delivery=claim.delivery)
+        claims = [claim for claim in claims if not claim.returned]
         if not claims:
             return
         done: list[tuple[Claim, float]] | None = [] if len(claims) > 1 else None  # 同乘的做成了，合一行说
         try:
             # 任何一个都不抛业务异常；取消会传给每一个。以任务号为名：有人问它停在哪里，认得出
-            doing = [
-                asyncio.create_task((self._apart if claim.is_suspect else self._run)(claim, done), name=str(claim.id))
-                for claim in claims
-            ]
+            doing = [asyncio.create_task(self._run(claim, done), name=str(claim.id)) for claim in claims]
             await asyncio.gather(*doing)
         except asyncio.CancelledError:
             # 停机，或 SAQ 的时限：没有人在做了（也许还没开始做），不许再续租
@@ -152,21 +151,6 @@ class Execution:
             if done:
                 made, seconds = zip(*done, strict=True)
                 log.info("任务完成", **attempted(made), duration_ms=round(max(seconds) * 1000, 1))
-
-    async def _apart(self, claim: Claim, done: list[tuple[Claim, float]] | None) -> None:
-        """嫌疑一个进程里只做一个：再死一次，就知道是谁；别的交还，错开再来，不算丢租约。
-
-        开始之前静一会儿：同时取来的别的嫌疑先交还，不陪它死。
-        """
-        if self._suspect:
-            log.info("手里已有一个嫌疑，交还", task_id=str(claim.id), lost_leases=claim.lost_leases)
-            await self.leases.give_back(claim.token)
-            return
-        self._suspect = True
-        try:
-            await self._run(claim, done)
-        finally:
-            self._suspect = False
 
     async def _run(self, claim: Claim, done: list[tuple[Claim, float]] | None) -> None:
         seat = self._seats.of(Priority(claim.queue), claim.type, called=claim.was_called)
@@ -196,8 +180,6 @@ class Execution:
             ) as span,
         ):  # fmt: skip
             with self.leases.holding(attempt):
-                if claim.is_suspect:
-                    await asyncio.sleep(QUIET)
                 outcome, elapsed = await self._seated(attempt, seat, handler)
                 settled = Fenced() if outcome is None else await self.settlement.settle(attempt, outcome)
             match settled:

@@ -65,14 +65,6 @@ class Leases:
         """也许认领了、但没有人会做的：下一拍（或停机时）交还；其实没认领的，交还什么也不动。"""
         self._abandoned.update(tokens)
 
-    async def give_back(self, token: Token) -> None:
-        """没有开始做的当场交还：多拿一刻，就多一刻会陪别人死。"""
-        try:
-            await self._hand_back([token])
-        except PASSING_ERRORS as error:
-            log.warning("交还没写成，下一拍再来", error=type(error).__name__)
-            self.abandon([token])
-
     async def run_once(self) -> int:
         """续租一次。不再归自己的立即告知处理器停手；用户要求取消的也在这里知道。返回 0：总是等下一拍。"""
         await self._hand_back(list(self._abandoned))

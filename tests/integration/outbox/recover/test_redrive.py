@@ -209,38 +209,6 @@ async def test_task_that_keeps_killing_its_worker_is_parked_and_others_flow(pipe
     assert await pipeline.status(healthy) == "succeeded"
 
 
-@pytest.mark.unjudged("连丢的租约是改出来的")
-async def test_of_two_suspects_a_worker_runs_one_and_gives_the_other_back(pipeline: Pipeline) -> None:
-    """弄死过 worker 的嫌疑不同在一个进程里：再死一次，只有一个陪不成别人。交还的不算丢租约，错开再来。"""
-    await pipeline.submit(2)
-    await pipeline.sql("update tb_task set lost_leases = 2")
-    await pipeline.forwarder.run_once()
-    handler = Held()
-    execution = pipeline.execution(handler)
-    tokens = await pipeline.sql("select id::text, delivery from tb_task order by id")
-    running = asyncio.create_task(execution({}, deliveries=tokens))
-    back = "select count(*) from tb_work where lease_until = '-infinity'"
-
-    async def given_back() -> bool:
-        return await pipeline.sql(back) == [(1,)]
-
-    await eventually(given_back)
-    await handler.started.wait()
-    assert len(handler.attempts) == 1
-    assert await pipeline.leases_redrive.run_once() == 1
-    ((lost, attempt, later),) = await pipeline.sql(
-        "select t.lost_leases, t.attempt, o.available_at > t.created_at"
-        " from tb_outbox o join tb_task t on t.id = o.task_id"
-    )
-    assert (lost, attempt, later) == (2, 0, True)
-    handler.released.set()
-    await running
-    assert await pipeline.sql("select status, count(*) from vw_task group by 1 order by 1") == [
-        ("pending", 1),
-        ("succeeded", 1),
-    ]
-
-
 async def test_after_a_stall_the_living_get_one_lease_to_renew_and_the_dead_are_taken_back(
     environ: dict[str, str], pool: Pool
 ) -> None:

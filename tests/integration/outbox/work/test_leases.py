@@ -1,4 +1,4 @@
-"""租约的交还：别人锁着的等一等再交；自己正在做的不交。"""
+"""租约的交还：别人锁着的等一等再交；自己正在做的不交；嫌疑一个进程里只拿一个。"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 from uuid import UUID, uuid4
 
+import pytest
 from psycopg import OperationalError
 
 from kaguan.config import Settings, load_settings
@@ -21,7 +22,7 @@ from kaguan.outbox.work.fence import Fence, Token
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.outcome import Done, Outcome
 from tests.support.eventually import PATIENCE, eventually
-from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.pipeline import Held, Pipeline, open_pipeline
 from tests.support.running_task import LOCKED
 
 WORKER = "worker-a"
@@ -189,3 +190,81 @@ async def test_a_claim_that_is_cancelled_between_two_tries_hands_back_what_it_ma
         await asyncio.gather(trying, return_exceptions=True)
         await leases.run_once()
         assert await pipeline.sql(RETURNED) == [(1,)]
+
+
+# ---- 弄死过 worker 的嫌疑：一个进程里只拿一个，再死一次，只有一个陪不成别人
+
+SUSPECTS = pytest.mark.unjudged("连丢的租约是改出来的")
+
+
+async def suspects(pipeline: Pipeline, count: int = 2) -> list[UUID]:
+    """交出了的嫌疑。"""
+    tasks = await pipeline.submit(count)
+    await pipeline.sql("update tb_task set lost_leases = 2")
+    await pipeline.forwarder.run_once()
+    return tasks
+
+
+@SUSPECTS
+async def test_of_two_suspects_a_worker_takes_one_and_the_other_comes_later_uncounted(
+    settings: Settings, pool: Pool
+) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        tasks = await suspects(pipeline)
+        handler = Held()
+        running = asyncio.create_task(pipeline.execution(handler)({}, deliveries=[(str(one), 1) for one in tasks]))
+        await handler.started.wait()
+        assert len(handler.attempts) == 1
+        assert await pipeline.sql(RETURNED) == [(1,)]
+        assert await pipeline.leases_redrive.run_once() == 1
+        ((lost, attempt, later),) = await pipeline.sql(
+            "select t.lost_leases, t.attempt, o.available_at > t.created_at"
+            " from tb_outbox o join tb_task t on t.id = o.task_id"
+        )
+        assert (lost, attempt, later) == (2, 0, True)
+        handler.released.set()
+        await running
+        assert await pipeline.sql("select status, count(*) from vw_task group by 1 order by 1") == [
+            ("pending", 1),
+            ("succeeded", 1),
+        ]
+
+
+@SUSPECTS
+async def test_while_a_suspect_is_in_hand_others_are_given_back_and_the_rest_is_done(
+    settings: Settings, pool: Pool
+) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        first, second = await suspects(pipeline)
+        (clean,) = await pipeline.submit()
+        await pipeline.forwarder.run_once()
+        handler = Held()
+        execution = pipeline.execution(handler)
+        running = asyncio.create_task(execution({}, deliveries=[(str(first), 1)]))
+        await handler.started.wait()
+        await execution({}, deliveries=[(str(second), 1)])
+        assert await pipeline.sql(RETURNED) == [(1,)]
+        other = asyncio.create_task(execution({}, deliveries=[(str(clean), 1)]))
+        await eventually(lambda: len(handler.attempts) == 2)
+        handler.released.set()
+        await asyncio.gather(running, other)
+        assert [one.task_id for one in handler.attempts] == [first, clean]
+        assert await pipeline.leases_redrive.run_once() == 1
+        await pipeline.come_due()
+        await pipeline.forwarder.run_once()
+        await execution({}, deliveries=[(str(second), 2)])
+        assert await pipeline.status(second) == "succeeded"
+
+
+@SUSPECTS
+async def test_of_two_claims_at_once_only_one_takes_a_suspect(settings: Settings, pool: Pool) -> None:
+    """前一批还在等锁，没有提交：后一批在库里看不见它。"""
+    async with open_pipeline(settings, pool) as pipeline:
+        first, second = await suspects(pipeline)
+        claims = claiming.Claims(pool, Leases(pool, WORKER, 15.0, PATIENCE))
+        async with pool.connection() as other, other.transaction():
+            await other.execute("select from tb_task where id = %s for update", (first,))
+            waiting = asyncio.create_task(claims.claim([(first, 1)]))
+            await eventually(pipeline.is_waiting_for_a_lock)
+            assert [one.returned for one in await claims.claim([(second, 1)])] == [True]
+        assert [one.returned for one in await waiting] == [False]

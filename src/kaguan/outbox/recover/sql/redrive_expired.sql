@@ -60,7 +60,7 @@ moved as (
         lost_leases = t.lost_leases + case when e.released then 0 else 1 end,
         queued_at = null,
         started_at = e.started_at,
-        -- 头一次丢立刻再来；再丢就有击垮 worker 的嫌疑，一个进程里只做一个（worker/execution.py）：错开。
+        -- 头一次丢立刻再来；再丢就有击垮 worker 的嫌疑，一个进程里只做一个（claim.sql）：错开。
         -- 定罪的那一次因此没有别的嫌疑陪着死；因为已有一个而交还的，等那一个做完
         available_at = clock_timestamp() + case
             when e.released and t.lost_leases >= %(suspect)s then random() * interval '20 s'
