@@ -61,8 +61,8 @@ CAMPAIGNS: Final = {
     "fresh": Campaign(
         "`make run` and `make test` on empty Debian 12 and 13, on one core, busy, quiet; goes on where it stopped, "
         "WITH='--part quiet' plays one part; root",
-        "hours", "docs/evidence", f"python -m tests.prove.fresh {TAKES}", (SYSTEM,),
-        proves=("Makefile", "pyproject.toml", "requirements-dev.txt"),
+        "hours", "docs/evidence/fresh.md", f"python -m tests.prove.fresh {TAKES}", (SYSTEM,),
+        proves=("Makefile", "migrations", "pyproject.toml", "requirements-dev.txt", "src", "tests"),
     ),
     "chaos": Campaign(
         "the long fault campaign: real processes, real signals, an independent checker, broken builds it must condemn",

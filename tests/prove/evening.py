@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from tests.prove.campaigns import Campaign
-from tests.prove.page import document
 from tests.prove.pages import history, stale
 from tests.prove.rounds import EVIDENCE, Result, Round, current, keep, load, remaining
 from tests.support.occasion import commit, machine
 from tests.support.repository import ROOT
 
 NAME: Final = "all"
-TITLE: Final = "一个提交上的全部"
 DIRTY: Final = "工作树里有没提交的改动：跑出来的说不清是哪份代码的，先提交 / commit first\n"
 # 不在一晚上里的：空机器上的几小时；上网的；只把图抄进文档的
 APART: Final = frozenset({"fresh", "audit", "injection", "image", "screenshots"})
@@ -41,7 +39,7 @@ def play(name: str, campaign: Campaign, run: Play) -> Result:
 def everything(
     campaigns: Mapping[str, Campaign], run: Play, folder: Path = ROOT / EVIDENCE, names: Sequence[str] = ()
 ) -> int:
-    """每场之后重写那一页；给了 ``names`` 只跑它们。返回 1 即这份代码有一场没成。"""
+    """每场之后记一行；给了 ``names`` 只跑它们。返回 1 即这份代码有一场没成。"""
     if not commit().isalnum():
         sys.stderr.write(DIRTY)
         return 2
@@ -52,7 +50,6 @@ def everything(
         sys.stdout.write(f"{name}，还有 {len(todo)} 场……\n")
         sys.stdout.flush()
         keep(kept, play(name, campaigns[name], run))
-        write(campaigns, folder)
     return int(any(one.problems for one in current(load(kept))))
 
 
@@ -71,14 +68,6 @@ def report(campaigns: Mapping[str, Campaign], folder: Path = ROOT / EVIDENCE) ->
         sys.stdout.write(f"  {page:<22} 过时：{'；'.join(why)}\n")
     sys.stdout.write(f"引了而过时的页：{unknown or len(old)}\n")
     return int(bool(old) or here != {one.part for one in plan(campaigns)})
-
-
-def write(campaigns: Mapping[str, Campaign], folder: Path) -> None:
-    results = load(folder / f"{NAME}.jsonl")
-    meaning = {one.part: campaigns[one.part].does for one in plan(campaigns)}
-    shown = [latest for name in meaning if (latest := latest_of(name, results)) is not None]
-    left = remaining(plan(campaigns), current(results))
-    (folder / f"{NAME}.md").write_text(document(TITLE, NAME, meaning, shown, left), "utf-8")
 
 
 def plan(campaigns: Mapping[str, Campaign]) -> list[Round]:

@@ -57,7 +57,8 @@ def surroundings() -> dict[str, str]:
 
 def host() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} 核，{memory:.0f} GiB，{platform.system()} {platform.release()} {platform.machine()}"
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} 核，{memory:.0f} GiB，{platform.system()} {platform.release()} {platform.machine()}"
 
 
 def play(one: Round) -> Result:
@@ -139,12 +140,13 @@ def main(given: list[str]) -> int:
     kept, page = (ROOT / EVIDENCE / f"{NAME}.{ending}" for ending in ("jsonl", "md"))
     while True:
         results = load(kept)
-        left = remaining(PLAN, current(results))
+        played = current(results)
+        left = remaining(PLAN, played)
         if results:
-            page.write_text(document(TITLE, NAME, MEANING, results, left), "utf-8")
+            page.write_text(document(TITLE, NAME, MEANING, results, played, left), "utf-8")
         todo = [one for one in left if part in {None, one.part}]
         if not todo:
-            return int(any(one.problems for one in current(results)))
+            return int(any(one.problems for one in played))
         sys.stdout.write(f"{todo[0].part} {todo[0].number}……\n")
         sys.stdout.flush()
         result = play(todo[0])

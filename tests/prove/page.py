@@ -13,14 +13,20 @@ NAMES = {"passed": "过", "failed": "没过", "error": "出错", "skipped": "跳
 
 
 def document(
-    title: str, name: str, meaning: Mapping[str, str], results: Sequence[Result], left: Sequence[Round]
+    title: str,
+    name: str,
+    meaning: Mapping[str, str],
+    results: Sequence[Result],
+    played: Sequence[Result],
+    left: Sequence[Round],
 ) -> str:
-    """整页；``left`` 是这份代码还没有跑的。"""
+    """整页；``played`` 是这份代码跑过的，``left`` 是还没有跑的。"""
     lines = "".join(f"| {line} |\n" for line in map(_line, results))
+    commits = "".join(f"- 提交：{commit}\n" for commit in dict.fromkeys(one.commit[:12] for one in played))
     parts = "\n".join(f"- {part}：{told}。" for part, told in meaning.items())
     return (
         f"# {title}\n\n由 `make prove P={name}` 写成，不手改。一轮没过也留在表里，换一个提交才再跑。\n\n{parts}\n\n"
-        f"{_verdict(results, left)}\n\n{HEAD}{lines}{_details(results)}"
+        f"{_verdict(results, left)}\n\n{commits}\n{HEAD}{lines}{_details(results)}"
     )
 
 

@@ -13,6 +13,7 @@ from tests.prove.campaigns import Campaign
 from tests.prove.commands import read
 from tests.prove.fresh import MEANING, PLAN, surroundings
 from tests.prove.page import document
+from tests.prove.pages import SAID
 from tests.prove.rounds import Result, Round, current, keep, load, remaining
 from tests.support.occasion import git
 
@@ -66,8 +67,7 @@ def test_an_evening_plays_each_campaign_once_goes_on_where_it_stopped_and_hides_
     assert (f"two          没成  {head}" in told, "three        ——  没跑过" in told) == (True, True)
     assert evening.everything(campaigns, run, tmp_path) == 1
     assert played == ["one", "two", "three", "three"]
-    page = (tmp_path / f"{evening.NAME}.md").read_text("utf-8")
-    assert "跑过 3 轮，没过的 2 轮；这份代码还没有跑的：没有。" in page
+    assert [bool(one.problems) for one in load(tmp_path / f"{evening.NAME}.jsonl")] == [False, True, True]
     monkeypatch.setattr(evening, "commit", lambda: f"{head}（另有改动）")
     assert evening.everything(campaigns, run, tmp_path) == 2
 
@@ -110,8 +110,11 @@ def test_a_run_that_only_looks_well_is_not_taken_for_one(said: str, code: int, p
 
 
 def test_the_page_hides_nothing() -> None:
-    text = document("标题", "fresh", MEANING, [PLAYED, FAILED], [Round("busy", 1)])
-    assert "跑过 2 轮，没过的 1 轮；这份代码还没有跑的：busy 1。" in text
+    older = replace(PLAYED, number=3, commit="1" * 40)
+    played = [replace(one, commit="a" * 40) for one in (PLAYED, FAILED)]
+    text = document("标题", "fresh", MEANING, [older, *played], played, [Round("busy", 1)])
+    assert "跑过 3 轮，没过的 1 轮；这份代码还没有跑的：busy 1。" in text
+    assert SAID.findall(text) == [("a" * 12, "")]
     assert "| quiet | 1 | 过了 | 过 6100，跳过 2 | 25 | 2400 |" in text
     assert "- tests/a.py::test_b" in text
     assert "- 跳过：要 spin（2）" in text
