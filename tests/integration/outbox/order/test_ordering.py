@@ -30,7 +30,7 @@ from kaguan.outbox.order import ordering
 from kaguan.outbox.order.release import OrderingRelease
 from kaguan.outbox.task_type import KeyPolicy
 from kaguan.outbox.testing import Recorder
-from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.vocabulary import SUSPECT, Priority
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry, Uncertain
 from kaguan.words.errors import Code, DomainError
@@ -442,12 +442,15 @@ async def test_whether_it_was_handed_over_is_looked_up_by_number(pipeline: Pipel
             "handed_ats": [None],
             "worker": "w",
             "lease": 15.0,
+            "room": True,
+            "suspect": SUSPECT,
         }
         async with pipeline.pool.connection() as connection:
             statement = b"explain (analyze, costs off, timing off) " + load("kaguan.outbox.work", "claim").encode()
             plan = "\n".join(row[0] for row in await (await connection.execute(statement, parameters)).fetchall())
         assert "Seq Scan on tb_outbox" not in plan, plan
         assert "tb_ordering" not in plan, plan
+        assert ["never executed" in line for line in plan.splitlines() if "on tb_work h" in line] == [True], plan
         looked_up[task_id] = ["never executed" not in line for line in plan.splitlines() if "on tb_outbox" in line]
     assert looked_up == {noted: [False], waiter: [True], fresh: [True]}
 
