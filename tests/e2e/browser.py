@@ -159,6 +159,11 @@ async def barriers(page: Page) -> list[str]:
     ]
 
 
+async def painted(page: Page) -> None:
+    """画出来了：刚换过页的，画出第一笔之前按的键浏览器不理。"""
+    await page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+
+
 async def overflow(page: Page) -> int:
     """页面比视口宽出多少像素。"""
     wider: int = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

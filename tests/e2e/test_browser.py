@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.e2e.browser import PHONE, barriers, overflow, shoot, untranslated
+from tests.e2e.browser import PHONE, barriers, overflow, painted, shoot, untranslated
 from tests.e2e.site import CARD, FLEET, Site, log_in, running_site
 from tests.e2e.stack import RunningStack, kaguan
 from tests.e2e.traffic import REFUSED, busy, mail
@@ -61,6 +61,7 @@ async def test_the_keyboard_alone_is_enough_to_sign_in_and_a_wrong_token_is_refu
         assert session.get("httpOnly")
         assert session.get("sameSite") == "Strict"
         assert site.stack.token not in await page.content()
+        await painted(page)
         await page.keyboard.press("Tab")
         await expect(page.locator(".skip")).to_be_focused()
 
@@ -120,6 +121,7 @@ async def test_tasks_are_found_by_filters_and_by_id(site: Site) -> None:
         await expect(page).to_have_url(re.compile("status=failed"))
         wanted = site.task("uncertain")
         await page.goto("/console/tasks")
+        await painted(page)
         await page.keyboard.press("/")
         await page.keyboard.type(wanted)
         await page.keyboard.press("Enter")
@@ -133,7 +135,10 @@ async def test_tasks_are_found_by_filters_and_by_id(site: Site) -> None:
 
 async def test_a_card_is_found_on_a_phone_by_the_end_of_its_number_and_refreshed(site: Site) -> None:
     async with site.open(**VARIANTS[ON_A_PHONE]) as page:
+        await page.goto("/console/audit")  # 靠右的那一个
+        await expect(page.locator("nav [aria-current]")).to_be_in_viewport(ratio=1)
         await page.goto("/console/sims")
+        await painted(page)
         await page.keyboard.press("/")
         await page.keyboard.type(f"{CARD[-8:]}, 999999")
         await page.get_by_test_id("filter-apply").click()

@@ -197,6 +197,15 @@
     }
   }
 
+  // 不用 scrollIntoView：有的 Chromium 此后从它起按 Tab，跳过前面的「跳到正文」
+  function reveal(link) {
+    const bar = link.closest("nav");
+    const side = link.closest(".side");
+    const [at, wide, tall] = [link, bar, side].map((node) => node.getBoundingClientRect());
+    bar.scrollLeft += (at.left + at.right - wide.left - wide.right) / 2;
+    side.scrollTop += Math.max(0, at.bottom - tall.bottom);
+  }
+
   function shortcuts() {
     document.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
@@ -208,7 +217,8 @@
     });
   }
 
-  one("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  const here = one(".side nav [aria-current]");
+  if (here) reveal(here);
   stack();
   window.addEventListener("resize", () => stack());
   all("[data-live]").forEach(live);
