@@ -32,7 +32,8 @@ def banner(stack: Stack, token: str, seconds: float) -> str:
 
 
 def _program() -> str:
-    """另一个终端里怎样叫得到这个程序：不在 PATH 上，或那里的是另一个，就写全。"""
+    """另一个终端里怎样叫得到这个程序：不在 PATH 上，或那里的是另一个，就写全；自己也许没有。"""
     own = Path(sys.executable).with_name("kaguan")
     found = shutil.which("kaguan")
-    return "kaguan" if found is not None and Path(found).samefile(own) else shlex.quote(str(own))
+    is_own = found is not None and own.exists() and Path(found).samefile(own)
+    return "kaguan" if is_own else shlex.quote(str(own))
