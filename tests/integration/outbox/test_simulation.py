@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import re
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -53,6 +54,9 @@ from tests.support.readable import REPEAT
 from tests.support.untraced import untraced
 
 Walks: TypeAlias = dict[str, Walk]
+# CPython 3.11.3 以前，已被取消的任务里 asyncio.timeout 到点也是取消，不是 TimeoutError：
+# redis-py 借出连接之前这样问它一下，停机时放回 SAQ 的那一步就断在这里
+UNREACHED = {"worker redis lrem+zadd+rpush+set after"} if sys.version_info < (3, 11, 3) else set[str]()
 GOLDEN = Path(__file__).parents[2] / "simulation" / "points.txt"
 WRITES = re.compile(r"\binsert into\b|\bdelete from\b|(?<!for )(?<!key )\bupdate\b")
 READS = {f"redis {name}" for name in ("get", "info", "lrange", "mget", "zscan", "zscore")}
@@ -219,7 +223,7 @@ def test_every_point_between_two_effects_is_named(walks: Callable[[], Walks]) ->
     points = sorted(points_by_story(walks()))
     if os.environ.get("SIMULATE_POINTS") == "write":
         GOLDEN.write_text("\n".join(points) + "\n", "utf-8")
-    assert points == GOLDEN.read_text("utf-8").splitlines()
+    assert points == [one for one in GOLDEN.read_text("utf-8").splitlines() if one not in UNREACHED]
 
 
 @pytest.mark.rigs
