@@ -26,6 +26,7 @@ KEPT_BY_DEFAULT = (1, 24)  # 从这一版起出厂就代管 200 条预备语句�
 PREPARED = "max_prepared_statements"
 KNOWS_PREPARED = (1, 21)  # 更早的不认得这个键，写了就起不来
 KEEPS_PREPARED = (1, 22)  # 1.21 管不好
+WAITS_FOR_CLIENTS = (1, 23)  # 从这一版起，SIGTERM 等客户端走
 NO_PREPARED = {PREPARED: "0"}
 # 调过的：服务器连接少而短命，代管的预备语句几条就满
 TUNED = {
@@ -79,7 +80,8 @@ class Pooler:
         database = f"* = host={server.hostname} port={server.port}"
         write_private(file, f"[databases]\n{database}\n[pgbouncer]\n{lines}\n", identity)
         argv = (self.path, str(file))
-        stop = signal.SIGQUIT  # 立刻停；SIGTERM 要等所有的客户端走
+        # 立刻停。从前就是 SIGTERM，而不接 SIGQUIT（后台起的，它还可能是忽略的）；如今 SIGTERM 要等所有的客户端走
+        stop = signal.SIGQUIT if self.version >= WAITS_FOR_CLIENTS else signal.SIGTERM
         return Program("pgbouncer", argv, self.directory, identity=identity, stop_signal=stop, ready=self.ready)
 
     @property
