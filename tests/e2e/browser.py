@@ -23,7 +23,7 @@ from playwright.async_api import (
 )
 
 from tests.support.artifacts import place
-from tests.support.eventually import PATIENCE
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.installed import program
 
 # 没有外网也不去找；root 下没有沙箱
@@ -161,7 +161,7 @@ async def barriers(page: Page) -> list[str]:
 
 async def painted(page: Page) -> None:
     """画出来了：刚换过页的，画出第一笔之前按的键浏览器不理。"""
-    await page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+    await eventually(lambda: page.evaluate("performance.getEntriesByName('first-contentful-paint').length"))
 
 
 async def overflow(page: Page) -> int:
