@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
+from inspect import cleandoc
 from typing import Any
 
 import yaml
@@ -67,7 +68,7 @@ def _code_table() -> str:
 
 def _operation(route: Endpoint, name: str, components: Components) -> dict[str, Any]:
     operation: dict[str, Any] = {"operationId": name, "tags": [route.tag], "summary": route.summary}
-    description = (route.handler.__doc__ or "").strip()
+    description = cleandoc(route.handler.__doc__ or "")  # 3.13 起编译时就去掉缩进，从前的没有
     if route.scope is not None:
         description = f"{description}\n\n权限：`{route.scope}`".strip()
     if description:
