@@ -116,7 +116,7 @@ def _library() -> Iterator[tuple[str, object]]:
 
 
 def _signature(thing: object) -> str:
-    """参数与返回；不是函数的，只说它是什么。在哪个模块里、默认值的地址都不算。"""
+    """参数与返回；不是函数的，只说它是什么。在哪个模块里、默认值的地址、各版本写不写 ``typing.`` 都不算。"""
     called = thing.__func__ if isinstance(thing, classmethod | staticmethod) else thing
     called = called.fget if isinstance(called, property) else called
     if isinstance(called, type) and issubclass(called, Exception):
@@ -125,7 +125,7 @@ def _signature(thing: object) -> str:
         text = str(inspect.signature(called))
     else:
         text = str(called)
-    return re.sub(r" at 0x[0-9a-f]+|\bkaguan(\.\w+)*\.", "", text)
+    return re.sub(r" at 0x[0-9a-f]+|\b(?:kaguan(\.\w+)*|typing)\.", "", text)
 
 
 def _http() -> Iterator[tuple[str, object]]:
