@@ -35,6 +35,18 @@ RETRIED = ("task pending 3 0 0 0 1 0", "outbox 3")
 LEDGER = (ACCEPTED, QUEUED, CLAIMED, WRITTEN)
 LETTER = (ACCEPTED, QUEUED, CLAIMED, INTENDED, SENT, DONE)
 TAKEN_OVER = (ACCEPTED, QUEUED, CLAIMED, RECLAIMED, AGAIN, ("task running 2 1 1 0 0 0",))
+SUSPECTED = (
+    *TAKEN_OVER,
+    ("task pending 3 0 2 0 0 0", "outbox 3"),
+    ("outbox 0", "task queued 3 0 2 0 0 0"),
+)
+RETURNED = ("task running 3 1 2 1 0 0",)
+COMES_AGAIN = (
+    ("task pending 4 0 2 0 0 0", "outbox 4"),
+    ("outbox 0", "task queued 4 0 2 0 0 0"),
+    ("task running 4 1 2 0 0 0",),
+    ("effect", "task succeeded 4 1 2 0 0 0"),
+)
 
 POSSIBLE = {
     "记账，一路顺利": (SYNC, LEDGER),
@@ -44,6 +56,11 @@ POSSIBLE = {
     "还没标记就被认领，又要求取消": (
         SYNC,
         (ACCEPTED, CLAIMED, ("task running 1 1 0 0 0 1",), ("outbox 0",), ("effect", "task succeeded 1 1 0 0 0 1")),
+    ),
+    "嫌疑，认领的同时就交还": (SYNC, (*SUSPECTED, RETURNED, *COMES_AGAIN)),
+    "嫌疑，认领的同时就交还，又被取消": (
+        SYNC,
+        (*SUSPECTED, RETURNED, ("task running 3 1 2 1 0 1",), ("task cancelled 4 1 2 0 0 1",)),
     ),
     "死者手里的由继任者做完": (SYNC, (*TAKEN_OVER, ("effect", "task succeeded 2 1 1 0 0 0"))),
     "不明，停下等人": (MAIL, (*LETTER[:5], UNCLEAR)),
