@@ -26,6 +26,12 @@ class Mortal(Protocol):
     def adopt(self, driven: Driven, task: asyncio.Task[Any]) -> None:
         """它的又一个任务。"""
 
+    async def turn(self) -> None:
+        """轮到它走；处理器已经返回的，它起的等到结算之后。"""
+
+    def waits_for(self, awaited: object) -> None:
+        """有一个停下来等 ``awaited``。"""
+
     def cancelling(self, task: asyncio.Task[Any] | None) -> None:
         """取消就要送进这个任务。"""
 
@@ -49,6 +55,7 @@ class Driven:
     def __await__(self) -> Generator[Any, Any, Any]:
         step: Callable[[Any], Any] = self._coroutine.send
         given: Any = None
+        yield from self._process.turn().__await__()
         while True:
             if not self._process.alive:
                 yield from forever().__await__()
@@ -60,6 +67,7 @@ class Driven:
             try:
                 yield from self._suspended(waiting)
                 yield waiting
+                yield from self._process.turn().__await__()
             except GeneratorExit:
                 raise
             except BaseException as error:
@@ -73,6 +81,7 @@ class Driven:
         """处理器自己的又一次等；等的是钟，就不等。"""
         if isinstance(waiting, asyncio.Future) and not waiting.done() and is_asleep(self._coroutine):
             waiting.set_result(None)
+        self._process.waits_for(waiting)
         if asyncio.current_task() not in self._process.flying:
             here = self._process.guest.suspended(self._coroutine)
             if here is not None and not here.is_still(self._last):

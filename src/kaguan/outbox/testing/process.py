@@ -33,6 +33,8 @@ class Process(Stepper):
         in_flight: 死的时候已经出去、等着回音的。
         trail: 走过的点，按次序。
         swallowed: 取消送进了处理器，它却照常给出结局。
+        settled: 结算过了，或在等它们：处理器起的、它返回了还没完的，此前不走一步，谁先谁后不看运气。
+        held: 这样等着的有几个。
     """
 
     name: str
@@ -50,11 +52,14 @@ class Process(Stepper):
     trail: list[Point] = field(default_factory=list)
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     resume: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    held: int = 0
     job: asyncio.Task[Any] | None = None
     _seen: Counter[str] = field(default_factory=Counter)
     _driven: list[Driven] = field(default_factory=list)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _handling: set[asyncio.Task[Any]] = field(default_factory=set)
+    _begun: set[asyncio.Task[Any]] = field(default_factory=set)
     _cancelled: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -126,12 +131,26 @@ class Process(Stepper):
     def adopt(self, driven: Driven, task: asyncio.Task[Any]) -> None:
         self._driven.append(driven)
         self._tasks.add(task)
+        if asyncio.current_task() in self._handling | self._begun:
+            self._begun.add(task)
         task.add_done_callback(swallow)
         task.add_done_callback(lambda _: driven.bury())
 
     def cancelling(self, task: asyncio.Task[Any] | None) -> None:
         if task in self._handling:
             self._cancelled.add(task)
+
+    async def turn(self) -> None:
+        if asyncio.current_task() in self._begun and not self._handling:
+            self.held += 1
+            try:
+                await self.settled.wait()
+            finally:
+                self.held -= 1
+
+    def waits_for(self, awaited: object) -> None:
+        if awaited in self._begun and not self._handling:
+            self.settled.set()
 
     async def handle(self, work: Awaitable[T]) -> T:
         """执行处理器；取消送了进去，它就不该照常给出结局。"""

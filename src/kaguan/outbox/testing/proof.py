@@ -216,12 +216,17 @@ class _Run:
         reached = asyncio.ensure_future(process.reached.wait())
         waking = {reached} if to_the_point else set()
         while (left := process.working) and not (to_the_point and reached.done()):
-            walked, patience = len(process.trail), LINGER if job.done() else LIMIT
+            if job.done():
+                process.settled.set()
+            walked, patience = len(process.trail), LINGER if job.done() or process.held else LIMIT
             done, _ = await asyncio.wait(left | waking, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if done or walked != len(process.trail):
                 continue
             if job.done():
                 break  # 一直跑着的，不等
+            if process.held:
+                process.settled.set()  # 结算在等它
+                continue
             reached.cancel()
             raise StuckError(
                 f"{process.name} does not go on for {LIMIT:.0f} s, it waits after {process.trail[-1:]}; for something"

@@ -169,11 +169,28 @@ def repeated_under_the_same_identity(outbox: Outbox, bank: Outside) -> Task[Orde
     return handler
 
 
+def begun_before_the_settlement(outbox: Outbox, _: Outside) -> Task[Order]:
+    """处理器起的头，结算里等它。"""
+
+    @outbox.task("payment:book", Order)
+    async def handler(attempt: Attempt[Order]) -> Done:
+        waited = asyncio.create_task(asyncio.sleep(attempt.attempt))
+
+        async def effect(connection: Connection) -> None:
+            await waited
+            await book(connection)
+
+        return Done({}, effect)
+
+    return handler
+
+
 EVERY = tuple(Fault)
 SOUND = (
     (EVERY, in_the_settlement),
     ((Fault.KILLED, Fault.STOPPED), once_and_held),
     ((Fault.TAIL_LOST, Fault.LEASE_LOST), once_and_verified),
+    ((Fault.KILLED,), begun_before_the_settlement),
     ((Fault.KILLED, Fault.TAIL_LOST), resent_under_the_same_identity),
     ((Fault.LEASE_LOST, Fault.TWICE), repeated_under_the_same_identity),
 )
@@ -339,7 +356,11 @@ BROKEN = (
         f"{CALLED_TWICE}, silently: the type is ONCE and HOLD",
         "`async with attempt.once():` (await)",
     ),
-    (after_it_said_done, "the effect is not once: PostgreSQL holds {'public.payment': ", ""),  # 两头并行，先后不定
+    (
+        after_it_said_done,
+        "the effect is not once: PostgreSQL holds {'public.payment': 0, 'public.payment_line': 0}, " + ONCE,
+        "kaguan: work.settle_done (after)",
+    ),
     (
         swallows_cancellation,
         "the handler swallowed the cancellation (CancelledError) and went on: it cannot be stopped",
