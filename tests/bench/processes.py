@@ -6,10 +6,11 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kaguan.dev.program import Program, StartError, wait_until_ready
+from tests.support.eventually import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ async def running(program: Program, logs: Path) -> AsyncIterator[Running]:
         )
     try:
         try:
-            await wait_until_ready(program, lambda: process.returncode is None)
+            await wait_until_ready(replace(program, ready_timeout=PATIENCE), lambda: process.returncode is None)
         except StartError as error:
             raise StartError(f"{error}：{tail(log_file)}") from None
         yield Running(process)

@@ -154,7 +154,7 @@ class Steady:
     async def rest(self, seconds: float) -> tuple[Counters, float]:
         """什么也不提交，至少这些秒里一共的，与其实过了几秒：机器忙，读一次就要一会儿。"""
         clock = asyncio.get_running_loop().time
-        before, started = await read_counters(self.laboratory), clock()
+        started, before = clock(), await read_counters(self.laboratory)
         await asyncio.sleep(seconds)
         return await read_counters(self.laboratory) - before, clock() - started
 

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class Server:
             self.process = process = await asyncio.create_subprocess_exec(
                 *self.program.argv, stdout=log, stderr=log, **self.program.spawn_options()
             )
-        await wait_until_ready(self.program, lambda: process.returncode is None)
+        await wait_until_ready(replace(self.program, ready_timeout=PATIENCE), lambda: process.returncode is None)
 
     async def stop(self, number: signal.Signals | None = None) -> None:
         """发停止信号并等它退出；到时强杀。"""

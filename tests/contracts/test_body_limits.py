@@ -108,8 +108,7 @@ async def test_a_route_without_a_body_reads_none(api: Api, route: Endpoint) -> N
 
 
 async def test_the_largest_legal_body_is_taken(environ: dict[str, str]) -> None:
-    generous = {"KAGUAN_API__REQUEST_TIMEOUT": "60", "KAGUAN_DATABASE__STATEMENT_TIMEOUT": "60"}
-    async with serving(load_settings({**environ, **generous})) as api:
+    async with serving(load_settings(environ)) as api:
         for make, path, expected in (
             (bodies.largest_mail, "/api/v1/tasks/email", 202),
             (bodies.largest_batch_of_mails, "/api/v1/tasks/batch", 202),

@@ -95,7 +95,7 @@ requests = st.tuples(targets, headers, st.booleans())
 @pytest.fixture
 def environ(environ: dict[str, str]) -> dict[str, str]:
     """声称的长度没有发全的，对方不久等；发全了的，机器再忙也答得完。"""
-    limits = {"READ_TIMEOUT": "0.5", "KEEPALIVE_TIMEOUT": "0.5", "REQUEST_TIMEOUT": "20"}
+    limits = {"READ_TIMEOUT": "0.5", "KEEPALIVE_TIMEOUT": "0.5"}
     return {**environ, **{f"KAGUAN_API__{name}": seconds for name, seconds in limits.items()}}
 
 

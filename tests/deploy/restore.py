@@ -200,8 +200,6 @@ async def drill(place: Path, *, flush: bool) -> list[str]:
             "KAGUAN_DATABASE__URL": postgres.url,
             "KAGUAN_REDIS__URL": valkey.url,
             "KAGUAN_SMTP__URL": mail.url,
-            "KAGUAN_SCHEDULES": "[]",
-            "KAGUAN_API__REQUEST_TIMEOUT": str(PATIENCE / 10),
         }
         played = Drill(place, archive, mail, environ)
         await original.start()

@@ -131,7 +131,10 @@ async def staged(place: Path, **extra: str) -> AsyncIterator[Stage]:
     """起一套，流量走起来。"""
     async with mail_relay() as relay:
         settings = {"KAGUAN_SMTP__URL": relay.url, **extra}
-        async with started(place / "data", place / "log", extra=settings) as stack, busy(stack, relay) as stage:
+        async with (
+            started(place / "data", place / "log", extra=settings, as_shipped=True) as stack,
+            busy(stack, relay) as stage,
+        ):
             yield stage
 
 

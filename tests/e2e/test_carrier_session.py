@@ -18,7 +18,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -29,9 +28,7 @@ from tests.e2e.stack import RunningStack, kaguan, started
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.occasion import occasion
 from tests.support.places import own_port
-from tests.support.repository import ROOT
 
-LEAP_DAY = "0 0 29 2 *"  # 每小时过五分的那个计划不来凑热闹：赶上风浪就多一个失败的
 SETTLED = {"succeeded", "failed", "cancelled", "uncertain"}
 PERMANENT = {"malformed_record"}  # 一次就放弃，不耗尽尝试
 
@@ -226,7 +223,6 @@ async def test_every_task_ends_as_it_should_while_the_carriers_misbehave(place: 
             "KAGUAN_CARRIERS__BREAKER_FAILURES": "1000",
             "KAGUAN_WORKER__METRICS_PORT": str(metrics_port),
             "KAGUAN_SIMULATOR__CARDS": str(CARDS),
-            "KAGUAN_SCHEDULES": json.dumps(rare_schedules()),
         }
         async with started(place / ".kaguan", place / "log", extra=extra) as stack:
             session = Session(stack)
@@ -244,12 +240,6 @@ async def test_every_task_ends_as_it_should_while_the_carriers_misbehave(place: 
         await asyncio.to_thread(Path(target).write_text, document(played, behind_breaker), "utf-8")
 
 
-def rare_schedules() -> list[dict[str, Any]]:
-    """开发的计划，都改到闰日。"""
-    configured = yaml.safe_load((ROOT / "configs" / "config.dev.yaml").read_text("utf-8"))
-    return [{**schedule, "cron": LEAP_DAY} for schedule in configured["schedules"]]
-
-
 async def with_an_eager_breaker(place: Path) -> list[Played]:
     """另起一套：断路器三次就断开；平时断路器自有用例，只有长的一场演它。"""
     extra = {
@@ -259,7 +249,6 @@ async def with_an_eager_breaker(place: Path) -> list[Played]:
         "KAGUAN_CARRIERS__CONTROL_CENTER__PER_SECOND": "200",
         "KAGUAN_CARRIERS__BREAKER_FAILURES": "3",
         "KAGUAN_CARRIERS__BREAKER_COOLDOWN": str(COOLDOWN),
-        "KAGUAN_SCHEDULES": json.dumps(rare_schedules()),
     }
     async with started(place / ".kaguan-breaker", place / "log-breaker", extra=extra) as stack:
         session = Session(stack)

@@ -12,9 +12,8 @@ from tests.fuzz.lying import Campaign, few_lies
 
 
 async def test_whatever_redis_says_nothing_is_lost_or_undone_and_everybody_can_see(place: Path) -> None:
-    extra = {"KAGUAN_SCHEDULES": "[]"}
     async with (
-        started(place / "data", place / "up.log", extra=extra) as stack,
+        started(place / "data", place / "up.log") as stack,
         Redis.from_url(stack.env["KAGUAN_REDIS__URL"]) as redis,
     ):
         campaign = Campaign(stack, redis, 0.2, {keys.PRESENCE_CARDS})

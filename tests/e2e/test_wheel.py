@@ -26,7 +26,7 @@ from psycopg import connect
 
 from kaguan.config import Process, Settings
 from kaguan.dev.postgres import ROLE, PostgresServer
-from tests.e2e.stack import KAGUAN, started
+from tests.e2e.stack import KAGUAN, Own, started
 from tests.e2e.wheels import LOCAL, Installed, add, build, install, needed, run
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.interpreter import Interpreter
@@ -324,9 +324,8 @@ async def test_up_brings_everything_up_and_one_mail_goes_all_the_way(
     if interpreter.path != sys.executable:  # 这个环境的解释器只有 root 用得了
         home |= {"PYTHONPATH": str(installed.package.parent), **interpreter.environment}
         command = (interpreter.path, *KAGUAN[1:])
-    async with started(
-        data, open_place / "log", named_ports=False, program=command, user=user, extra=home, folder=installed.folder
-    ) as stack:
+    own = Own(command, installed.folder, user)
+    async with started(data, open_place / "log", own=own, named_ports=False, extra=home) as stack:
         assert {stack.owner(name) for name in stack.pids()} == {user or os.geteuid()}
         assert not (data / "servers").is_symlink()
         status, answer = stack.request("POST", "/api/v1/tasks/email", MAIL)

@@ -16,7 +16,7 @@ from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.tokens import service as tokens
 from tests.support.api_process import api_process
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENT, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, child, effects, own_directory, relaying
 from tests.support.pipeline import open_pipeline
 from tests.support.smtp_server import smtp_server
@@ -26,10 +26,7 @@ MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 IN_TIME = 4.0  # 秒：请求的时限出厂 3 秒
 MANY = 10
 # 用例另设的，照出厂的来
-OWN = {
-    *("KAGUAN_DATABASE__POOL_MIN", "KAGUAN_DATABASE__POOL_MAX"),
-    *("KAGUAN_API__REQUEST_TIMEOUT", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT"),
-}
+OWN = {"KAGUAN_DATABASE__POOL_MIN", "KAGUAN_DATABASE__POOL_MAX", *PATIENT}
 SAID = "ReadOnlySqlTransaction"
 TASKS = "select id, status, delivery from vw_task order by id"
 

@@ -22,7 +22,7 @@ async def main(seed: int) -> int:
     random.Random(seed).shuffle(lies)
     with temporary_place("lies") as place:
         async with (
-            started(place / "data", place / "up.log", extra={"KAGUAN_SCHEDULES": "[]"}) as stack,
+            started(place / "data", place / "up.log", as_shipped=True, extra={"KAGUAN_SCHEDULES": "[]"}) as stack,
             Redis.from_url(stack.env["KAGUAN_REDIS__URL"]) as redis,
         ):
             campaign = Campaign(stack, redis, HOLD, keys.KINDS)

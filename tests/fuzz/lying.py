@@ -116,7 +116,7 @@ class Person:
         self, method: str, path: str, body: str | None, headers: dict[str, str]
     ) -> tuple[int, http.client.HTTPMessage]:
         where = urlsplit(self.stack.url)
-        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=PATIENCE / 10)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=PATIENCE)
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
@@ -208,8 +208,11 @@ class Campaign:
             task_id = await self._submit(schedule_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())
             self._accepted.remove(task_id)
             self._kept[task_id] = status
-        code, _ = await self._ask("POST", f"/api/v1/tasks/{task_id}/cancel")
-        assert code == http.client.OK
+
+        async def is_cancelled() -> bool:
+            return (await self._ask("POST", f"/api/v1/tasks/{task_id}/cancel"))[0] == http.client.OK
+
+        await eventually(is_cancelled)
 
     async def _check_kept(self) -> None:
         for task_id, status in self._kept.items():

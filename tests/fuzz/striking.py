@@ -14,11 +14,10 @@ from statistics import median
 
 from tests.attacks.measure import Target, resident
 from tests.fuzz.messages import ambiguous, awkward, mutated, unfinished
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 
 AT_ONCE = 32
-PATIENCE = 0.3  # 秒；没说完的，对方在等，不陪它
-CERTAIN = 10.0  # 秒；一定有下文的：答了就断开
+UNFINISHED = 0.3  # 秒；没说完的，对方在等，不陪它
 GROWTH, CEILING = 12, 64  # MiB；分配器头几轮跳一级就不动了：最后三分之一里涨的，与总共涨的
 HALVES_GROWTH = GROWTH // 2  # MiB；短的一场两半只隔三轮，允许的也少
 HUGE = 1_000_000  # 字节
@@ -84,7 +83,7 @@ async def strike_all(target: Target, messages: Mapping[str, bytes], report: Repo
 
     async def keep() -> None:
         for name, raw in waiting:
-            found, closed = await answers(target, raw, CERTAIN if refused else PATIENCE)
+            found, closed = await answers(target, raw, PATIENCE if refused else UNFINISHED)
             report.add(name, raw, found)
             if refused and (found, closed) != ([BAD_REQUEST], True):
                 report.faults.append(f"{name}：没有只答 400 就断开，而是 {found}{'' if closed else '，还连着'}")

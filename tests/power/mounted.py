@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -85,7 +85,7 @@ async def powered(place: Path, names: Names) -> AsyncIterator[PowerDisk]:
     )
     process = await asyncio.create_subprocess_exec(*program.argv, **program.spawn_options())
     try:
-        await wait_until_ready(program, lambda: process.returncode is None)
+        await wait_until_ready(replace(program, ready_timeout=PATIENCE), lambda: process.returncode is None)
         yield disk
     finally:
         process.terminate()

@@ -38,8 +38,17 @@ PACE: Final = _pace()
 # 秒；``TEST_PATIENCE`` 另给：变异的代码常常就是让人白等，不必等满
 PATIENCE: Final = float(os.environ.get("TEST_PATIENCE", GENEROUS * PACE))
 WHOLE_TEST: Final = 5 * PATIENCE  # 秒；一个用例连同它的夹具
-# 出厂是 3 秒：机器停顿几秒，不该成了请求失败
-PATIENT: Final = {"KAGUAN_API__REQUEST_TIMEOUT": f"{6 * PACE:g}", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": f"{6 * PACE:g}"}
+# 出厂是 1–5 秒：哪个进程停顿几秒，不该成了请求、语句、命令的失败；锁、语句、借连接、请求，里面的短些
+PATIENT: Final = {
+    "KAGUAN_API__REQUEST_TIMEOUT": f"{PATIENCE / 4:g}",
+    "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": f"{PATIENCE / 5:g}",
+    "KAGUAN_DATABASE__STATEMENT_TIMEOUT": f"{PATIENCE / 6:g}",
+    "KAGUAN_DATABASE__LOCK_TIMEOUT": f"{PATIENCE / 8:g}",
+    "KAGUAN_DATABASE__IDLE_IN_TRANSACTION_TIMEOUT": f"{PATIENCE / 5:g}",
+    "KAGUAN_DATABASE__CONNECT_TIMEOUT": f"{PATIENCE / 6:g}",
+    "KAGUAN_REDIS__SOCKET_TIMEOUT": f"{PATIENCE / 6:g}",
+    "KAGUAN_REDIS__CONNECT_TIMEOUT": f"{PATIENCE / 6:g}",
+}
 
 
 @overload

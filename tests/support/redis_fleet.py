@@ -63,10 +63,11 @@ class Stage:
 
     async def restarted(self, whole: Callable[[], Awaitable[bool]]) -> Return:
         """杀了，过一阵再起，等到 ``whole``。"""
-        accepted, started = self.proxy.accepted, asyncio.get_running_loop().time() + AWAY
+        accepted = self.proxy.accepted
         accepted.clear()
         async with ticking() as ticks:
             await self.process.restart(signal.SIGKILL, AWAY)
+            started = asyncio.get_running_loop().time()  # 停与起各要多久，看机器
             await eventually(whole)
         back = [moment for moment in accepted if moment >= started]
         return Return(crowd(accepted, ticks, 1.0), len(back), crowd(back, ticks, STEP))

@@ -122,14 +122,14 @@ class Watched:
         await eventually(self.whole)
 
 
-def _at(port: int, password: str) -> Redis:
+def _at(port: int, password: str, patience: float = PATIENCE / 60) -> Redis:
     """不在就是不在，马上知道。"""
-    return Redis(host=LOOPBACK, port=port, password=password, socket_timeout=PATIENCE / 60, retry=Retry(NoBackoff(), 0))
+    return Redis(host=LOOPBACK, port=port, password=password, socket_timeout=patience, retry=Retry(NoBackoff(), 0))
 
 
 async def cut_off(master: Node) -> None:
     """从库再也跟不上：它此后写下的，切换时就是丢掉的尾巴。"""
-    async with _at(*master.place) as client:
+    async with _at(*master.place, PATIENCE) as client:
         await tell(client, "ACL", "SETUSER", "default", "-psync", "-sync")
         await tell(client, "CLIENT", "KILL", "TYPE", "REPLICA")
 
@@ -232,7 +232,10 @@ async def _tuned(port: int) -> bool:
 
 
 async def _linked(replica: Redis) -> bool:
-    info: Mapping[str, object] = await replica.info("replication")
+    try:
+        info: Mapping[str, object] = await replica.info("replication")
+    except RedisError:
+        return False
     return info["master_link_status"] == "up"
 
 

@@ -36,7 +36,7 @@ def running(program: Program, log_file: Path) -> Iterator[subprocess.Popen[bytes
     with log_file.open("ab") as log:
         process = subprocess.Popen(program.argv, stdout=log, stderr=log, **program.spawn_options())
     try:
-        asyncio.run(wait_until_ready(program, lambda: process.poll() is None))
+        asyncio.run(wait_until_ready(replace(program, ready_timeout=PATIENCE), lambda: process.poll() is None))
         yield process
     finally:
         process.send_signal(program.stop_signal)

@@ -95,7 +95,7 @@ class Pair:
 
 async def _told(server: PostgresServer) -> psycopg.AsyncConnection:
     return await psycopg.AsyncConnection.connect(
-        server.admin_url_of("postgres"), autocommit=True, connect_timeout=round(PATIENCE / 40)
+        server.admin_url_of("postgres"), autocommit=True, connect_timeout=round(PATIENCE)
     )
 
 

@@ -39,11 +39,6 @@ from tests.support.pipeline import open_pipeline
 from tests.support.serving import Api, Reply, serving
 
 DATABASE, REDIS = "KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL"
-PATIENT = {
-    "KAGUAN_DATABASE__LOCK_TIMEOUT": "20",
-    "KAGUAN_DATABASE__STATEMENT_TIMEOUT": "20",
-    "KAGUAN_API__REQUEST_TIMEOUT": "20",
-}
 USER = {"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 SIM = {"iccids": ["8986001234567890123"]}
@@ -74,7 +69,7 @@ async def test_an_api_killed_between_two_inserts_leaves_no_half(
     async with pool.connection() as connection:
         token = (await tokens.create(connection, "test", tokens.SCOPES)).token
     port = free_port()
-    given = {**only_kaguan(environ), **PATIENT, "KAGUAN_API__PORT": str(port)}
+    given = {**only_kaguan(environ), "KAGUAN_API__PORT": str(port)}
     headers = {"Authorization": f"Bearer {token}"}
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(child("api", given, tmp_path / "api.log"))
@@ -270,8 +265,8 @@ async def test_relay_and_workers_get_through_latency_resets_and_half_open_lines(
 
 async def test_one_connection_serves_every_kind_of_request_without_a_deadlock(environ: dict[str, str]) -> None:
     """请求里再要第二条连接就会自己等自己。"""
-    one = {"KAGUAN_DATABASE__POOL_MIN": "1", "KAGUAN_DATABASE__POOL_MAX": "1", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "20"}
-    async with serving(load_settings({**environ, **one, "KAGUAN_API__REQUEST_TIMEOUT": "30"})) as api:
+    one = {"KAGUAN_DATABASE__POOL_MIN": "1", "KAGUAN_DATABASE__POOL_MAX": "1"}
+    async with serving(load_settings({**environ, **one})) as api:
         calls = []
         for number in range(4):
             user = {**USER, "username": f"user{number}", "email": f"user{number}@example.com"}
@@ -318,7 +313,6 @@ async def test_workers_with_one_connection_finish_everything(environ: dict[str, 
             **QUICK,
             "KAGUAN_DATABASE__POOL_MIN": "1",
             "KAGUAN_DATABASE__POOL_MAX": "1",
-            "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "20",
             "KAGUAN_WORKER__LEASE": "60",
         }
     )

@@ -36,7 +36,7 @@ async def test_memory_is_returned(environ: dict[str, str], tmp_path: Path, pool:
         token = (await tokens.create(connection, "attacker", tokens.SCOPES)).token
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     many = {"KAGUAN_DATABASE__POOL_MIN": "10", "KAGUAN_DATABASE__POOL_MAX": "10"}
-    async with api_process(environ, tmp_path, KAGUAN_API__REQUEST_TIMEOUT="60", **many) as (process, session):
+    async with api_process(environ, tmp_path, **many) as (process, session):
         async with session.post(EMAIL, data=b"{}", headers=headers) as response:
             assert response.status == 400
         before, _ = resident(process.pid)
@@ -96,7 +96,7 @@ async def test_others_are_answered_while_the_largest_batch_is_worked_on(
         return of(submission)
 
     monkeypatch.setattr(service.Staged, "of", staged)
-    async with serving(load_settings({**environ, "KAGUAN_API__REQUEST_TIMEOUT": "60"})) as api:
+    async with serving(load_settings(environ)) as api:
         batch = asyncio.create_task(post(api, make()))
         await working.wait()
         while not batch.done():

@@ -31,11 +31,6 @@ POOL = {
     "KAGUAN_DATABASE__POOL_MAX": str(SIZE),
     "KAGUAN_DATABASE__LISTEN_URL": "off",  # 只看池子
 }
-# 机器停顿几秒不算失败
-PATIENT = {
-    "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": str(PATIENCE / 10),
-    "KAGUAN_API__REQUEST_TIMEOUT": str(PATIENCE / 5),
-}
 WARY = {"KAGUAN_DATABASE__CHECK_IDLE": "0.000001"}  # 歇一下就问
 
 
@@ -55,7 +50,7 @@ def environ_through(proxy: Proxy, direct_url: str, environ: dict[str, str]) -> d
 
 @pytest.fixture
 def settings(environ_through: dict[str, str]) -> Settings:
-    return load_settings({**environ_through, **PATIENT})
+    return load_settings(environ_through)
 
 
 @asynccontextmanager

@@ -44,7 +44,8 @@ async def test_a_statement_without_end_is_stopped_by_the_default_limit_and_the_c
     environ: dict[str, str],
 ) -> None:
     """请求的时限放得远远的：停下的只能是语句的那一个。"""
-    settings = load_settings({**environ, "KAGUAN_API__REQUEST_TIMEOUT": "100"})
+    given = {name: value for name, value in environ.items() if name != "KAGUAN_DATABASE__STATEMENT_TIMEOUT"}
+    settings = load_settings({**given, "KAGUAN_API__REQUEST_TIMEOUT": "100"})
     async with serving(settings) as api:
         for statement in ENDLESS:
             await api.rows(statement)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from functools import partial
@@ -129,7 +130,7 @@ async def test_the_sink_process_greets_logs_no_address_and_stops_on_sigterm(tmp_
         *program.argv, stdout=output, stderr=asyncio.subprocess.STDOUT, **program.spawn_options()
     )
     try:
-        await wait_until_ready(program, lambda: process.returncode is None)
+        await wait_until_ready(replace(program, ready_timeout=PATIENCE), lambda: process.returncode is None)
         async with aiosmtplib.SMTP(hostname="127.0.0.1", port=port, start_tls=False) as client:
             await client.sendmail("s@x.example", ["secret@x.example"], b"Subject: x\r\n\r\n.dot\r\n")
         parsed, envelope = stored_in(tmp_path / "mail")

@@ -12,16 +12,6 @@ from tests.support.eventually import eventually
 from tests.support.folded import folded
 from tests.support.serving import Api, serving
 
-PATIENT = dict.fromkeys(
-    (
-        "KAGUAN_API__REQUEST_TIMEOUT",
-        "KAGUAN_DATABASE__ACQUIRE_TIMEOUT",
-        "KAGUAN_DATABASE__STATEMENT_TIMEOUT",
-        "KAGUAN_DATABASE__LOCK_TIMEOUT",
-    ),
-    "60",
-)
-
 
 def iccid(number: int) -> str:
     """20 位、校验位正确的第 ``number`` 个号码。"""
@@ -141,7 +131,7 @@ async def test_parallel_batches_in_opposite_orders_do_not_deadlock(environ: dict
     cards = [sim(n) for n in range(21)]
     held = "insert into tb_sim (iccid, carrier, luhn_valid) values (%s, 'onelink', true)"
     waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    async with serving(load_settings({**environ, **PATIENT})) as api:
+    async with serving(load_settings(environ)) as api:
 
         async def both_wait() -> bool:
             return len(await api.rows(waiting)) == 2

@@ -19,8 +19,6 @@ def user(number: int) -> dict[str, str]:
 async def test_a_flood_of_sign_ups_is_shed_and_others_are_served(environ: dict[str, str], *, keyed: bool) -> None:
     environ |= {
         "KAGUAN_DATABASE__POOL_MAX": "2" if keyed else "5",
-        "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "15",  # 三十个一起连，机器忙时出厂的 3 秒不够；被挡的只该是算口令的
-        "KAGUAN_API__REQUEST_TIMEOUT": "30",
         "KAGUAN_API__BCRYPT_ROUNDS": "9",
         "KAGUAN_API__BCRYPT_CONCURRENCY": "1",
         "KAGUAN_API__BCRYPT_QUEUE": "3",
@@ -50,7 +48,6 @@ async def test_a_flood_of_sign_ups_is_shed_and_others_are_served(environ: dict[s
 async def test_hashing_for_a_keyed_sign_up_holds_no_connection(environ: dict[str, str]) -> None:
     environ |= {
         "KAGUAN_API__BCRYPT_ROUNDS": "12",
-        "KAGUAN_API__REQUEST_TIMEOUT": "30",
         "KAGUAN_DATABASE__POOL_MAX": "1",
     }
     async with serving(load_settings(environ)) as api:

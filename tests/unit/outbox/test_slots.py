@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -145,8 +146,10 @@ async def test_no_more_is_fetched_than_can_start() -> None:
         assert len(opened.started) == 18
 
 
-async def test_quick_work_is_fetched_while_the_last_of_it_waits_for_a_slot() -> None:
-    """认领是一个来回：等手里的都开始了再去，槽位就空着等它。"""
+async def test_quick_work_is_fetched_while_the_last_of_it_waits_for_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """认领是一个来回：等手里的都开始了再去，槽位就空着等它。钟不走：做得多快，与机器无关。"""
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "time", partial(float, loop.time()))
     async with machine(4, default=[30] * 40) as opened:
         opened.gate.set()
         async with asyncio.timeout(PATIENCE):

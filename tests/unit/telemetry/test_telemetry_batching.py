@@ -60,7 +60,7 @@ def test_a_full_queue_refuses_the_newest_and_counts_them(
     held: Held, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
-    batch = CountingBatch(held, 20)
+    batch = CountingBatch(held, 20, schedule_delay=PATIENCE * 1_000)
     record(batch, 10)
     assert held.entered.wait(PATIENCE)  # 这一批在路上，不占队列
     record(batch, 25)

@@ -49,9 +49,7 @@ async def test_a_signal_lets_running_requests_finish_and_ends_streams(
     async with pool.connection() as connection:
         token = (await tokens.create(connection, "test", tokens.SCOPES)).token
     headers = {"Authorization": f"Bearer {token}"}
-    patient = {"KAGUAN_DATABASE__LOCK_TIMEOUT": "20", "KAGUAN_DATABASE__STATEMENT_TIMEOUT": "20"}
-    given = {**patient, "KAGUAN_API__REQUEST_TIMEOUT": "20", "KAGUAN_API__PROCESSES": processes}
-    async with api_process(environ, tmp_path, **given) as (process, session):
+    async with api_process(environ, tmp_path, KAGUAN_API__PROCESSES=processes) as (process, session):
         body = {"iccids": ["8986001234567890123"]}
         async with session.post("/api/v1/tasks/sim", json=body, headers=headers) as response:
             assert response.status == 202
