@@ -31,7 +31,6 @@ from kaguan.carriers.gateway import (
 )
 from kaguan.carriers.guarded import BODY_LIMIT
 from kaguan.config.model import Carriers
-from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.faults import Faults
 from kaguan.outbox import spans
@@ -40,6 +39,7 @@ from kaguan.sims.cards import CardStatus
 from kaguan.sims.vocabulary import Carrier
 from tests.support.carrier_world import Simulated, gateways_of, simulating
 from tests.support.eventually import PATIENCE, eventually
+from tests.support.places import own_port
 from tests.support.tracing import Tracing
 from workers.metrics import BREAKER_STATES
 
@@ -133,7 +133,7 @@ async def test_a_held_lease_is_waited_for_no_longer_than_the_budget(
 @every_carrier
 async def test_without_redis_the_limits_of_this_process_hold(simulated: Simulated, carrier: Carrier) -> None:
     simulated.faults(carrier, latency=0.002, max_concurrency=1)
-    nowhere = Redis(host="127.0.0.1", port=free_port(), retry=Retry(NoBackoff(), 0))
+    nowhere = Redis(host="127.0.0.1", port=own_port(), retry=Retry(NoBackoff(), 0))
     async with nowhere, gateways_of(tuned(simulated, carrier, part={"concurrency": 1}), nowhere) as gateways:
         await asyncio.gather(*(gateways[carrier].statuses(cards(carrier, 2, n)) for n in range(5)))
     assert simulated.world.gates[carrier].max_in_flight == 1

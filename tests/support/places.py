@@ -15,10 +15,27 @@ from kaguan.dev.ports import PortClaims
 PASSABLE, READABLE = 0o711, 0o755
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 每个目录仍由 mkdtemp 造
 ROOMY = 8 * 1024**3  # 字节；几套栈同时在也够
-# 内核自己挑的那一段（Linux 从 32768 起）之外：不会被谁拿去当连出的端口
-PORTS = range(20_000, 32_768)
+KERNELS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+USUAL, ALL = range(20_000, 32_768), range(1_024, 65_536)
+ENOUGH = 2_000  # 个端口；一轮用掉几百
+
+
+def _outside() -> list[int]:
+    """内核自己挑的那一段（Linux 缺省从 32768 起）之外：不会被谁拿去当连出的端口；全归它的机器上只好共用。"""
+    try:
+        first, last = (int(word) for word in KERNELS.read_text("ascii").split())
+    except OSError:
+        return list(USUAL)
+    for some in (USUAL, ALL):
+        found = [port for port in some if not first <= port <= last]
+        if len(found) >= ENOUGH:
+            return found
+    return list(USUAL)
+
+
 _CLAIMS = PortClaims()
-_UNTRIED = iter(random.sample(PORTS, len(PORTS)))
+_PORTS = _outside()
+_UNTRIED = iter(random.sample(_PORTS, len(_PORTS)))
 
 
 def in_memory() -> Path | None:
@@ -47,7 +64,16 @@ def temporary_place(name: str, mode: int = PASSABLE, *, on_disk: bool = False) -
 
 def own_port() -> int:
     """一个空闲的端口，归本进程到结束：从挑中到服务器真的监听，别的测试进程与内核都抢不走。"""
-    return next(port for port in _UNTRIED if _CLAIMS.take(port))
+    return own_ports(1)[0]
+
+
+def own_ports(count: int) -> range:
+    """同上，相邻的几个。"""
+    for first in _UNTRIED:
+        found = range(first, first + count)
+        if _CLAIMS.held.keys().isdisjoint(found) and all(_CLAIMS.take(port) for port in found):
+            return found
+    raise AssertionError("端口都用完了")
 
 
 def claims() -> set[int]:

@@ -27,6 +27,7 @@ from kaguan.queues.client import build_client
 from kaguan.tokens import service as tokens
 from kaguan.tokens.service import SCOPES
 from tests.support.addresses import base_of
+from tests.support.eventually import PATIENCE
 
 BASE = "/api/v1"
 
@@ -129,7 +130,7 @@ async def serving(
         metrics = Metrics()
         http_metrics = HttpMetrics(metrics.registry)
         services = Services(settings, pool, engine, redis, metrics, http_metrics, lambda: rings.append(None))
-        async with pool.connection() as connection:
+        async with pool.connection(timeout=PATIENCE) as connection:  # 池子的头一条正在连：不归用例的短时限管
             issued = await tokens.create(connection, name, scopes)
         access = opened.enter_context(access_lines(settings.logging, "api"))
         app = create_app(services, routes)

@@ -15,7 +15,6 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.migrate import upgrade
-from kaguan.dev.ports import free_port
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import Program
@@ -23,6 +22,7 @@ from kaguan.dev.valkey import ValkeyServer
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import port_of, through
+from tests.support.places import own_port
 from tests.support.servers import DISPOSABLE, in_memory_only, running, told
 from tests.support.serving import Api, serving
 
@@ -49,7 +49,7 @@ def own_postgres(servers_directory: Path, tmp_path: Path) -> PostgresServer:
     server = PostgresServer(
         servers_directory / f"postgres-{tmp_path.name}",
         servers_directory / f"password-{tmp_path.name}",
-        free_port(),
+        own_port(),
         identity=server_identity(),
     )
     asyncio.run(server.prepare())
@@ -61,7 +61,7 @@ def own_valkey(servers_directory: Path, tmp_path: Path) -> ValkeyServer:
     server = ValkeyServer(
         servers_directory / f"valkey-{tmp_path.name}",
         servers_directory / f"secret-{tmp_path.name}",
-        free_port(),
+        own_port(),
         identity=server_identity(),
     )
     server.prepare()

@@ -16,7 +16,6 @@ from psycopg import sql
 
 from kaguan.config import load_settings
 from kaguan.database.pool import Connection, Pool, open_pool
-from kaguan.dev.ports import free_port
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.tokens import service as tokens
@@ -36,6 +35,7 @@ from tests.support.fault_plant import (
     through,
 )
 from tests.support.pipeline import open_pipeline
+from tests.support.places import own_port
 from tests.support.serving import Api, Reply, serving
 
 DATABASE, REDIS = "KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL"
@@ -68,7 +68,7 @@ async def test_an_api_killed_between_two_inserts_leaves_no_half(
 ) -> None:
     async with pool.connection() as connection:
         token = (await tokens.create(connection, "test", tokens.SCOPES)).token
-    port = free_port()
+    port = own_port()
     given = {**only_kaguan(environ), "KAGUAN_API__PORT": str(port)}
     headers = {"Authorization": f"Bearer {token}"}
     async with AsyncExitStack() as stack:

@@ -13,11 +13,11 @@ from redis.backoff import NoBackoff
 
 from kaguan.breakers.board import TTL, BreakerBoard, BreakerKind, OpenBreaker, open_breakers
 from kaguan.breakers.breaker import CLOSED, HALF_OPENED, OPENED, BreakerStatus
-from kaguan.dev.ports import free_port
 from kaguan.queues.client import Client
 from kaguan.queues.keys import BREAKER, BREAKERS
 from kaguan.words.reasons import Reason
 from tests.support.eventually import eventually
+from tests.support.places import own_port
 
 EARLIER = datetime(2026, 11, 25, 1, 2, 3, tzinfo=UTC)
 LATER = EARLIER + timedelta(minutes=1)
@@ -104,7 +104,7 @@ async def test_how_long_it_has_been_like_this_is_counted_by_the_process_and_told
 
 
 async def test_without_redis_nothing_breaks_and_what_was_missed_is_made_good(redis: Redis) -> None:
-    async with Redis(host="127.0.0.1", port=free_port(), retry=Retry(NoBackoff(), 0)) as away:
+    async with Redis(host="127.0.0.1", port=own_port(), retry=Retry(NoBackoff(), 0)) as away:
         board = BreakerBoard(redis)
         board.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, EARLIER, Reason("mail.unreachable")))
         assert await board.run_once() == 1

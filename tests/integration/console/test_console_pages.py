@@ -13,7 +13,6 @@ from psycopg.types.json import Jsonb
 
 from kaguan.config import Settings, load_settings
 from kaguan.database.pool import Pool
-from kaguan.dev.ports import free_port
 from kaguan.outbox.vocabulary import id_floor
 from kaguan.words.reasons import Reason
 from tests.support.console import Page, Visitor, signed_in
@@ -21,6 +20,7 @@ from tests.support.eventually import eventually
 from tests.support.folded import folded
 from tests.support.in_hand import HOLD
 from tests.support.pipeline import open_pipeline
+from tests.support.places import own_port
 from tests.support.serving import Api, serving
 
 PAGES = [
@@ -186,7 +186,7 @@ async def test_the_latest_exceptions_are_on_the_overview(api: Api) -> None:
 
 
 async def test_redis_away_is_said_and_the_page_still_comes(environ: dict[str, str]) -> None:
-    settings = load_settings({**environ, "KAGUAN_REDIS__URL": f"redis://127.0.0.1:{free_port()}/0"})
+    settings = load_settings({**environ, "KAGUAN_REDIS__URL": f"redis://127.0.0.1:{own_port()}/0"})
     async with serving(settings) as api, signed_in(api) as visitor:
         page = await visitor.get("/", {"Accept-Language": "en"})
         assert page.status == 200

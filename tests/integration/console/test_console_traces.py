@@ -17,12 +17,12 @@ from aiohttp.typedefs import Handler
 
 from api.console.traces import Absence, Cause, Traces, branch
 from kaguan.config import load_settings
-from kaguan.dev.ports import free_port
 from kaguan.dev.traceview.app import build_runner
 from kaguan.dev.traceview.store import Limits
 from kaguan.words.zones import BUSINESS_ZONE
 from tests.support.console import signed_in
 from tests.support.eventually import PATIENCE
+from tests.support.places import own_port
 from tests.support.said import capture_logs
 from tests.support.serving import serving
 
@@ -275,7 +275,7 @@ async def test_the_viewer_says_from_when_on_it_keeps_everything(environ: dict[st
 
 async def test_a_trace_store_that_is_away_is_said_as_a_warning_so_that_open_pages_do_not_fill_the_log() -> None:
     async with aiohttp.ClientSession() as session:
-        traces = Traces(f"http://127.0.0.1:{free_port()}", "", session)
+        traces = Traces(f"http://127.0.0.1:{own_port()}", "", session)
         with capture_logs() as lines:
             assert await traces.find(TRACE, TASK) == Absence(Cause.UNREACHABLE)
     assert [(line["event"], line["log_level"]) for line in lines] == [("取不到跟踪", "warning")]

@@ -21,7 +21,6 @@ from sqlalchemy import text
 from kaguan.database.engine import engine_on
 from kaguan.database.migrate import status
 from kaguan.database.pool import Pool
-from kaguan.dev.ports import free_port
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.predecessor import command_line, settle_postmaster
 from kaguan.dev.privileges import server_identity
@@ -29,6 +28,7 @@ from kaguan.dev.program import StartError
 from kaguan.dev.valkey import ValkeyServer
 from tests.support.eventually import PATIENCE
 from tests.support.fault_plant import own_directory, own_valkey
+from tests.support.places import own_port
 from tests.support.servers import running
 
 
@@ -77,7 +77,7 @@ async def test_valkey_wants_a_password_and_never_evicts(valkey_server: ValkeySer
 def test_postgres_keeps_its_data_over_sigkill_and_a_misleading_pid_file(servers_directory: Path) -> None:
     folder = servers_directory / "recovery"
     folder.mkdir(mode=0o711)
-    server = PostgresServer(folder / "postgres", folder / "password", free_port(), server_identity())
+    server = PostgresServer(folder / "postgres", folder / "password", own_port(), server_identity())
     asyncio.run(server.prepare())
     with running(server.program(), folder / "log") as process:
         with psycopg.connect(server.url, autocommit=True) as connection:
@@ -113,7 +113,7 @@ async def test_a_stranger_given_the_old_number_while_we_wait_is_left_alone(tmp_p
 def test_a_lost_password_file_never_costs_the_data(servers_directory: Path) -> None:
     folder = servers_directory / "lost"
     folder.mkdir(mode=0o711)
-    server = PostgresServer(folder / "postgres", folder / "password", free_port(), server_identity())
+    server = PostgresServer(folder / "postgres", folder / "password", own_port(), server_identity())
     asyncio.run(server.prepare())
     server.password_file.unlink()
     with pytest.raises(StartError, match="丢了"):

@@ -13,7 +13,6 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from kaguan.config.model import Carriers
-from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import Population
 from kaguan.dev.simulator.__main__ import runner_of
 from kaguan.dev.simulator.world import World
@@ -21,6 +20,7 @@ from kaguan.flow.inflating import PIECE
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.words.errors import Code
 from tests.support.folded import folded
+from tests.support.places import own_port
 from tests.support.raw_http import exchange
 from tests.support.serving import Api
 
@@ -138,7 +138,7 @@ async def test_what_cannot_be_inflated_is_refused_in_words(
 
 
 async def test_the_metrics_port_inflates_nothing(inflated: list[int]) -> None:
-    port = free_port()
+    port = own_port()
     async with serve_metrics(CollectorRegistry(), "127.0.0.1", port):
         for method, status in (("POST", 405), ("GET", 200)):
             reply = await exchange("127.0.0.1", port, posting("/metrics", packed(), method=method))

@@ -9,7 +9,6 @@ from psycopg import AsyncCursor
 
 from kaguan.config import Settings, load_settings
 from kaguan.database.pool import Pool
-from kaguan.dev.ports import free_port
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.testing import drain
@@ -18,6 +17,7 @@ from kaguan.outbox.work.attempt import Handler
 from kaguan.outbox.work.outcome import Done
 from tests.support.carrier_world import rows
 from tests.support.mail_tasks import attempt_of, config_for, insert_running, is_wait, mail_to, run
+from tests.support.places import own_port
 from tests.support.smtp_server import DROP, Script, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
@@ -130,7 +130,7 @@ async def test_a_pass_of_a_waiting_mail_is_two_statements_and_the_passes_get_rar
             counted.append(text)
         return await execute(cursor, query, *rest, **options)
 
-    address = f"smtp://127.0.0.1:{free_port()}"
+    address = f"smtp://127.0.0.1:{own_port()}"
     async with open_mailer(config_for(address, breaker_failures=1, breaker_cooldown=3_600)) as mailer:
         handler = EmailHandler(mailer, settings.smtp.sender)
         await accepted_mails(pool, *people(mails))

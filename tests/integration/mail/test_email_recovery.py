@@ -17,7 +17,6 @@ from kaguan.breakers.board import BreakerBoard, BreakerKind, open_breakers
 from kaguan.breakers.breaker import HALF_OPENED, OPENED, BreakerStatus
 from kaguan.config import Settings, load_settings
 from kaguan.database.pool import Pool
-from kaguan.dev.ports import free_port
 from kaguan.mail.recall import FIRST_ROOM, NEAR, Recall
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.mail.waiting import WaitingMetrics
@@ -32,6 +31,7 @@ from kaguan.words.reasons import Reason
 from tests.support.eventually import eventually
 from tests.support.mail_tasks import SENDER, config_for
 from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.places import own_port
 from tests.support.smtp_server import SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import TICK, Mailer, open_mailer
@@ -297,7 +297,7 @@ async def test_a_relay_host_that_greets_but_takes_nothing_is_tried_with_few_mail
 async def test_the_state_of_the_relay_host_is_told_to_the_metrics_and_to_the_other_processes(
     environ: dict[str, str], pool: Pool, redis_url: str
 ) -> None:
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{own_port()}"
     settings = load_settings({**environ, "KAGUAN_SMTP__URL": f"smtp://{address}", "KAGUAN_SMTP__BREAKER_FAILURES": "1"})
     metrics = Metrics()
     sample = metrics.registry.get_sample_value

@@ -16,7 +16,6 @@ import aiosmtplib
 import pytest
 
 from kaguan.database.pool import Pool
-from kaguan.dev.ports import free_port
 from kaguan.dev.program import Program, wait_until_ready
 from kaguan.dev.smtp_sink import REFUSED, UNANSWERED, smtp_sink
 from kaguan.flow.probes import greets_as_smtp
@@ -24,6 +23,7 @@ from kaguan.mail.task import EmailPayload
 from kaguan.outbox.work.outcome import Discard, Done, Uncertain
 from tests.support.eventually import PATIENCE
 from tests.support.mail_tasks import attempt_of, config_for, insert_running, mail_to, run
+from tests.support.places import own_port
 from workers.email.transport import open_mailer
 
 pytestmark = pytest.mark.unjudged("只考收件端：任务造出来就在跑，也没有人结算")
@@ -117,7 +117,7 @@ async def test_a_sink_that_cannot_store_says_try_later_instead_of_losing_the_mai
 
 
 async def test_the_sink_process_greets_logs_no_address_and_stops_on_sigterm(tmp_path: Path) -> None:
-    port = free_port()
+    port = own_port()
     program = Program(
         "smtp",
         (sys.executable, "-m", "kaguan.dev.smtp_sink"),

@@ -14,11 +14,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from redis.asyncio import Redis
 
-from kaguan.dev.ports import free_port
 from kaguan.mail.message import Envelope, build
 from kaguan.outbox.spans import process_span
 from tests.support.eventually import eventually
 from tests.support.mail_tasks import SENDER, STALLED, client_tls, config_for, mail_to, server_tls, throttled_mailer
+from tests.support.places import own_port
 from tests.support.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server
 from tests.support.tracing import only as only_span
 from workers.email.pool import LIMITS, SessionLimits
@@ -73,7 +73,7 @@ async def outcome_of(mailer: Mailer) -> RecipientOutcome | None:
 
 @pytest.mark.parametrize("reachable", [True, False])
 async def test_a_relay_host_out_of_reach_is_a_failed_span(exported: InMemorySpanExporter, *, reachable: bool) -> None:
-    async with stage(url="smtp://127.0.0.1:PORT" if reachable else f"smtp://127.0.0.1:{free_port()}") as (_, mailer):
+    async with stage(url="smtp://127.0.0.1:PORT" if reachable else f"smtp://127.0.0.1:{own_port()}") as (_, mailer):
         with process_span("email:send", TASK_ID, "default", 1, None):
             await send(mailer)
     span = only_span(exported, "smtp send")
@@ -162,7 +162,7 @@ async def test_worker_processes_share_the_relay_rate_through_redis(redis_url: st
 async def test_without_redis_the_rate_is_still_limited() -> None:
     async with (
         smtp_server() as server,
-        Redis.from_url(f"redis://127.0.0.1:{free_port()}") as gone,
+        Redis.from_url(f"redis://127.0.0.1:{own_port()}") as gone,
         open_mailer(config_for(server.url, per_second=2, data_timeout=STALLED), gone, rate_window=3_600) as mailer,
     ):
         outcomes = await asyncio.gather(*(outcome_of(mailer) for _ in range(5)))

@@ -12,7 +12,6 @@ import pytest
 
 from kaguan.config import Settings
 from kaguan.database.pool import Pool
-from kaguan.dev.ports import free_port
 from kaguan.mail.task import EmailPayload
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.task_type import TaskTypes
@@ -23,6 +22,7 @@ from tests.support.folded import folded
 from tests.support.mail_stage import HOLD, RESEND, DiesBeforeSettling, Stage
 from tests.support.mail_tasks import SENDER, config_for, deliveries, throttled_mailer
 from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
+from tests.support.places import own_port
 from tests.support.said import capture_logs
 from tests.support.smtp_server import DROP, smtp_server
 from workers.email.handler import EmailHandler
@@ -35,7 +35,7 @@ async def stage(settings: Settings, pool: Pool) -> AsyncIterator[Stage]:
         pipeline = await stack.enter_async_context(open_pipeline(settings, pool))
         server = await stack.enter_async_context(smtp_server())
         mailer = await stack.enter_async_context(open_mailer(config_for(server.url)))
-        away = await stack.enter_async_context(open_mailer(config_for(f"smtp://127.0.0.1:{free_port()}")))
+        away = await stack.enter_async_context(open_mailer(config_for(f"smtp://127.0.0.1:{own_port()}")))
         yield Stage(pipeline, server, EmailHandler(mailer, SENDER), away)
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from kaguan.config.relay_host import parse_relay_host
-from kaguan.dev.ports import free_port
 from kaguan.mail.connection import Step, UnreachableError, open_link, trust
 from kaguan.mail.failure import describe_tls
 from tests.support.invocation import Invocation
 from tests.support.mail_tasks import CERTIFICATES, STALLED, client_tls, config_for, server_tls
+from tests.support.places import own_port
 from tests.support.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server
 
 CA = CERTIFICATES / "localhost.crt"
@@ -151,7 +151,7 @@ async def test_each_step_says_where_it_stopped(
 
 
 async def test_a_refused_connection_and_an_unknown_host_are_told_apart() -> None:
-    assert str(await refusal(f"smtp://127.0.0.1:{free_port()}")) == "连不上中继：连接被拒绝"
+    assert str(await refusal(f"smtp://127.0.0.1:{own_port()}")) == "连不上中继：连接被拒绝"
     assert str(await refusal("smtp://nowhere.invalid:25")) == "连不上中继：主机名解析不了"
 
 

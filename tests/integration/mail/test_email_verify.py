@@ -16,7 +16,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from kaguan.config import Settings
 from kaguan.config.model import Smtp
 from kaguan.database.pool import Pool
-from kaguan.dev.ports import free_port
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.work.verification import Verified
 from kaguan.product.task_types import task_types
@@ -24,6 +23,7 @@ from tests.support.folded import folded
 from tests.support.mail_stage import Stage
 from tests.support.mail_tasks import SENDER, config_for, deliveries, throttled_mailer
 from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
+from tests.support.places import own_port
 from tests.support.smtp_server import DROP, STALL, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import Mailer, open_mailer
@@ -98,7 +98,7 @@ async def stage(settings: Settings, pool: Pool) -> AsyncIterator[Asking]:
         pipeline = await stack.enter_async_context(open_pipeline(settings, pool))
         server = await stack.enter_async_context(smtp_server())
         mailer = await stack.enter_async_context(open_mailer(config_for(server.url)))
-        away = await stack.enter_async_context(open_mailer(config_for(f"smtp://127.0.0.1:{free_port()}")))
+        away = await stack.enter_async_context(open_mailer(config_for(f"smtp://127.0.0.1:{own_port()}")))
         index = Index(server)
         app = web.Application()
         app.router.add_get("/messages/{message_id}", index.answer)

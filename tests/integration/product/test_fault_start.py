@@ -11,12 +11,12 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.pool import DatabaseUnavailableError, Pool, wait_for_database
-from kaguan.dev.ports import free_port
 from kaguan.product.exit_codes import ExitCode
 from kaguan.tokens import service as tokens
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, all_closed, child, effects, local, only_kaguan
 from tests.support.pipeline import open_pipeline
+from tests.support.places import own_port
 from tests.support.retries import retries
 
 ATTEMPTS = 5
@@ -60,9 +60,9 @@ async def test_every_process_gives_up_with_its_exit_code_when_postgresql_stays_a
 ) -> None:
     given = {
         **only_kaguan(environ),
-        "KAGUAN_DATABASE__URL": f"postgresql://u:p@127.0.0.1:{free_port()}/x",
+        "KAGUAN_DATABASE__URL": f"postgresql://u:p@127.0.0.1:{own_port()}/x",
         "KAGUAN_DATABASE__CONNECT_BACKOFF": "0.01",
-        "KAGUAN_API__PORT": str(free_port()),
+        "KAGUAN_API__PORT": str(own_port()),
     }
     async with child(module, given, tmp_path / "log") as process:
         assert await asyncio.wait_for(process.process.wait(), PATIENCE) == ExitCode.DEPENDENCY, process.output
@@ -80,7 +80,7 @@ async def test_a_silent_trace_collector_costs_no_request_no_task_and_no_late_sto
         with socket.socket() as silent:
             silent.bind(("127.0.0.1", 0))
             silent.listen()
-            port = free_port()
+            port = own_port()
             given = {
                 **only_kaguan(environ),
                 **QUICK,

@@ -18,7 +18,6 @@ from redis.asyncio import Redis
 import api
 from kaguan.config import load_settings
 from kaguan.database.pool import DatabaseUnavailableError, Pool, wait_for_database
-from kaguan.dev.ports import free_port
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.outbox.testing import Recorder
@@ -53,7 +52,7 @@ def measuring() -> dict[str, str]:
 
 
 async def test_database_that_never_comes_is_tried_five_times_then_named(environ: dict[str, str]) -> None:
-    url = f"postgresql://u:hunter2@127.0.0.1:{free_port()}/x"
+    url = f"postgresql://u:hunter2@127.0.0.1:{own_port()}/x"
     settings = load_settings({**environ, **FAST, "KAGUAN_DATABASE__URL": url})
     with pytest.raises(DatabaseUnavailableError) as refusal:
         await wait_for_database(settings.database, "test")
@@ -62,7 +61,7 @@ async def test_database_that_never_comes_is_tried_five_times_then_named(environ:
 
 
 async def test_redis_that_never_comes_is_tried_five_times_then_named(environ: dict[str, str]) -> None:
-    settings = load_settings({**environ, **FAST, "KAGUAN_REDIS__URL": f"redis://127.0.0.1:{free_port()}/0"})
+    settings = load_settings({**environ, **FAST, "KAGUAN_REDIS__URL": f"redis://127.0.0.1:{own_port()}/0"})
     async with open_redis(settings.redis) as client:
         with pytest.raises(QueueUnavailableError, match="试了 5 次"):
             await wait_for_redis(client, settings.redis)
@@ -154,7 +153,7 @@ async def test_redis_behind_a_unix_socket_carries_a_task(environ: dict[str, str]
 @pytest.mark.measured
 def test_process_exits_with_three_and_one_clear_line(environ: dict[str, str], tmp_path: Path) -> None:
     """每个进程都这样退出：见 ``test_fault_start``；这里看那一行。"""
-    given = {**os.environ, **environ, **FAST, "KAGUAN_DATABASE__URL": f"postgresql://u:p@127.0.0.1:{free_port()}/x"}
+    given = {**os.environ, **environ, **FAST, "KAGUAN_DATABASE__URL": f"postgresql://u:p@127.0.0.1:{own_port()}/x"}
     finished = run_python("-m", "workers", environ=given, directory=tmp_path)
     assert finished.returncode == 3, finished.stderr
     assert "连不上 PostgreSQL" in finished.stderr
@@ -210,7 +209,7 @@ async def test_production_that_names_what_it_allows_starts_and_warns_of_each(
     allowed = {
         "KAGUAN_API__TRUSTED_PROXIES": '["0.0.0.0/0"]',
         "KAGUAN_ALLOW_INSECURE": '["trusted_proxies", "console_http"]',
-        "KAGUAN_RELAY__METRICS_PORT": str(free_port()),
+        "KAGUAN_RELAY__METRICS_PORT": str(own_port()),
     }
     async with child("relay", {**environ, **LOCAL, **allowed, **measuring()}, tmp_path / "log") as process:
         await eventually(lambda: "连接数据库" in process.output or process.process.returncode is not None)

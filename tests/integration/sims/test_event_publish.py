@@ -20,7 +20,6 @@ from pydantic import SecretStr
 from kaguan.config import Settings
 from kaguan.config.webhooks import Webhooks
 from kaguan.database.pool import Pool
-from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.outbox import spans
 from kaguan.outbox.metrics import Metrics
@@ -36,6 +35,7 @@ from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.words.reasons import Reason
 from tests.support.carrier_world import gateways_of, next_delivery, register, rows, simulating
 from tests.support.folded import folded
+from tests.support.places import own_port
 from tests.support.running_task import running_task
 from tests.support.webhook_receiver import KEY, SECRET, Receiver, receiving
 from workers.event.handler import EventPublish
@@ -78,7 +78,7 @@ async def test_a_push_that_fails_is_a_failed_span_that_names_the_server(
     pool: Pool, receiver: Receiver, exported: InMemorySpanExporter, status: int | None, error: str
 ) -> None:
     exported.clear()
-    port = free_port() if status is None else urlsplit(receiver.url).port
+    port = own_port() if status is None else urlsplit(receiver.url).port
     if status is not None:
         receiver.answers.append(web.Response(status=status))
     with spans.process_span("event:publish", "t", "default", 1, None):

@@ -17,7 +17,6 @@ from redis.asyncio import Redis
 from kaguan.config import Settings
 from kaguan.config.model import Logging
 from kaguan.database.pool import Pool
-from kaguan.dev.ports import free_port
 from kaguan.logging.setup import APP_LOG, configure_logging
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.vocabulary import Priority
@@ -26,6 +25,7 @@ from kaguan.telemetry.monitor import Monitor, worst_lag
 from kaguan.telemetry.pools import database_figures
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import open_pipeline
+from tests.support.places import own_port
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 async def test_metrics_and_liveness_are_served() -> None:
-    metrics, port = Metrics(), free_port()
+    metrics, port = Metrics(), own_port()
     metrics.leases_lost.inc()
     async with serve_metrics(metrics.registry, "127.0.0.1", port), aiohttp.ClientSession() as client:
         headers = {"Accept": "application/openmetrics-text; version=1.0.0"}
@@ -59,7 +59,7 @@ def listening() -> set[int]:
 
 
 async def test_without_a_port_nothing_is_served() -> None:
-    metrics, before, port = Metrics(), listening(), free_port()
+    metrics, before, port = Metrics(), listening(), own_port()
     async with serve_metrics(metrics.registry, "127.0.0.1", None):
         assert listening() == before
     async with serve_metrics(metrics.registry, "127.0.0.1", port):

@@ -18,7 +18,6 @@ from psycopg.types.json import Jsonb
 from kaguan.cli.session import open_connection
 from kaguan.config import Settings, load_settings
 from kaguan.database.pool import Pool
-from kaguan.dev.ports import free_port
 from kaguan.dev.postgres import PostgresServer
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept.acceptance import Submission
@@ -42,6 +41,7 @@ from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import own_directory, own_valkey
 from tests.support.in_hand import ended
 from tests.support.pipeline import Held, Pipeline, open_pipeline
+from tests.support.places import own_port
 from tests.support.played import played
 from tests.support.serving import Api, serving
 
@@ -510,11 +510,11 @@ async def test_console_health_and_doctor_say_the_same(environ: dict[str, str]) -
 
 
 async def test_a_dependency_away_is_named_and_the_verdict_still_comes(environ: dict[str, str], pool: Pool) -> None:
-    settings = load_settings({**environ, "KAGUAN_REDIS__URL": f"redis://127.0.0.1:{free_port()}/0"})
+    settings = load_settings({**environ, "KAGUAN_REDIS__URL": f"redis://127.0.0.1:{own_port()}/0"})
     async with open_pipeline(settings, pool) as pipeline:
         _, verdict = await service.take(pool.connection, pipeline.redis, settings)
         assert (verdict.level, codes(verdict)[:1]) == (Level.BAD, ["redis"])
-    nowhere = load_settings({**environ, "KAGUAN_DATABASE__URL": f"postgresql://u:p@127.0.0.1:{free_port()}/x"})
+    nowhere = load_settings({**environ, "KAGUAN_DATABASE__URL": f"postgresql://u:p@127.0.0.1:{own_port()}/x"})
     async with open_pipeline(load_settings(environ), pool) as pipeline:
         _, verdict = await service.take(partial(open_connection, nowhere), pipeline.redis, nowhere)
         assert (verdict.level, codes(verdict)) == (Level.UNKNOWN, ["database"])

@@ -12,8 +12,8 @@ import pytest
 from kaguan.cli.printing import echo, print_facts, print_json, print_table
 from kaguan.config import known_keys
 from kaguan.config.production import SMTP_URL, WORKER_SECRETS
-from kaguan.dev.ports import free_port
 from tests.support.invocation import Invocation
+from tests.support.places import own_port
 
 LASTING = ("--for", "1h", "--reason", "r")
 
@@ -132,7 +132,7 @@ def test_config_show_and_doctor_say_that_only_the_worker_has_what_is_not_here(
 ) -> None:
     """在 API 的机器上：数据库的地址就够，中继与运营商的秘密不在这里不算异常。"""
     monkeypatch.setenv("KAGUAN_ENV", "prod")
-    monkeypatch.setenv("KAGUAN_DATABASE__URL", f"postgresql://u:quiet-harbour-71@127.0.0.1:{free_port()}/x")
+    monkeypatch.setenv("KAGUAN_DATABASE__URL", f"postgresql://u:quiet-harbour-71@127.0.0.1:{own_port()}/x")
     monkeypatch.setenv("KAGUAN_CARRIERS__ONELINK__BASE_URL", "http://127.0.0.1:1")
     code, out, _ = run("config", "show")
     *_, last = out.splitlines()

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from kaguan.database.pool import Pool
-from kaguan.dev.ports import free_port, is_free
 from kaguan.logging.repeats import REPEATS
 from kaguan.tokens import service as tokens
 from tests.support import warm
 from tests.support.addresses import base_of
 from tests.support.api_process import api_process
 from tests.support.eventually import PATIENCE, eventually
+from tests.support.places import own_port, own_ports
 from tests.support.raw_http import exchange
 
 ANSWERED = 'kaguan_http_request_seconds_count{method="GET",route="/api/v1/users",status="401"}'
@@ -85,7 +86,7 @@ async def test_a_dead_child_comes_back_on_its_own_metrics_port_and_none_outlives
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     """各自的指标加起来才是全部；死了一个，补的用它的端口，另一个的不动。"""
-    ports = two_ports()
+    ports = own_ports(2)  # 子进程 n 用的是第一个加 n
     extra = {"KAGUAN_API__PROCESSES": "2", "KAGUAN_API__METRICS_PORT": str(ports[0])}
     async with api_process(environ, tmp_path, **extra) as (process, session):
         started = await eventually(lambda: figures(ports, STARTED))
@@ -124,14 +125,7 @@ async def test_a_dead_child_comes_back_on_its_own_metrics_port_and_none_outlives
         assert await refuses(session)
 
 
-def two_ports() -> list[int]:
-    """相邻的两个空闲端口：子进程 n 用的是第一个加 n。"""
-    while not is_free((first := free_port()) + 1):
-        pass
-    return [first, first + 1]
-
-
-async def figures(ports: list[int], name: str) -> list[float]:
+async def figures(ports: Sequence[int], name: str) -> list[float]:
     """各端口的 ``/metrics`` 里那一行的值，没有那一行是 0；有一个不答就是空的。"""
     try:
         async with aiohttp.ClientSession() as client:
@@ -155,10 +149,9 @@ async def test_malformed_requests_cannot_fill_the_log(environ: dict[str, str], t
 
 def is_alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return not Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].startswith(" Z")
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return not Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].startswith(" Z")
 
 
 @pytest.mark.parametrize("processes", ["2", pytest.param("1", marks=pytest.mark.measured)])
@@ -167,7 +160,7 @@ async def test_without_a_database_it_gives_up_with_one_clear_line(
 ) -> None:
     environ |= {
         "KAGUAN_API__PROCESSES": processes,
-        "KAGUAN_DATABASE__URL": f"postgresql://nobody:secret@127.0.0.1:{free_port()}/nothing",
+        "KAGUAN_DATABASE__URL": f"postgresql://nobody:secret@127.0.0.1:{own_port()}/nothing",
         "KAGUAN_DATABASE__CONNECT_ATTEMPTS": "2",
         "KAGUAN_DATABASE__CONNECT_BACKOFF": "0.05",
     }

@@ -13,7 +13,6 @@ from redis.exceptions import RedisError
 from kaguan.breakers.board import BreakerKind
 from kaguan.config import load_settings
 from kaguan.database.pool import Pool
-from kaguan.dev.ports import free_port
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.recover import gate
@@ -26,6 +25,7 @@ from kaguan.queues.client import Client, open_redis
 from kaguan.words.reasons import Reason
 from tests.support.history import CUT, KEEP, PROMOTE
 from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.places import own_port
 from tests.support.said import capture_logs
 
 RESTART = "update tb_broker set incarnation = '-infinity'"  # 就像换了一次启动
@@ -169,7 +169,7 @@ async def test_a_mail_handed_over_by_a_clock_that_was_ahead_is_in_doubt(pipeline
 
 async def alone(pipeline: Pipeline) -> bool:
     """Redis 不在时 relay 看一眼；门开着没有。"""
-    nowhere = load_settings({"KAGUAN_REDIS__URL": f"redis://127.0.0.1:{free_port()}/0"})
+    nowhere = load_settings({"KAGUAN_REDIS__URL": f"redis://127.0.0.1:{own_port()}/0"})
     async with open_redis(nowhere.redis) as dead:
         with pytest.raises(RedisError):
             await replace(pipeline.epoch, redis=dead).run_once()

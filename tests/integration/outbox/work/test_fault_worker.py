@@ -16,7 +16,6 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.config.model import Worker
 from kaguan.database.pool import Pool
-from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.flow.probes import LOOPBACK
 from kaguan.mail.task import EMAIL_SEND
@@ -47,6 +46,7 @@ from tests.support.fault_plant import (
 )
 from tests.support.fault_worker import CRASHED
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
+from tests.support.places import own_port
 from tests.support.records import Record
 from tests.support.smtp_server import STALL, smtp_server
 
@@ -305,7 +305,7 @@ async def test_a_sync_hanging_at_the_carrier_is_given_back_uncounted_within_the_
         task_id = await submit_sync(pipeline)
         async with yard.worker(
             "workers",
-            KAGUAN_SMTP__URL=f"smtp://{LOOPBACK}:{free_port()}",
+            KAGUAN_SMTP__URL=f"smtp://{LOOPBACK}:{own_port()}",
             KAGUAN_WORKER__SHUTDOWN_GRACE=f"{config.shutdown_grace:g}",
             KAGUAN_WORKER__LEASE=f"{config.lease:g}",
             KAGUAN_CARRIERS__ONELINK__BASE_URL=url,
