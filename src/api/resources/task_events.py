@@ -23,6 +23,7 @@ from api.http.streams import STREAMS
 from api.openapi import examples
 from api.resources.task_models import PATH, TAG
 from api.resources.task_views import detail_view
+from kaguan.flow.background import happens
 from kaguan.outbox.operate.detail import detail
 from kaguan.outbox.vocabulary import FINAL
 from kaguan.product.task_types import TASK_TYPES
@@ -95,7 +96,7 @@ async def _send_changes(
             if len(noted) < LIMIT:
                 noted += encoded[:LIMIT] + b"\n"
             sent = encoded
-        if current["status"] in FINAL or loop.time() > deadline or await _ended(end, streams.interval):
+        if current["status"] in FINAL or loop.time() > deadline or await happens(end, streams.interval):
             return
         current = await _snapshot(call.unit, task_id, call.language)
         await call.request.app[GUARD].identify(bearer(call.request))
@@ -106,16 +107,6 @@ async def _snapshot(unit: UnitOfWork, task_id: UUID, language: str) -> dict[str,
     found = await detail(await unit.raw(), task_id, TASK_TYPES)
     await unit.release()
     return None if found is None else detail_view(found, language)
-
-
-async def _ended(end: asyncio.Event, interval: float) -> bool:
-    """等一个间隔；停机了、客户端走了就立刻知道。"""
-    try:
-        async with asyncio.timeout(interval):
-            await end.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 ROUTES: tuple[Endpoint, ...] = (task_stream,)

@@ -17,6 +17,7 @@ from psycopg.errors import Diagnostic
 from psycopg_pool import AsyncConnectionPool
 
 from kaguan.database.connecting import Connection, History, LimitedConnection, is_former, rotated
+from kaguan.flow.background import stopped
 from kaguan.flow.backoff import jitter
 from kaguan.words.log import get_logger
 
@@ -163,8 +164,8 @@ class CheckedPool(AsyncConnectionPool[Connection]):
         await asyncio.shield(returning)
 
     async def close(self, timeout: float = 5.0) -> None:
-        if self._sweep is not None:
-            self._sweep.cancel()
+        if self._sweep is not None:  # 它手里的先还回来：池关了再还的，3.12 起没有人收
+            await stopped(self._sweep, patience=timeout)
         await super().close(timeout)
 
     async def _take(self, timeout: float) -> PooledConnection:

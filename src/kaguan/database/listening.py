@@ -13,7 +13,7 @@ from psycopg import sql
 from kaguan.config.model import Database
 from kaguan.database.connecting import open_connection
 from kaguan.database.pool import PASSING_ERRORS, Connection, Pool
-from kaguan.flow.background import in_background
+from kaguan.flow.background import happens, in_background
 from kaguan.flow.backoff import RECONNECT, jitter
 from kaguan.words.log import get_logger
 
@@ -44,13 +44,9 @@ async def _readable(connection: Connection, seconds: float) -> bool:
     loop, spoken = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(connection.fileno(), spoken.set)
     try:
-        async with asyncio.timeout(seconds):
-            await spoken.wait()
-    except TimeoutError:
-        return False
+        return await happens(spoken, seconds)
     finally:
         loop.remove_reader(connection.fileno())
-    return True
 
 
 def _say_nothing(_deaf: float) -> None:
@@ -79,6 +75,7 @@ class Listener:
     deaf: bool = False
     _own: str = field(default_factory=lambda: f"kaguan_echo_{uuid4().hex}")
     _echo: asyncio.Event = field(default_factory=asyncio.Event)
+    _listens: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """听到被取消为止。"""
@@ -88,6 +85,7 @@ class Listener:
     async def _hear(self, connection: Connection) -> None:
         for channel in (self.channel, self._own):
             await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
+        self._listens.set()
         self.heard()
         while True:
             silent = not await _readable(connection, LISTEN_SLICE)
@@ -102,6 +100,7 @@ class Listener:
 
     async def _keep_trying(self) -> None:
         misses = 0
+        await happens(self._listens, self.patience)  # 还没听上就按，白按
         while True:
             misses = 0 if await self._is_heard() else misses + 1
             deaf = misses >= MISSES
@@ -127,9 +126,4 @@ class Listener:
                 await connection.execute("select pg_notify(%s, '')", (self._own,))
         except PASSING_ERRORS:
             return True
-        try:
-            async with asyncio.timeout(self.patience):
-                await self._echo.wait()
-        except TimeoutError:
-            return False
-        return True
+        return await happens(self._echo, self.patience)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from kaguan.words.log import get_logger
@@ -80,6 +80,14 @@ async def passed_on(stop: asyncio.Event, other: asyncio.Event) -> None:
     """``stop`` 置位之后，``other`` 也置位。"""
     await stop.wait()
     other.set()
+
+
+async def happens(event: asyncio.Event, seconds: float) -> bool:
+    """等它至多 ``seconds`` 秒；到时没有来就是 False。"""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 async def within(seconds: float, work: Awaitable[T]) -> asyncio.Future[T] | None:

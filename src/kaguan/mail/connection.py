@@ -18,6 +18,7 @@ from kaguan.mail.reply import credentials, words
 from kaguan.words.reasons import Reason, ReasonError
 
 POLL = 0.005  # 秒
+LONGEST_POLL = 0.1  # 秒；再久是自己停了，不怪对方
 FAREWELL = 1.0  # 秒；等对方答 QUIT
 WORDS_LENGTH = 200  # 字符；对方的话至多引这么多
 
@@ -77,13 +78,13 @@ class SmtpLink:
             TimeoutError: 对方停住了。
         """
         clock = asyncio.get_running_loop().time
-        left, deadline = self._unsent(), clock() + patience
+        left, waited, looked = self._unsent(), 0.0, clock()
         while left:
             await asyncio.sleep(POLL)  # 没有通知可等：TLS 占了它，见上
-            now = self._unsent()
-            if now != left:
-                left, deadline = now, clock() + patience
-            elif clock() > deadline:
+            before, looked, now = looked, clock(), self._unsent()
+            waited = waited + min(looked - before, LONGEST_POLL) if now == left else 0.0
+            left = now
+            if waited > patience:
                 raise TimeoutError
 
     def _unsent(self) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 
 from redis.exceptions import RedisError
 
 from kaguan.database.pool import PASSING_ERRORS
-from kaguan.flow.background import in_background, passed_on
+from kaguan.flow.background import happens, in_background, passed_on
 from kaguan.flow.backoff import FIRST_BACKOFF, equal_jitter
 from kaguan.words.log import get_logger
 
@@ -48,12 +48,12 @@ async def run(  # noqa: PLR0913 各是何时再来的一个条件
                 failures += 1
                 if failures == 1:
                     log.warning("依赖不可用，退避重试", loop=name, error=type(error).__name__)
-                await _pause(equal_jitter(failures, FIRST_BACKOFF, backoff_max), stop)
+                await happens(stop, equal_jitter(failures, FIRST_BACKOFF, backoff_max))
                 continue
             except Exception:  # 一个循环的毛病不停掉别的循环
                 failures += 1
                 log.exception("循环意外出错，退避重试", loop=name)
-                await _pause(equal_jitter(failures, FIRST_BACKOFF, backoff_max), stop)
+                await happens(stop, equal_jitter(failures, FIRST_BACKOFF, backoff_max))
                 continue
             if failures:
                 log.info("依赖恢复", loop=name, failures=failures)
@@ -61,12 +61,6 @@ async def run(  # noqa: PLR0913 各是何时再来的一个条件
             if done and rouse is not None:
                 rouse.set()
             if done < full and not stop.is_set():
-                await _pause(interval() if callable(interval) else interval, woken)
+                await happens(woken, interval() if callable(interval) else interval)
                 if wake is not None:
                     wake.clear()
-
-
-async def _pause(seconds: float, woken: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await woken.wait()

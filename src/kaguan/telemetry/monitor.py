@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from kaguan.flow.background import happens
 from kaguan.telemetry.metrics import Declaring
 from kaguan.telemetry.pools import Counted, database_figures, redis_figures, refused_values, unconfirmed_commits
 from kaguan.telemetry.setup import spans_dropped
@@ -107,9 +107,7 @@ async def worst_lag(stop: asyncio.Event) -> float:
     step, worst = TICK / PROBES, 0.0
     for _ in range(PROBES):
         due = loop.time() + step
-        with suppress(TimeoutError):
-            async with asyncio.timeout(step):
-                await stop.wait()
+        if await happens(stop, step):
             break
         worst = max(worst, loop.time() - due)
     return worst

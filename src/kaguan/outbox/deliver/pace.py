@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from kaguan.flow.background import in_background
+from kaguan.flow.background import happens, in_background
 from kaguan.flow.backoff import about
 from kaguan.queues.keys import pace_key
 from kaguan.words.log import get_logger
@@ -63,6 +63,4 @@ class Pace:
         while True:
             self.measured.clear()
             await self.run_once()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(about(INTERVAL)):
-                    await self.measured.wait()
+            await happens(self.measured, about(INTERVAL))
