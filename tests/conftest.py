@@ -263,6 +263,12 @@ def environ(database_url: str, redis_url: str, tmp_path: Path) -> dict[str, str]
 
 
 @pytest.fixture
+def brief_locks(environ: dict[str, str]) -> None:
+    """等锁照出厂的一秒：等不到锁的用例不久等。"""
+    environ["KAGUAN_DATABASE__LOCK_TIMEOUT"] = "1"
+
+
+@pytest.fixture
 def settings(environ: dict[str, str]) -> Settings:
     return load_settings(environ)
 

@@ -172,6 +172,7 @@ async def test_settlement_repeated_after_a_lost_commit_reply_is_not_a_fenced_wri
 # ---- 别人锁着一行
 
 
+@pytest.mark.usefixtures("brief_locks")
 async def test_one_locked_row_stops_neither_the_leases_nor_the_settlements_of_the_others(pipeline: Pipeline) -> None:
     locked, *others = await pipeline.submit(3)
     await pipeline.forwarder.run_once()
@@ -197,6 +198,7 @@ async def test_one_locked_row_stops_neither_the_leases_nor_the_settlements_of_th
     assert await pipeline.status(locked) == "succeeded"
 
 
+@pytest.mark.usefixtures("brief_locks")
 async def test_one_locked_row_does_not_keep_the_others_from_being_claimed_or_handed_back(pipeline: Pipeline) -> None:
     locked, *others = tasks = await pipeline.submit(3)
     await pipeline.forwarder.run_once()

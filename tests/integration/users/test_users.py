@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 import bcrypt
+import pytest
 
-from kaguan.config import Settings, load_settings
+from kaguan.config import Settings
 from tests.support.eventually import eventually
 from tests.support.folded import folded
 from tests.support.serving import Api, serving
@@ -144,16 +145,16 @@ async def test_a_conflict_names_itself_in_the_language_asked_for(api: Api) -> No
     assert english.body["msg"] == "username is already taken"
 
 
-async def test_a_row_held_by_someone_else_times_out_instead_of_hanging(environ: dict[str, str]) -> None:
-    async with serving(load_settings({**environ, "KAGUAN_DATABASE__LOCK_TIMEOUT": "1"})) as api:
-        created = await api.post("/users", USER)
-        path = f"/users/{created.data['id']}"
-        async with api.pool.connection() as holder, holder.transaction():
-            await holder.execute("select 1 from tb_user for update")
-            blocked = await api.put(path, {"status": "banned"})
-            assert (blocked.status, blocked.code) == (504, 2004)
-            assert (await api.get(path)).data["status"] == "active"
-        await eventually(partial(changed, api, path))
+@pytest.mark.usefixtures("brief_locks")
+async def test_a_row_held_by_someone_else_times_out_instead_of_hanging(api: Api) -> None:
+    created = await api.post("/users", USER)
+    path = f"/users/{created.data['id']}"
+    async with api.pool.connection() as holder, holder.transaction():
+        await holder.execute("select 1 from tb_user for update")
+        blocked = await api.put(path, {"status": "banned"})
+        assert (blocked.status, blocked.code) == (504, 2004)
+        assert (await api.get(path)).data["status"] == "active"
+    await eventually(partial(changed, api, path))
 
 
 async def changed(api: Api, path: str) -> bool:

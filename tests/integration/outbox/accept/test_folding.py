@@ -88,6 +88,7 @@ async def test_a_bad_row_fails_alone(folded: GroupAccept, pool: Pool) -> None:
     assert (await counts(pool))[0] == 19
 
 
+@pytest.mark.usefixtures("brief_locks")
 async def test_a_row_that_waits_for_a_lock_in_vain_fails_alone(folded: GroupAccept, pool: Pool) -> None:
     held = replace(SUBMISSION, request_id="held")
     async with pool.connection() as other, other.transaction():
@@ -131,6 +132,7 @@ async def test_database_away_fails_every_waiting_request(folded: GroupAccept, po
     assert all(isinstance(answer, psycopg.Error) for answer in answers)
 
 
+@pytest.mark.usefixtures("brief_locks")
 async def test_a_batch_stuck_on_a_lock_does_not_hold_up_those_behind_it(folded: GroupAccept, pool: Pool) -> None:
     held = replace(SUBMISSION, request_id="held")
     async with pool.connection() as other, other.transaction():
@@ -143,6 +145,7 @@ async def test_a_batch_stuck_on_a_lock_does_not_hold_up_those_behind_it(folded: 
     assert (await stuck).replayed
 
 
+@pytest.mark.usefixtures("brief_locks")
 async def test_a_locked_row_of_any_fold_fails_alone(pool: Pool) -> None:
     async with pool.connection() as connection:
         await connection.execute("create table counter (id int primary key, n int not null)")

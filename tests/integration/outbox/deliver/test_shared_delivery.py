@@ -197,6 +197,7 @@ async def test_a_stop_in_the_middle_hands_back_the_rest_uncounted(pipeline: Pipe
     assert await pipeline.sql("select distinct attempt, lost_leases from vw_task where status = 'pending'") == [(0, 0)]
 
 
+@pytest.mark.usefixtures("brief_locks")
 async def test_what_is_claimed_does_not_lose_its_lease_while_locked_siblings_are_awaited(pipeline: Pipeline) -> None:
     won, *locked = await pipeline.submit(9)
     await pipeline.forwarder.run_once()

@@ -363,6 +363,7 @@ async def five_ended_heads(pipeline: Pipeline) -> None:
     )
 
 
+@pytest.mark.usefixtures("brief_locks")
 async def test_the_outbox_counts_as_backlog_though_those_that_wait_behind_a_key_cannot_be_counted(
     pipeline: Pipeline,
 ) -> None:

@@ -109,6 +109,7 @@ async def test_five_relays_at_once_fire_once(world: World) -> None:
     assert sum(accepted) == 1
 
 
+@pytest.mark.usefixtures("brief_locks")
 async def test_a_schedule_that_cannot_fire_holds_up_no_other(world: World) -> None:
     cron = await world.past(minutes=20)
     stuck, free = schedule(cron, name="stuck"), schedule(cron, name="free")
