@@ -79,6 +79,7 @@ class BreakerBoard:
 
     redis: Redis
     clock: Callable[[], float] = time.monotonic
+    patience: float = PATIENCE
     _process: str = field(default_factory=lambda: uuid4().hex)
     _open: dict[Key, tuple[BreakerStatus, float]] = field(default_factory=dict)  # 样子，何时变成这样（单调钟）
     _closed: set[Key] = field(default_factory=set)  # 还没从 Redis 里撤下的
@@ -126,7 +127,7 @@ class BreakerBoard:
             self._closed |= self._open.keys()
             self._open.clear()
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(self.patience):
                     await self.run_once()
             except TimeoutError:
                 log.debug("断路器的状态没有撤下，等它过期")

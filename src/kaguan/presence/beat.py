@@ -41,7 +41,7 @@ KEEP = HOUR  # 秒：不再跳的名片留这么久，好数重启
 MOST = 1_000  # 名片至多这么多：反复崩溃也撑不大
 
 AHEAD = 10_000  # 毫秒：分数都是 Redis 的钟，比它还晚这么多的是别人写的，或换了一台钟慢的
-KEY_PATIENCE = 1.0  # 秒：等一条连接去读盖印的钥匙
+KEY_SHARE = 2 / 3  # 一拍的时限里，至多拿这么多等一条连接去读盖印的钥匙
 WITNESSED = 10_000  # 毫秒：连得上那个主库的进程都没了，写着它的键再活这么久
 LONGEST = 200  # 字节：写着主库的不会更长
 
@@ -111,6 +111,7 @@ class Presence:
     Attributes:
         role: api、relay 或 worker。
         facts: 此刻的情形（槽位、在忙几个……），每拍取一次；要能写成 JSON。
+        patience: 一拍写不成就等下一拍，离开时收走名片也至多等这么久，秒。
         excuses: 因为意外而离开的也收走名片：客人的程序出错、被 Ctrl-C，是他自己的事，不是一次崩溃。
     """
 
@@ -119,6 +120,7 @@ class Presence:
     name: str = field(default_factory=process_name)
     facts: Callable[[], Mapping[str, Any]] = _nothing
     interval: float = INTERVAL
+    patience: float = TIMEOUT
     excuses: bool = False
     _pool: CheckedPool | None = None
     _sealing: Sealing = field(default_factory=Sealing)
@@ -162,8 +164,9 @@ class Presence:
     async def _seal(self) -> Seal | None:
         """盖印的钥匙；库不在就用手里的。"""
         if self._pool is not None and self._sealing.is_stale:
+            limit = asyncio.timeout(self.patience * KEY_SHARE)
             try:
-                async with asyncio.timeout(KEY_PATIENCE), self._pool.connection() as connection:
+                async with limit, self._pool.connection() as connection:
                     await self._sealing.held(connection)
             except (psycopg.Error, PoolTimeout, TimeoutError, LookupError) as error:
                 log.debug("没有读到盖印的钥匙", error=type(error).__name__)
@@ -193,7 +196,7 @@ class Presence:
 
     async def _beat(self) -> None:
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(self.patience):
                 await self.run_once()
         except (RedisError, OSError, TimeoutError) as error:
             log.debug("心跳没有写成", error=type(error).__name__)
@@ -202,7 +205,7 @@ class Presence:
 
     async def _leave(self) -> None:
         try:
-            async with asyncio.timeout(TIMEOUT), self.redis.pipeline(transaction=True) as pipe:
+            async with asyncio.timeout(self.patience), self.redis.pipeline(transaction=True) as pipe:
                 pipe.zrem(key(self.redis, PRESENCE_BEATS), self.name)
                 pipe.hdel(key(self.redis, PRESENCE_CARDS), self.name)
                 await pipe.execute()

@@ -21,7 +21,7 @@ from kaguan.presence.census import take_census
 from kaguan.queues.client import Client, open_redis
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE
 from kaguan.sims.vocabulary import Carrier
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.folded import folded
 from tests.support.said import capture_logs
 
@@ -30,7 +30,7 @@ OURS = "00000001"  # 用例的库在这条时间线上
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with open_redis(config.Redis(url=SecretStr(redis_url))) as client:
+    async with open_redis(config.Redis(url=SecretStr(redis_url), socket_timeout=PATIENCE)) as client:
         yield client
 
 
@@ -40,7 +40,7 @@ async def backdate(redis: Redis, name: str, seconds: float) -> None:
 
 
 async def test_a_process_is_seen_while_it_lives_and_takes_its_card_when_it_leaves(redis: Redis) -> None:
-    presence = Presence(redis, "worker", facts=lambda: {"slots": {"low": 2}})
+    presence = Presence(redis, "worker", facts=lambda: {"slots": {"low": 2}}, patience=PATIENCE)
     async with presence.beating():
 
         async def there() -> bool:
@@ -66,7 +66,7 @@ async def test_a_worker_that_waits_for_a_carrier_still_beats(redis: Redis) -> No
 async def test_one_that_leaves_because_of_an_error_leaves_its_card_behind_unless_it_is_excused(
     redis: Redis, error: type[BaseException]
 ) -> None:
-    guest, ours = Presence(redis, "relay", excuses=True), Presence(redis, "relay")
+    guest, ours = (Presence(redis, "relay", excuses=excused, patience=PATIENCE) for excused in (True, False))
 
     async def crash(presence: Presence) -> None:
         async with presence.beating():
@@ -135,7 +135,7 @@ async def watching(settings: Settings, redis: Redis) -> AsyncIterator[tuple[Chec
     async with open_pool(settings.database, "test") as pool:
         async with pool.connection() as connection:
             seal = await Sealing().held(connection)
-        yield pool, Presence(redis, "api"), seal
+        yield pool, Presence(redis, "api", patience=PATIENCE), seal
 
 
 def on(pool: CheckedPool, timeline: str) -> str:
