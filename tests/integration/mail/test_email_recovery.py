@@ -47,7 +47,7 @@ AN_HOUR = "update tb_outbox set available_at = clock_timestamp() + interval '1 h
 
 @dataclass
 class Stage:
-    """一台停着的中继主机，两个进程各一个通道；一封信已经败过，两个断路器都断开着。"""
+    """一台停着的中继主机，两个进程各一个通道；一封信已经败过，两个断路器都断开着，叫 ``board`` 写才写出来。"""
 
     pipeline: Pipeline
     server: SmtpServer
@@ -85,7 +85,6 @@ async def staged(
         server = await stack.enter_async_context(smtp_server())
         server.script.greeting = "421 4.3.2 shutting down"
         board = BreakerBoard(pipeline.redis)
-        await stack.enter_async_context(board.publishing())
         config = config_for(server.url, breaker_failures=1, breaker_cooldown=cooldown)
         mailers = [await stack.enter_async_context(open_mailer(config, tick=tick)) for _ in range(2)]
         for mailer in mailers:
@@ -168,7 +167,6 @@ async def test_the_oldest_come_back_first_in_waves_that_grow_and_never_outrun_wh
             position,
             task_id,
         )
-    await stage.pipeline.redis.flushdb()  # 断路器都合上了
     recall = stage.recall()
     assert await recall.run_once() == FIRST_ROOM
     assert {row[0] for row in await stage.pipeline.sql(RECALLED)} == set(mails[-FIRST_ROOM:])
@@ -196,7 +194,6 @@ async def test_a_recall_follows_the_task_and_leaves_alone_what_is_soon_due_cance
     )
     async with stage.pipeline.pool.connection() as connection, connection.transaction():
         await decisions.cancel(connection, cancelled, "tester")
-    await stage.pipeline.redis.flushdb()
     before = await stage.pipeline.sql("select task_id, available_at from tb_outbox where task_id <> %s", plain)
     assert await stage.recall().run_once() == 1
     assert await stage.pipeline.sql("select task_id, available_at from tb_outbox where task_id <> %s", plain) == before
@@ -211,7 +208,7 @@ async def test_a_recall_follows_the_task_and_leaves_alone_what_is_soon_due_cance
 async def test_when_the_relay_host_is_back_the_backlog_flows_by_itself_each_mail_once(
     settings: Settings, pool: Pool
 ) -> None:
-    async with staged(settings, pool, cooldown=0.2, tick=OFTEN) as stage:
+    async with staged(settings, pool, cooldown=0.2, tick=OFTEN) as stage, stage.board.publishing():
         mails = await stage.waiting_for_an_hour(30)
         pipeline, recall = stage.pipeline, stage.recall(pace=0.05)
         turn = iter(range(10**6))
@@ -249,7 +246,6 @@ async def test_when_the_relay_host_is_back_the_backlog_flows_by_itself_each_mail
 
 async def test_half_open_breakers_call_one_wave_back_and_no_more_until_they_were_open_again(stage: Stage) -> None:
     await stage.waiting_for_an_hour(50)
-    await stage.pipeline.redis.flushdb()
     board, recall = BreakerBoard(stage.pipeline.redis), stage.recall()
 
     async def told(state: str) -> int:
@@ -266,7 +262,7 @@ async def test_half_open_breakers_call_one_wave_back_and_no_more_until_they_were
 async def test_a_relay_host_that_greets_but_takes_nothing_is_tried_with_few_mails_until_it_takes_one(
     settings: Settings, pool: Pool
 ) -> None:
-    async with staged(settings, pool, cooldown=0.5, tick=OFTEN) as stage:
+    async with staged(settings, pool, cooldown=0.5, tick=OFTEN) as stage, stage.board.publishing():
         stage.server.script.greeting, stage.server.script.mail = "220 test ESMTP", "421 4.3.2 closing"
         await stage.waiting_for_an_hour(15)
         pipeline, recall = stage.pipeline, stage.recall(pace=0.01)

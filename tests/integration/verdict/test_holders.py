@@ -53,7 +53,7 @@ async def busy(pipeline: Pipeline) -> list[UUID]:
     mine = await pipeline.submit(5, principal="importer")
     await pipeline.sql("delete from tb_outbox where task_id = any(%s)", mine[:3])
     await pipeline.sql(HOLD, WORKER, "12 s", mine[:2])
-    await pipeline.sql("update tb_work set started_at = started_at - interval '90 seconds' where task_id = %s", mine[1])
+    await pipeline.sql("update tb_work set started_at = started_at - interval '95 minutes' where task_id = %s", mine[1])
     await pipeline.sql(HAND, mine[2:3])
     await pipeline.submit(1, principal="tomorrow", schedule_at=datetime.now(UTC) + timedelta(days=1))
     await pipeline.submit(3, queue=Priority.LOW, principal="li.lei@example.com", ordering_key="han.mei@example.com")
@@ -77,7 +77,7 @@ async def test_who_holds_and_who_waits_is_told_the_same_by_api_and_console(setti
     assert (caller["name"], caller["count"]) == ("importer", 2)
     assert (worker["name"], worker["count"], worker["busy"], worker["slots"]) == (WORKER, 2, 1, 4)
     assert [one["task_id"] for one in found["longest"]] == [str(mine[1]), str(mine[0])]  # 久的在前
-    assert found["longest"][0]["seconds"] >= 90
+    assert found["longest"][0]["seconds"] >= 95 * 60
     assert (found["waiting"], found["estimated"]) == (4, False)  # 没到时候的不算，同键的只有队头
     assert [(line["name"], line["count"]) for line in found["waiting_queues"]] == [("default", 3), ("low", 1)]
     waiting = [(line["name"], line["count"]) for line in found["waiting_callers"]]
@@ -139,12 +139,13 @@ def test_four_times_the_backlog_costs_no_more_to_look_at(
     database_url: str, name: str, parameters: dict[str, int]
 ) -> None:
     touched = []
+    sampled = parameters.get("blocks", 0)  # 抽的是随机的块，抽到几块有多有少
     with psycopg.connect(database_url, autocommit=True) as connection:
         for more in (10 * CAP, 30 * CAP):
             connection.execute(PILE, (more,))
             connection.execute("analyze tb_outbox")
             touched.append(_blocks(connection, name, parameters))
-    assert touched[1] < 1.3 * touched[0] + 50, touched
+    assert touched[1] < 1.3 * max(touched[0], sampled) + 50, touched
 
 
 def _blocks(connection: psycopg.Connection, name: str, parameters: dict[str, int]) -> int:
@@ -175,7 +176,7 @@ def test_the_command_line_tells_it_in_words_and_as_the_api_does(
     assert code == 0, err
     assert "importer" in out
     assert WORKER in out
-    assert "1 min 30 s" in out
+    assert "1 h 35 min" in out
 
 
 async def _hold(settings: Settings) -> None:
