@@ -117,13 +117,13 @@ async def test_everything_follows_a_failover_under_load_and_what_its_lost_tail_h
         await load.more()
         await eventually(partial(counted, old))
         worker.flowing.clear()
+        full = settings.worker.concurrency - settings.worker.kept_free
+        await eventually(lambda: worker.inside >= full)  # 还有空着的槽位，等着的就会被取走；断开之后来不及占
         await cut_off(old)
         before = set(load.promised)
         await load.more(CUT)
 
         async def handed_over() -> set[str]:
-            if worker.inside < settings.worker.concurrency - settings.worker.kept_free:
-                return set()  # 还有空着的槽位：此刻等着的，主还没有死就被取走了
             waiting = await waiting_in(old, load.promised - before)
             queued = await pipeline.sql("select id::text from vw_task where status = 'queued'")
             return waiting & {task_id for (task_id,) in queued}
