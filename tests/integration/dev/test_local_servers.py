@@ -99,7 +99,7 @@ async def test_a_stranger_given_the_old_number_while_we_wait_is_left_alone(tmp_p
     )
     try:
         (tmp_path / "postmaster.pid").write_text(f"{stranger.pid}\n")
-        settling = asyncio.create_task(settle_postmaster(tmp_path, 1.0, 1.0))
+        settling = asyncio.create_task(settle_postmaster(tmp_path, PATIENCE))
         await asyncio.sleep(0)  # 让它先认出「上一套的」，换人在这之后
         assert stranger.stdin is not None
         stranger.stdin.write(b"\n")

@@ -69,7 +69,7 @@ async def test_a_schema_ahead_of_the_code_is_a_release_rolled_back(settings: Set
 async def test_a_clock_far_from_that_of_postgresql_is_told_with_its_distance(settings: Settings, skew: float) -> None:
     (found,) = await examine(settings, "test", lambda: time.time() + skew)
     assert found.exemption is Exemption.CLOCK_SKEW
-    assert f"{'快' if skew > 0 else '慢'} 12 秒" in str(found)
+    assert re.search(f"{'快' if skew > 0 else '慢'} 1[123] 秒", str(found))  # 问的工夫也算在里面
     assert await examine(settings, "test", lambda: time.time() + skew / 2) == []
 
 

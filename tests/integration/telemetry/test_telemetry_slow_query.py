@@ -48,11 +48,10 @@ async def test_a_slow_statement_of_sqlalchemy_is_logged_too(pool: Pool, logs: Pa
 
 
 async def test_a_slow_failure_is_logged_and_still_raised(pool: Pool, logs: Path) -> None:
-    async with pool.connection() as connection:
-        await connection.execute("set statement_timeout = 120")
+    async with pool.connection() as connection, connection.transaction(force_rollback=True):
+        await connection.execute("set local statement_timeout = 120")
         with pytest.raises(psycopg.errors.QueryCanceled):
             await connection.execute("select pg_sleep(%s)", [5])
-        await connection.execute("reset statement_timeout")
     assert [line["statement"] for line in slow(logs)] == ["select pg_sleep(%s)"]
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 
+import bcrypt
 import pytest
 
 from kaguan.config import load_settings
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.serving import Reply, serving
 
 
@@ -45,19 +48,25 @@ async def test_a_flood_of_sign_ups_is_shed_and_others_are_served(environ: dict[s
         assert (await api.post("/users", user(99))).status == 201
 
 
-async def test_hashing_for_a_keyed_sign_up_holds_no_connection(environ: dict[str, str]) -> None:
-    environ |= {
-        "KAGUAN_API__BCRYPT_ROUNDS": "12",
-        "KAGUAN_DATABASE__POOL_MAX": "1",
-    }
-    async with serving(load_settings(environ)) as api:
+async def test_hashing_for_a_keyed_sign_up_holds_no_connection(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """散列要等到别人读过才做完：占着唯一的连接散列的话，谁也读不上。"""
+    hashpw, begun, read = bcrypt.hashpw, threading.Event(), threading.Event()
+
+    def held(password: bytes, salt: bytes) -> bytes:
+        begun.set()
+        read.wait(PATIENCE)
+        return hashpw(password, salt)
+
+    monkeypatch.setattr(bcrypt, "hashpw", held)
+    async with serving(load_settings({**environ, "KAGUAN_DATABASE__POOL_MAX": "1"})) as api:
         signing_up = asyncio.create_task(api.call("POST", "/users", user(1), {"Idempotency-Key": "k"}))
-        beside = 0
-        while not signing_up.done():
-            assert (await api.get("/users")).status == 200
-            beside += 1
+        await eventually(begun.is_set)
+        beside = [(await api.get("/users")).status for _ in range(5)]
+        read.set()
         reply = await signing_up
         assert reply.status == 201
-        assert beside >= 5  # 占着唯一的连接散列的话，别人至多在它之前读上一两次
+        assert beside == [200] * 5
         again = await api.call("POST", "/users", user(1), {"Idempotency-Key": "k"})
         assert again.body == reply.body
