@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from itertools import repeat
 from typing import Final, TypeVar, overload
 
+from kaguan.verdict.patience import Patience
+
 T = TypeVar("T")
 INTERVAL, LONGEST = 0.02, 0.1  # 秒；等得越久问得越疏：每问一次，对面的进程也要花力气
 GENEROUS = 120.0  # 秒；用例写成的那台机器上最长的一次等待不到它的四分之一
@@ -49,6 +51,7 @@ PATIENT: Final = {
     "KAGUAN_REDIS__SOCKET_TIMEOUT": f"{PATIENCE / 6:g}",
     "KAGUAN_REDIS__CONNECT_TIMEOUT": f"{PATIENCE / 6:g}",
 }
+UNHURRIED: Final = Patience(*[PATIENCE / 12] * 4)  # 看一眼也一样；一眼先后有两份，合起来仍在请求的时限之内
 
 
 @overload

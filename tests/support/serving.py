@@ -26,8 +26,9 @@ from kaguan.outbox.metrics import Metrics
 from kaguan.queues.client import build_client
 from kaguan.tokens import service as tokens
 from kaguan.tokens.service import SCOPES
+from kaguan.verdict.patience import Patience
 from tests.support.addresses import base_of
-from tests.support.eventually import PATIENCE
+from tests.support.eventually import PATIENCE, UNHURRIED
 
 BASE = "/api/v1"
 
@@ -118,8 +119,12 @@ async def serving(
     routes: Sequence[Endpoint] = ROUTES,
     write_timeout: float = WRITE_TIMEOUT,
     adapt: Callable[[web.Application], None] | None = None,
+    patience: Patience = UNHURRIED,
 ) -> AsyncIterator[Api]:
-    """起一个应用直到离开；令牌叫 ``name``，有 ``scopes``。``adapt`` 在起之前给它换上别的零件。"""
+    """起一个应用直到离开；令牌叫 ``name``，有 ``scopes``。``adapt`` 在起之前给它换上别的零件。
+
+    哪个服务器不答、要看多久才放弃的，``patience`` 给出厂的。
+    """
     rings: list[None] = []
     async with (
         open_pool(settings.database, "test") as pool,
@@ -129,7 +134,7 @@ async def serving(
         engine = engine_on(pool)
         metrics = Metrics()
         http_metrics = HttpMetrics(metrics.registry)
-        services = Services(settings, pool, engine, redis, metrics, http_metrics, lambda: rings.append(None))
+        services = Services(settings, pool, engine, redis, metrics, http_metrics, lambda: rings.append(None), patience)
         async with pool.connection(timeout=PATIENCE) as connection:  # 池子的头一条正在连：不归用例的短时限管
             issued = await tokens.create(connection, name, scopes)
         access = opened.enter_context(access_lines(settings.logging, "api"))

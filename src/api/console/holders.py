@@ -12,7 +12,7 @@ PATH = "/console/holders"
 
 
 async def holding(console: ConsoleRequest) -> web.Response:
-    census = await census_in_time(console.services.redis)
+    census = await census_in_time(console.services.redis, console.services.patience.redis)
     async with console.services.pool.connection() as connection:
         found = await holders.look(connection, census)
     return console.render("holders.html", s=found)

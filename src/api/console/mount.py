@@ -131,6 +131,7 @@ def pages() -> list[web.RouteDef]:
 async def _tracing(app: web.Application) -> AsyncIterator[None]:
     """取跟踪用的 HTTP 客户端；不认代理变量。"""
     async with aiohttp.ClientSession(trust_env=False) as session:
-        config = app[SERVICES].settings.telemetry
-        app[TRACES] = Traces(config.traces_url, config.traces_public_url, session)
+        services = app[SERVICES]
+        config = services.settings.telemetry
+        app[TRACES] = Traces(config.traces_url, config.traces_public_url, session, services.patience.part)
         yield

@@ -13,7 +13,6 @@ from kaguan.flow.background import within
 from kaguan.outbox.deliver.deliveries import Carried, build_queues
 
 PATH = "/console/queues"
-LOOK_TIMEOUT = 1.0  # 秒：更慢就当 Redis 不答，别等到请求的时限
 NAMED = 5  # 一个投递里的任务至多列几个
 
 
@@ -30,7 +29,7 @@ class Parcel:
 
 
 async def queue_page(console: ConsoleRequest) -> web.Response:
-    asked = await within(LOOK_TIMEOUT, _parcels(console))
+    asked = await within(console.services.patience.part, _parcels(console))
     try:
         parcels = None if asked is None else asked.result()
     except RedisError:

@@ -12,7 +12,7 @@ PATH = "/console/stats"
 
 
 async def recent(console: ConsoleRequest) -> web.Response:
-    census = await census_in_time(console.services.redis)
+    census = await census_in_time(console.services.redis, console.services.patience.redis)
     async with console.services.pool.connection() as connection:
         found = await stats.look(connection, census)
     return console.render("stats.html", s=found)

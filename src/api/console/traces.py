@@ -17,12 +17,12 @@ from aiohttp import web
 
 from kaguan.outbox.spans import MESSAGE_ID
 from kaguan.telemetry.waterfall import Waterfall, lay_out
+from kaguan.verdict.patience import SHIPPED
 from kaguan.words.log import get_logger
 from kaguan.words.units import MIB
 
 log = get_logger(__name__)
 
-TIMEOUT = 1.0  # 秒
 LIMIT = 4 * MIB  # 字节；再长的跟踪到它自己的页面去看
 MAX_ROWS = 200
 MICROSECOND = 1_000  # 纳秒
@@ -96,10 +96,13 @@ class Absence:
 class Traces:
     """``url`` 为空即没有配置。"""
 
-    def __init__(self, url: str, public_url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, url: str, public_url: str, session: aiohttp.ClientSession, seconds: float = SHIPPED.part
+    ) -> None:
         self.url = url.rstrip("/")
         self._public_url = public_url.rstrip("/") or self.url
         self._session = session
+        self._seconds = seconds
 
     @property
     def linked(self) -> bool:
@@ -115,7 +118,7 @@ class Traces:
         if not self.url:
             return Absence(Cause.UNCONFIGURED)
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(self._seconds):
                 status, raw = await self._asked(trace_id)
             return understood(status, raw, task_id)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

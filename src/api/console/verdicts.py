@@ -14,7 +14,7 @@ from api.endpoints.shapes import View
 from api.http.addresses import ADDRESSES
 from api.http.context import context_of
 from api.http.guard import GUARD, bearer
-from api.http.keys import Services
+from api.http.keys import SERVICES, Services
 from kaguan.database.pool import Connection
 from kaguan.flow.background import within
 from kaguan.tokens.service import LOOK
@@ -26,7 +26,6 @@ from kaguan.words.errors import DomainError
 from kaguan.words.personal import masked
 
 FRESH = 1.0  # 秒：这么新的不必再看
-KNOW_TIMEOUT = 1.0  # 秒：认令牌要查库，库不在就当没带
 
 
 class AcknowledgedView(View):
@@ -72,7 +71,8 @@ class VerdictCache:
         """最多一秒前的所见与判断；依赖不在不抛异常。"""
         async with self._busy:
             if self._seen is None or self._seen[0] < time.monotonic() - FRESH:
-                seen, verdict = await service.take(self._connect, self._services.redis, self._services.settings)
+                here = self._services
+                seen, verdict = await service.take(self._connect, here.redis, here.settings, here.patience)
                 self._seen = (time.monotonic(), seen, verdict)
             return self._seen[1], self._seen[2]
 
@@ -119,7 +119,8 @@ async def may_look(request: web.Request) -> bool:
         await request.app[ADDRESSES].admit(context_of(request))
     except DomainError:
         return False
-    known = await within(KNOW_TIMEOUT, request.app[GUARD].identify(token))
+    # 认令牌要查库，库不在就当没带
+    known = await within(request.app[SERVICES].patience.part, request.app[GUARD].identify(token))
     return known is not None and known.exception() is None and known.result().may(LOOK)
 
 

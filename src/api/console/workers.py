@@ -13,7 +13,8 @@ BACK = "/#workers"
 
 
 async def drain(submission: FormSubmission) -> ActionResult:
-    form, census = submission.form, await census_in_time(submission.console.services.redis)
+    form, services = submission.form, submission.console.services
+    census = await census_in_time(services.redis, services.patience.redis)
     made = await drains.drain(
         submission.connection,
         census,

@@ -13,6 +13,7 @@ from api.http.metrics import HttpMetrics
 from kaguan.config import Settings
 from kaguan.database.pool import Pool
 from kaguan.outbox.metrics import Metrics
+from kaguan.verdict.patience import SHIPPED, Patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Services:
 
     Attributes:
         ring: 提交之后按门铃（合并、不阻塞、不抛异常）；没有中继可叫时什么都不做。
+        patience: 看一眼各等多久。
     """
 
     settings: Settings
@@ -30,6 +32,7 @@ class Services:
     metrics: Metrics
     http_metrics: HttpMetrics
     ring: Callable[[], None]
+    patience: Patience = SHIPPED
 
 
 SERVICES = web.AppKey("SERVICES", Services)

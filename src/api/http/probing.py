@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 
 from api.http.keys import Services
 from kaguan.flow.background import within
+from kaguan.verdict.patience import SHIPPED
 
-PING_TIMEOUT = 1.0  # 秒，每个部件
 # 健康检查的路径，在根路径与 ``/api/v1`` 下都有；问「活着吗」的不去问别的服务器
 PROBING = frozenset(f"{prefix}/health{part}" for prefix in ("", "/api/v1") for part in ("", "/ready"))
 PATHS = PROBING | {"/health/live", "/api/v1/health/live"}
@@ -35,7 +35,7 @@ class Probe:
         return {"status": "ok" if self.up else "down", "latency_ms": round(self.latency * 1000, 1)}
 
 
-async def probe(ping: Awaitable[object], seconds: float = PING_TIMEOUT) -> Probe:
+async def probe(ping: Awaitable[object], seconds: float) -> Probe:
     """在时限之内探一次。
 
     Raises:
@@ -58,10 +58,12 @@ class SharedProbe:
         ping: Callable[[], Awaitable[object]],
         fresh: float = FRESH,
         clock: Callable[[], float] = time.monotonic,
+        seconds: float = SHIPPED.part,
     ) -> None:
         self.ping = ping
         self.fresh = fresh
         self._clock = clock
+        self._seconds = seconds
         self._flight: asyncio.Task[Probe] | None = None
         self._stale_at = 0.0
 
@@ -70,7 +72,7 @@ class SharedProbe:
         flight, now = self._flight, self._clock()
         if flight is None or (flight.done() and now >= self._stale_at):
             # 自成一个任务：第一个来问的断开了，不连累后来的
-            flight = self._flight = asyncio.create_task(probe(self.ping()), name="probe")
+            flight = self._flight = asyncio.create_task(probe(self.ping(), self._seconds), name="probe")
             self._stale_at = now + self.fresh
         return await asyncio.shield(flight)
 
@@ -79,15 +81,17 @@ class Probes:
     """一个应用的探测，每个部件一个。"""
 
     def __init__(self, services: Services) -> None:
+        seconds = services.patience.part
+
         async def ping_database() -> None:
-            async with services.pool.connection(timeout=PING_TIMEOUT) as connection:
+            async with services.pool.connection(timeout=seconds) as connection:
                 await connection.execute("select 1")
 
         async def ping_redis() -> None:
             await services.redis.ping()  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
 
-        self.database = SharedProbe(ping_database)
-        self.redis = SharedProbe(ping_redis)
+        self.database = SharedProbe(ping_database, seconds=seconds)
+        self.redis = SharedProbe(ping_redis, seconds=seconds)
 
 
 class Writes:

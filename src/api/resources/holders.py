@@ -110,7 +110,8 @@ class HoldersView(View):
 )
 async def get_holders(call: Call[None, None]) -> Answer:
     """没到时候的（定时的、等着重试的）不算在等。"""
-    census = await census_in_time(call.services.redis)  # 等 Redis 的时候不占着数据库的连接
+    # 等 Redis 的时候不占着数据库的连接
+    census = await census_in_time(call.services.redis, call.services.patience.redis)
     found = await holders.look(await call.unit.raw(), census)
     return Answer(found if call.principal.may(OPERATE) else _impersonal(found))
 

@@ -87,7 +87,8 @@ class StatsView(View):
     example=examples.STATS,
 )
 async def get_stats(call: Call[None, None]) -> Answer:
-    census = await census_in_time(call.services.redis)  # 等 Redis 的时候不占着数据库的连接
+    # 等 Redis 的时候不占着数据库的连接
+    census = await census_in_time(call.services.redis, call.services.patience.redis)
     return Answer(await stats.look(await call.unit.raw(), census))
 
 

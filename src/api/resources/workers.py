@@ -71,7 +71,8 @@ class WorkerList(View):
     example=examples.WORKERS,
 )
 async def list_workers(call: Call[None, ShortQuery]) -> Answer:
-    census = await census_in_time(call.services.redis)  # 等 Redis 的时候不占着数据库的连接
+    # 等 Redis 的时候不占着数据库的连接
+    census = await census_in_time(call.services.redis, call.services.patience.redis)
     found = await drains.workers(await call.unit.raw(), census)
     return Answer(Part.of(call.query, found, [one.name for one in found]))
 
@@ -90,7 +91,8 @@ async def list_workers(call: Call[None, ShortQuery]) -> Answer:
 )
 async def drain_worker(call: Call[DrainRequest, None]) -> Answer:
     """两秒左右之内不再取件，做完手里的（至多停机的宽限，再久的交还，不耗尝试）就退出，由看着它的另起一个；说两遍是一遍。"""
-    name, census = call.text("name"), await census_in_time(call.services.redis)
+    name, services = call.text("name"), call.services
+    census = await census_in_time(services.redis, services.patience.redis)
     made = await drains.drain(
         await call.unit.raw(), census, name, call.body.reason, call.principal.name, call.unit.after_commit
     )

@@ -36,6 +36,7 @@ from kaguan.presence.census import Census, take_census
 from kaguan.queues.keys import namespace_of
 from kaguan.verdict import queries
 from kaguan.verdict.locks import Lock, locks
+from kaguan.verdict.patience import SHIPPED, Patience
 from kaguan.verdict.queries import ConnectedProcess, Held, Totals
 from kaguan.words.log import get_logger
 from kaguan.words.units import MINUTE
@@ -43,8 +44,6 @@ from kaguan.words.units import MINUTE
 log = get_logger(__name__)
 
 PACKAGE = "kaguan.verdict"
-DATABASE_TIMEOUT = 1.5  # 秒；更慢就当它不答
-REDIS_TIMEOUT = 0.5  # 秒
 CROWD = 200  # 行：看这么多，就知道多半是谁的
 QUEUED_CAP = 500  # 看最老的这么多个，年龄就准了
 FINISHED_CAP, EVENT_CAP = 1_000, 300
@@ -184,23 +183,25 @@ class Observation:
     locks: tuple[Lock, ...] = ()
 
 
-async def observe(connect: Callable[[], AbstractAsyncContextManager[Connection]], redis: Redis) -> Observation:
+async def observe(
+    connect: Callable[[], AbstractAsyncContextManager[Connection]], redis: Redis, patience: Patience = SHIPPED
+) -> Observation:
     """看一眼；``connect`` 给一条自动提交的连接。"""
     namespace = namespace_of(redis)
-    record = asyncio.create_task(_in_time(_read_ledger(connect, namespace), DATABASE_TIMEOUT), name="ledger")
+    record = asyncio.create_task(_in_time(_read_ledger(connect, namespace), patience.ledger), name="ledger")
     broker, _ = await asyncio.gather(
-        _in_time(_read_broker(redis), REDIS_TIMEOUT), asyncio.wait({record}, timeout=LINGER)
+        _in_time(_read_broker(redis), patience.redis), asyncio.wait({record}, timeout=LINGER)
     )
     # 它自己若正等着锁，此刻就看得见挡着它的是谁
-    blocking = await _in_time(_read_locks(connect, namespace), DATABASE_TIMEOUT)
+    blocking = await _in_time(_read_locks(connect, namespace), patience.ledger)
     ledger = await record
     at = datetime.now(UTC) if ledger is None else ledger.totals.now
     return Observation(at, ledger, broker, tuple(blocking or ()))
 
 
-async def census_in_time(redis: Redis) -> Census | None:
+async def census_in_time(redis: Redis, seconds: float = SHIPPED.redis) -> Census | None:
     """名片；Redis 不答就是 None。"""
-    return await _in_time(take_census(redis), REDIS_TIMEOUT)
+    return await _in_time(take_census(redis), seconds)
 
 
 async def _in_time(look: Coroutine[None, None, T], seconds: float) -> T | None:

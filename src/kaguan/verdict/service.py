@@ -17,29 +17,34 @@ from kaguan.verdict.judging import judge
 from kaguan.verdict.memory import recalled
 from kaguan.verdict.model import Concern, Verdict
 from kaguan.verdict.observation import Observation, observe
+from kaguan.verdict.patience import SHIPPED, Patience
 from kaguan.words.log import get_logger
 
 log = get_logger(__name__)
 
-TIMEOUT = 0.5  # 秒：记忆至多等这么久；没有它只是少了一点迟滞，与看不出从何时起的那几件的起点
-
 
 async def look(
-    connect: Callable[[], AbstractAsyncContextManager[Connection]], redis: Redis, settings: Settings
+    connect: Callable[[], AbstractAsyncContextManager[Connection]],
+    redis: Redis,
+    settings: Settings,
+    patience: Patience = SHIPPED,
 ) -> tuple[Observation, list[Concern]]:
     """此刻的所见与结论，不凭记忆；依赖不在不抛异常，而是其中的一件。"""
-    seen = await observe(connect, redis)
+    seen = await observe(connect, redis, patience)
     return seen, judge(seen, window=min(settings.relay.window, settings.relay.high_water))
 
 
 async def take(
-    connect: Callable[[], AbstractAsyncContextManager[Connection]], redis: Redis, settings: Settings
+    connect: Callable[[], AbstractAsyncContextManager[Connection]],
+    redis: Redis,
+    settings: Settings,
+    patience: Patience = SHIPPED,
 ) -> tuple[Observation, Verdict]:
     """此刻的所见与判断，刚才还在的也算。"""
-    seen, concerns = await look(connect, redis, settings)
+    seen, concerns = await look(connect, redis, settings, patience)
     if not settings.database.schema_name:  # 别的应用的库里没有记这个的表
         try:
-            async with asyncio.timeout(TIMEOUT), connect() as connection:
+            async with asyncio.timeout(patience.memory), connect() as connection:
                 concerns = await recalled(connection, seen.at, concerns)
                 concerns = folded(concerns, await acknowledged(connection))
         except (psycopg.Error, PoolTimeout, TimeoutError) as error:

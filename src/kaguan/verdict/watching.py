@@ -14,6 +14,7 @@ from kaguan.outbox.accept.acceptance import Count, uncounted
 from kaguan.verdict import service
 from kaguan.verdict.memory import PACKAGE, remember
 from kaguan.verdict.model import ConcernCode
+from kaguan.verdict.patience import SHIPPED, Patience
 from kaguan.verdict.telling import Telling
 
 PACE = 5.0  # 秒
@@ -28,6 +29,7 @@ class Watch:
     settings: Settings
     pace: float = PACE
     count: Count = uncounted
+    patience: Patience = SHIPPED
     _away: datetime | None = field(default=None, init=False)  # 从何时起数据库不答
 
     async def run_once(self) -> int:
@@ -49,7 +51,7 @@ class Watch:
             self._away = None
         if not is_mine:
             return 0
-        seen, concerns = await service.look(self.pool.connection, self.redis, self.settings)
+        seen, concerns = await service.look(self.pool.connection, self.redis, self.settings, self.patience)
         async with self.pool.connection() as connection, transaction(connection) as after_commit:
             kept = await remember(connection, seen.at, concerns)
             await Telling(self.settings, self.count).tell(connection, seen.at, kept, after_commit)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from kaguan.config import load_settings
+from kaguan.verdict.patience import SHIPPED
 from tests.chaos.proxy import Proxy
 from tests.support.console import signed_in
 from tests.support.eventually import PACE, eventually
@@ -35,7 +36,7 @@ async def test_an_outage_is_a_page_in_time_and_the_console_comes_back(
 ) -> None:
     async with proxied(database_url) as (proxy, through):
         settings = load_settings({**environ, **SHORT, "KAGUAN_DATABASE__URL": through})
-        async with serving(settings) as api, signed_in(api) as visitor:
+        async with serving(settings, patience=SHIPPED) as api, signed_in(api) as visitor:
             proxy.blackhole()
             pages = await asyncio.gather(*(visitor.get(path) for path in ("/", "/console/tasks") * 4))
             for page in pages:
@@ -54,8 +55,12 @@ async def test_an_outage_is_a_page_in_time_and_the_console_comes_back(
 async def test_a_redis_that_does_not_answer_is_named_on_the_page_of_the_queues(environ: dict[str, str]) -> None:
     async with proxied(environ["KAGUAN_REDIS__URL"]) as (proxy, through):
         settings = load_settings({**environ, "KAGUAN_REDIS__URL": through})
-        async with serving(settings) as api, signed_in(api) as visitor:
-            assert 'data-testid="no-redis"' not in (await visitor.get("/console/queues")).text
+        async with serving(settings, patience=SHIPPED) as api, signed_in(api) as visitor:
+
+            async def answers() -> bool:
+                return 'data-testid="no-redis"' not in (await visitor.get("/console/queues")).text
+
+            await eventually(answers)
             proxy.blackhole()
             page = await visitor.get("/console/queues", {"Accept-Language": "en"})
             assert (page.status, "Redis does not answer" in page.tested("no-redis")) == (200, True), page.text

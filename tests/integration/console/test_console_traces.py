@@ -19,9 +19,10 @@ from api.console.traces import Absence, Cause, Traces, branch
 from kaguan.config import load_settings
 from kaguan.dev.traceview.app import build_runner
 from kaguan.dev.traceview.store import Limits
+from kaguan.verdict.patience import SHIPPED, Patience
 from kaguan.words.zones import BUSINESS_ZONE
 from tests.support.console import signed_in
-from tests.support.eventually import PATIENCE
+from tests.support.eventually import PATIENCE, UNHURRIED
 from tests.support.places import own_port
 from tests.support.said import capture_logs
 from tests.support.serving import serving
@@ -75,11 +76,11 @@ async def hosted(run: web.AppRunner) -> AsyncIterator[str]:
         await run.cleanup()
 
 
-async def page_of(environ: dict[str, str], handler: Handler, query: str = "") -> str:
+async def page_of(environ: dict[str, str], handler: Handler, query: str = "", patience: Patience = UNHURRIED) -> str:
     """一个任务的页面里瀑布图那一块。"""
     async with jaeger(handler) as url:
         settings = load_settings({**environ, "KAGUAN_TELEMETRY__TRACES_URL": f"{url}/"})
-        async with serving(settings) as api, signed_in(api) as visitor:
+        async with serving(settings, patience=patience) as api, signed_in(api) as visitor:
             mail = {"to": ["a@example.com"], "subject": "s", "body": "b"}
             headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
             await api.call("POST", "/tasks/email", mail, headers)
@@ -231,7 +232,7 @@ async def test_a_trace_store_that_fails_costs_a_second_at_most_and_the_page_says
     environ: dict[str, str], handler: Handler, cause: Cause
 ) -> None:
     async with asyncio.timeout(PATIENCE):  # 每次至多一秒，另有起停
-        text = await page_of(environ, handler)
+        text = await page_of(environ, handler, patience=SHIPPED if handler is slow else UNHURRIED)
     assert cause_on(text) == cause
     assert TRACE in text
 

@@ -26,7 +26,7 @@ from kaguan.verdict import service
 from kaguan.verdict.model import ConcernCode
 from tests.chaos.proxy import Proxy
 from tests.support.alongside import alongside
-from tests.support.eventually import PACE, eventually
+from tests.support.eventually import PACE, UNHURRIED, eventually
 from tests.support.fault_plant import port_of, through
 from tests.support.invocation import Invocation
 from tests.support.pooler import Pooler
@@ -157,7 +157,7 @@ async def test_an_api_that_hears_nothing_is_told_by_metric_and_verdict(
 
         async def told() -> bool:
             pooler.part_from_server("kaguan-api-listener")
-            _, verdict = await service.take(api.pool.connection, redis, settings)
+            _, verdict = await service.take(api.pool.connection, redis, settings, UNHURRIED)
             deaf = [concern for concern in verdict.concerns if concern.code is ConcernCode.DEAF]
             return [concern.parameters for concern in deaf] == [{"count": 1}]
 

@@ -19,7 +19,7 @@ from kaguan.presence.beat import Presence
 from kaguan.verdict import history
 from kaguan.verdict.watching import Watch
 from tests.support.console import signed_in
-from tests.support.eventually import eventually
+from tests.support.eventually import UNHURRIED, eventually
 from tests.support.invocation import Invocation
 from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.serving import Api, serving
@@ -39,7 +39,7 @@ BREAKER = {"kind": "carrier", "name": "onelink", "reason": "", "processes": 1}
 
 
 def watch_of(pipeline: Pipeline, pace: float = 0.0) -> Watch:
-    return Watch(pipeline.pool, pipeline.redis, pipeline.settings, pace)
+    return Watch(pipeline.pool, pipeline.redis, pipeline.settings, pace, patience=UNHURRIED)
 
 
 async def alive(pipeline: Pipeline) -> None:

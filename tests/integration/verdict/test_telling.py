@@ -40,6 +40,7 @@ from kaguan.verdict.telling import Telling
 from kaguan.verdict.watching import Watch
 from kaguan.words.reasons import Reason
 from tests.support.console import signed_in
+from tests.support.eventually import UNHURRIED
 from tests.support.invocation import Invocation
 from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.serving import serving
@@ -70,7 +71,7 @@ class Stage:
         self.board = BreakerBoard(self.pipeline.redis, count(0.0, TRYING).__next__)
 
     def watch(self) -> Watch:
-        return Watch(self.pipeline.pool, self.pipeline.redis, self.pipeline.settings, pace=0.0)
+        return Watch(self.pipeline.pool, self.pipeline.redis, self.pipeline.settings, pace=0.0, patience=UNHURRIED)
 
     async def look(self, state: str | None = None, name: str = "onelink", *watches: Watch) -> None:
         """断路器 ``name`` 换成 ``state`` 之后看一眼。"""
@@ -241,7 +242,7 @@ async def test_an_end_seen_by_a_process_that_tells_nobody_is_told_by_the_next(op
     async with opening() as stage:
         await stage.look(OPENED)
         await stage.heard()
-        silent = Watch(stage.pipeline.pool, stage.pipeline.redis, load_settings({}), pace=0.0)
+        silent = Watch(stage.pipeline.pool, stage.pipeline.redis, load_settings({}), pace=0.0, patience=UNHURRIED)
         for moment in ("warn_at", "bad_at"):
             await stage.age(moment)
         await stage.look(CLOSED, "onelink", silent)

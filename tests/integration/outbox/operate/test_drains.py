@@ -25,7 +25,7 @@ from kaguan.presence.census import take_census
 from kaguan.queues.client import open_redis
 from kaguan.verdict import service
 from tests.support.apart import done, running
-from tests.support.eventually import PATIENCE, eventually
+from tests.support.eventually import PATIENCE, UNHURRIED, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, effects, mail, only_kaguan, relaying
 from tests.support.pipeline import MAX_ATTEMPTS, Held, Pipeline, open_pipeline
 from tests.support.repository import ROOT
@@ -90,7 +90,7 @@ async def test_a_drained_process_ends_what_runs_takes_nothing_new_and_its_heir_d
         await eventually(lambda: has("succeeded", 4))
         assert pid_of(tmp_path, "worker") not in {0, first}
         text = output.getvalue()
-        _, verdict = await service.take(pipeline.pool.connection, pipeline.redis, pipeline.settings)
+        _, verdict = await service.take(pipeline.pool.connection, pipeline.redis, pipeline.settings, UNHURRIED)
     old, _, new = text.partition("进程停止")
     assert (old.count("任务完成"), new.count("任务完成") > 0) == (1, True)
     assert ("ann" in old, WHY in old) == (True, True)
