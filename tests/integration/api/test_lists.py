@@ -11,6 +11,7 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.product.task_types import NAMES
 from kaguan.sims.iccid import with_check_digit
+from kaguan.words.units import DAY
 from tests.support.folded import folded
 from tests.support.serving import Api, serving
 
@@ -52,14 +53,14 @@ async def api(environ: dict[str, str]) -> AsyncIterator[Api]:
         task = {"type": "sim:status_sync", "iccids": ICCIDS}
         await running.post("/tasks/batch", {"tasks": [task] * 5})
         for n in range(5):
-            await running.post("/pauses", {"scope": "key", "name": f"k{n}", "reason": "r", "seconds": 60})
+            await running.post("/pauses", {"scope": "key", "name": f"k{n}", "reason": "r", "seconds": DAY})
         for name in NAMES[:4]:
-            await running.call("PUT", f"/limits/types/{name}", {"at_once": 1, "reason": "r", "seconds": 60})
+            await running.call("PUT", f"/limits/types/{name}", {"at_once": 1, "reason": "r", "seconds": DAY})
         await running.rows(
             "insert into tb_concern (code, subject, since, parameters, warn_at) "
             """select 'deaf', n::text, now(), '{"count": 1}', now() from generate_series(1, 5) as n"""
         )
-        await running.call("PUT", "/limits/carriers/onelink", {"at_once": 1, "reason": "r", "seconds": 60})
+        await running.call("PUT", "/limits/carriers/onelink", {"at_once": 1, "reason": "r", "seconds": DAY})
         yield running
 
 

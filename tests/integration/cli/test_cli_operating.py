@@ -221,12 +221,11 @@ async def test_a_terminal_sees_a_progress_bar_and_a_pipe_sees_none(
     try:
         process = await warm.run_kaguan(*arguments, environment=env, stdout=PIPE, stderr=other)
         out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
-        drawn = os.read(terminal, 65_536).decode("utf-8", "replace")
+        read_until(terminal, "data:sync", "失败", "40", "3/8")
     finally:
         os.close(terminal)
         os.close(other)
     assert out.decode() == f"任务 {failed[0]} 现在是 failed\n"
-    assert all(text in drawn for text in ("data:sync", "失败", "40", "3/8"))
     piped = await warm.run_kaguan(*arguments, environment=env, stdout=DEVNULL, stderr=PIPE)
     _, err = await asyncio.wait_for(piped.communicate(), PATIENCE)
     assert err == b""
@@ -261,9 +260,10 @@ def test_on_a_terminal_what_was_shown_is_asked_about_and_only_that_runs(
         assert audit(database) == ([("task.replay", None, "cli")] if agreed else [])
 
 
-def read_until(terminal: int, text: str) -> str:
+def read_until(terminal: int, *texts: str) -> str:
+    """读到 ``texts`` 都画出来了；一次读到的也许只是前一半。"""
     drawn = b""
-    while text not in drawn.decode("utf-8", "ignore"):
+    while any(text not in drawn.decode("utf-8", "ignore") for text in texts):
         drawn += os.read(terminal, 65_536)
     return drawn.decode("utf-8", "ignore")
 

@@ -122,7 +122,10 @@ async def test_a_full_disk_under_postgresql_is_a_503_and_nothing_is_lost_or_brok
                 accepted.add(reply.data["task_id"])
             return reply.code
 
-        assert await post() == 0
+        async def taken() -> bool:
+            return await post() == 0
+
+        await eventually(taken)
         disk.fill()
 
         async def refused() -> bool:
@@ -138,10 +141,6 @@ async def test_a_full_disk_under_postgresql_is_a_503_and_nothing_is_lost_or_brok
         await eventually(told)
         assert (await api.get("/users")).status in {200, 503}  # 读得到，或明说不可用；从不 500
         disk.free()
-
-        async def taken() -> bool:
-            return await post() == 0
-
         await eventually(taken)
         kept = {str(row[0]) for row in await api.rows("select id from vw_task join tb_outbox on task_id = id")}
         assert accepted <= kept

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections import Counter
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from kaguan.dev.simulator import iccid_at
 from kaguan.sims.vocabulary import Carrier
 from kaguan.tokens import service as tokens
 from kaguan.tokens import store
+from kaguan.words.units import DAY
 from tests.support.addresses import base_of
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.raw_http import exchange
@@ -66,9 +68,9 @@ async def test_who_may_not_ask_cannot_tell_what_is_there_from_what_is_not(api: A
         await api.post("/sims", {"sims": [{"iccid": iccid_at(Carrier.ONELINK, 1), "carrier": "onelink"}]})
     ).status == 201
     task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
-    paused = (await api.post("/pauses", {"scope": "key", "name": "k", "reason": "r", "seconds": 60})).data["id"]
+    paused = (await api.post("/pauses", {"scope": "key", "name": "k", "reason": "r", "seconds": DAY})).data["id"]
     await api.rows("insert into tb_vanished (task_id, type, delivery) values (gen_random_uuid(), 'x', 1)")
-    known = await api.post("/verdict/acknowledgements", {"code": "vanished", "reason": "r", "seconds": 60})
+    known = await api.post("/verdict/acknowledgements", {"code": "vanished", "reason": "r", "seconds": DAY})
     stop = {"change": "suspend", "iccids": [iccid_at(Carrier.ONELINK, 1)], "reason": "r"}
     assert (await api.post("/sims/changes", stop)).data["id"] == 1
     nobody = replace(api, token="none")
@@ -109,11 +111,16 @@ async def test_an_order_that_brings_its_user_wants_both_scopes(api: Api) -> None
 
 
 async def test_the_last_use_of_a_token_outlives_the_process(settings: Settings, pool: Pool) -> None:
-    async with serving(settings) as api:
-        assert (await api.get("/tasks")).status == 200
-    async with pool.connection() as connection:
-        [row] = await store.select_all(connection)
-    assert row.last_used_at is not None
+    numbers = count()
+
+    async def is_written() -> bool:
+        """停机不为它久等：正停顿着，就再停一回。"""
+        async with serving(settings, name=f"user-{next(numbers)}") as api:
+            assert (await api.get("/tasks")).status == 200
+        async with pool.connection() as connection:
+            return any(row.last_used_at is not None for row in await store.select_all(connection))
+
+    await eventually(is_written)
 
 
 async def test_a_revoked_token_stops_working_at_once_in_every_process(environ: dict[str, str], direct_url: str) -> None:
