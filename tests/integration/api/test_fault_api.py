@@ -20,7 +20,7 @@ from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.tokens import service as tokens
 from tests.chaos.proxy import Proxy
-from tests.support.eventually import PATIENCE, eventually
+from tests.support.eventually import PACE, PATIENCE, eventually
 from tests.support.fault_plant import (
     EFFECT_TABLE,
     QUICK,
@@ -102,6 +102,10 @@ async def test_an_api_killed_between_two_inserts_leaves_no_half(
         assert row in allowed
 
 
+async def reads(api: Api) -> bool:
+    return (await api.get("/users")).code == 0
+
+
 async def ready(client: aiohttp.ClientSession) -> bool:
     try:
         async with client.get("/health/ready") as answer:
@@ -148,12 +152,16 @@ async def test_a_lost_commit_reply_is_an_error_and_the_same_key_finds_the_one_re
             row = await cursor.fetchone()
             return int(row[0]) if row else 0
 
-    async with served(environ, KAGUAN_API__REQUEST_TIMEOUT="1") as (api, database, _):
-        assert (await api.get("/users")).code == 0  # 令牌已在缓存里
+    async with served(environ, KAGUAN_API__REQUEST_TIMEOUT=f"{PACE:g}") as (api, database, _):
+        await eventually(lambda: reads(api))  # 令牌已在缓存里
         database.swallow(swallowed)
-        lost = await api.call("POST", path, body, headers)
-        assert lost.status in {503, 504}
-        assert await rows() == 1  # 其实提交了
+
+        async def lost() -> bool:
+            reply = await api.call("POST", path, body, headers)
+            assert reply.status in {503, 504}
+            return await rows() == 1
+
+        await eventually(lost)  # 其实提交了
         database.heal()
         database.cut()
 
@@ -163,7 +171,7 @@ async def test_a_lost_commit_reply_is_an_error_and_the_same_key_finds_the_one_re
 
         first = await eventually(answered)
         assert first is not None
-        again = await answered()
+        again = await eventually(answered)
         assert again is not None
         assert first.data == again.data
         assert await rows() == 1
@@ -293,7 +301,7 @@ async def test_an_exhausted_pool_is_a_quick_503_and_recovers(environ: dict[str, 
         "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "0.3",
     }
     async with serving(load_settings({**environ, **one})) as api:
-        assert (await api.get("/users")).code == 0
+        await eventually(lambda: reads(api))
         async with api.pool.connection(timeout=PATIENCE):  # 后台的循环也借
             async with asyncio.timeout(PATIENCE):
                 replies = await asyncio.gather(
@@ -301,7 +309,11 @@ async def test_an_exhausted_pool_is_a_quick_503_and_recovers(environ: dict[str, 
                 )
             assert {(reply.status, reply.code) for reply in replies} == {(503, 2002)}
             assert all(int(reply.headers["Retry-After"]) >= 1 for reply in replies)
-        assert (await api.post("/tasks/email", MAIL)).status == 202
+
+        async def recovered() -> bool:
+            return (await api.post("/tasks/email", MAIL)).status == 202
+
+        await eventually(recovered)
 
 
 @pytest.mark.unjudged("效果记的不是任务号")

@@ -21,7 +21,7 @@ from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.leases import Leases, beating
 from kaguan.outbox.work.outcome import Done, Outcome
 from tests.chaos.proxy import Proxy
-from tests.support.eventually import PATIENCE, eventually
+from tests.support.eventually import PACE, PATIENCE, eventually
 from tests.support.fault_plant import (
     EFFECT_TABLE,
     QUICK,
@@ -38,7 +38,7 @@ from tests.support.in_hand import HOLD
 from tests.support.pipeline import Pipeline, open_pipeline
 
 DATABASE = "KAGUAN_DATABASE__URL"
-SHORT = 0.5  # 秒：用例里的时限，代替产品里的几十秒
+SHORT = 0.5 * PACE  # 秒：用例里的时限，代替产品里的几十秒
 CLAIMS = b"queued_for"  # 只有认领的语句里有
 
 
@@ -60,12 +60,13 @@ async def crooked(environ: dict[str, str]) -> AsyncIterator[tuple[Pipeline, Prox
             **environ,
             **QUICK,
             DATABASE: through(environ[DATABASE], line.target, line.port),
-            "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": str(SHORT),
             "KAGUAN_WORKER__LEASE": "60",
         }
     )
     try:
         async with open_pool(settings.database, "crooked") as pool, open_pipeline(settings, pool) as pipeline:
+            await pipeline.sql("select 1")  # 头一条连接怎么慢也不算
+            pool.timeout = SHORT
             yield pipeline, line
     finally:
         await line.stop()
@@ -86,7 +87,6 @@ async def test_a_claim_into_a_black_hole_gives_its_slot_back(straight: Pipeline,
     await straight.forwarder.run_once()
     handler = Recorder()
     async with crooked(environ) as (pipeline, line):
-        await pipeline.sql("select 1")
         line.blackhole()
         async with asyncio.timeout(PATIENCE):
             await impatient(pipeline, handler)({}, deliveries=[(str(task_id), 1)])
@@ -106,10 +106,15 @@ async def test_a_claim_whose_reply_was_lost_is_handed_back_and_done_once(
     async with crooked(environ) as (pipeline, line):
         line.swallow(CLAIMS)
         execution = impatient(pipeline, handler)
-        async with asyncio.timeout(PATIENCE):
-            await execution({}, deliveries=[(str(task_id), 1)])
+
+        async def lost() -> bool:
+            """写下了没有；时限之内没来得及写的，再认领。"""
+            async with asyncio.timeout(PATIENCE):
+                await execution({}, deliveries=[(str(task_id), 1)])
+            return await straight.status(task_id) == "running"
+
+        await eventually(lost)
         assert handler.attempts == []
-        assert await straight.status(task_id) == "running"
         line.heal()
         line.cut()
 
@@ -151,11 +156,9 @@ async def test_a_known_outcome_survives_a_database_that_was_away_longer_than_the
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(own_directory())
         server, process = await stack.enter_async_context(own_postgres(directory))
-        settings = load_settings(
-            {**environ, **QUICK, DATABASE: server.url, "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": str(SHORT)}
-        )
+        settings = load_settings({**environ, **QUICK, DATABASE: server.url})
         pool = await stack.enter_async_context(open_pool(settings.database, "test"))
-        pipeline = await stack.enter_async_context(open_pipeline(settings, pool, grace=10.0))
+        pipeline = await stack.enter_async_context(open_pipeline(settings, pool, grace=PATIENCE))
         (task_id,) = await pipeline.submit()
         await pipeline.forwarder.run_once()
         sent, stopped = asyncio.Event(), asyncio.Event()
@@ -170,7 +173,8 @@ async def test_a_known_outcome_survives_a_database_that_was_away_longer_than_the
         execution = pipeline.execution(mailing)
         await stack.enter_async_context(beating(execution.leases))
         job = asyncio.create_task(execution({}, deliveries=[(str(task_id), 1)]))
-        await sent.wait()
+        await asyncio.wait_for(sent.wait(), PATIENCE)
+        pool.timeout = SHORT
         await stack.enter_async_context(relaying(pipeline))
         await process.stop()
         stopped.set()
@@ -218,5 +222,5 @@ async def test_suspects_of_a_crash_do_not_all_come_back_at_once(straight: Pipeli
     tasks = await expired(straight, 6)
     await straight.sql("update tb_task set lost_leases = 2")
     assert await straight.leases_redrive.run_once() == len(tasks)
-    ((due,),) = await straight.sql("select count(*) from tb_outbox where available_at <= clock_timestamp()")
-    assert due < len(tasks)
+    spread = "max(available_at) - min(available_at) > interval '0.1 s'"  # 凑巧都这么近的，十亿次里一次
+    assert await straight.sql(f"select count(*), {spread} from tb_outbox") == [(len(tasks), True)]

@@ -81,7 +81,12 @@ async def test_an_event_stream_that_cannot_start_ends_in_time(
     """开起来的流没有时限，还没开起来的有。"""
     settings = through(proxy, environ, database_url)
     async with serving(settings) as api:
-        task_id = (await api.post("/tasks/email", MAIL)).data["task_id"]
+
+        async def accepted() -> str | None:
+            reply = await api.post("/tasks/email", MAIL)
+            return reply.data["task_id"] if reply.code == 0 else None
+
+        task_id = await eventually(accepted)
         async with unmanaged(settings) as slower:
             proxy.blackhole()
             control = asyncio.create_task(slower())

@@ -111,9 +111,23 @@ async def test_a_stream_outlives_the_time_of_a_request(environ: dict[str, str]) 
         serving(load_settings({**environ, "KAGUAN_API__REQUEST_TIMEOUT": str(limit)})) as api,
         AsyncExitStack() as stack,
     ):
-        task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
-        stream = await opened(api, stack, f"/api/v1/tasks/{task_id}/events")
+
+        async def accepted() -> str | None:
+            reply = await api.post("/tasks/sim", SIM)
+            return reply.data["task_id"] if reply.status == 202 else None
+
+        task_id = await eventually(accepted)
+
+        async def started() -> aiohttp.ClientResponse | None:
+            stream = await opened(api, stack, f"/api/v1/tasks/{task_id}/events")
+            return stream if stream.status == 200 else None
+
+        async def cancelled() -> bool:
+            return (await api.call("POST", f"/tasks/{task_id}/cancel")).status in {200, 409}
+
+        stream = await eventually(started)
+        assert stream is not None
         assert (await stream.content.readuntil(b"\r\n\r\n")).startswith(b"id:")
-        await api.call("POST", f"/tasks/{task_id}/cancel")
+        await eventually(cancelled)
         async with asyncio.timeout(PATIENCE):
             assert b'"status":"cancelled"' in await stream.content.read()
