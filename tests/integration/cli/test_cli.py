@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from kaguan.dev.dev_token import ensure_dev_token
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.tokens.service import SCOPES, authenticate
+from tests.support.eventually import eventually
 from tests.support.in_hand import HAND
 from tests.support.invocation import LISTING, Invocation
 
@@ -50,6 +52,10 @@ LOADS = {
 MOST_MODULES = 600  # 连同标准库的；各版本的解释器差几十个
 # 不是谁声明的：解释器与 Cython 自己的
 PLUMBING = {"__main__", "cython_runtime", "_distutils_hack", "sitecustomize"}
+WAITED = (
+    "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and application_name = 'kaguan-test'"
+    " and datname = current_database() and query_start < clock_timestamp() - interval '1 s'"
+)
 UNREACHABLE = "postgresql://kaguan:x@127.0.0.1:1/kaguan"
 
 
@@ -280,8 +286,13 @@ def test_doctor_names_a_token_with_a_name_of_the_system_and_a_key_of_ours_that_a
 
 
 def test_doctor_names_the_session_that_locks_what_it_cannot_read(run: Invocation, database_url: str) -> None:
-    with psycopg.connect(database_url) as holder:
+    with (
+        closing(psycopg.connect(database_url, application_name="kaguan-test")) as waiter,
+        psycopg.connect(database_url) as holder,
+    ):
         holder.execute("lock table tb_outbox in access exclusive mode")  # 查得了版本，看不了发件箱
+        waiter.pgconn.send_query(b"select from tb_outbox")  # 一直等着：体检自己的那一句等多久，看机器的快慢
+        asyncio.run(eventually(lambda: holder.execute(WAITED).fetchone() == (1,)))
         code, out, _ = run("doctor", "--json")
         pid = str(holder.info.backend_pid)
     lines = json.loads(out)

