@@ -32,7 +32,6 @@ from tests.support.serving import serving
 LIMITS = {
     "KAGUAN_DATABASE__STATEMENT_TIMEOUT": f"{min(3.0, PACE):g}",
     "KAGUAN_DATABASE__LOCK_TIMEOUT": "0.1",
-    "KAGUAN_DATABASE__IDLE_IN_TRANSACTION_TIMEOUT": f"{min(3.0, PACE):g}",
 }
 FAR = 10 * PACE  # 秒：远在时限之外，没有时限就等得到
 SETTINGS = "select current_setting('statement_timeout'), current_setting('lock_timeout'), "
@@ -144,8 +143,13 @@ async def test_waiting_for_a_lock_is_limited(limited: Pool, direct_url: str) -> 
                     await connection.execute("update held set n = 3")
 
 
-async def test_a_transaction_left_idle_is_ended(limited: Pool, direct_url: str) -> None:
-    async with limited.connection() as connection, await psycopg.AsyncConnection.connect(direct_url) as admin:
+async def test_a_transaction_left_idle_is_ended(way: str, environ: dict[str, str], direct_url: str) -> None:
+    hasty = settings_to(way, environ, KAGUAN_DATABASE__IDLE_IN_TRANSACTION_TIMEOUT=f"{min(3.0, PACE):g}")
+    async with (
+        open_pool(hasty.database, "test") as limited,
+        limited.connection() as connection,
+        await psycopg.AsyncConnection.connect(direct_url) as admin,
+    ):
         await connection.execute("create table held as select 1 as n")
 
         async def let_go() -> bool:

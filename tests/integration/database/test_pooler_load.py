@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -81,17 +82,20 @@ async def test_a_session_replaced_underneath_keeps_limits_and_prepared_statement
         assert connection.prepare_threshold is not None
 
         async def asked() -> set[int]:
-            for number in range(STATEMENTS):
-                cursor = await connection.execute(f"select %s::int + {number}".encode(), (1,))
-                assert await cursor.fetchone() == (number + 1,)
-            return {pid for (pid,) in await (await watcher.execute(SESSIONS)).fetchall()}
+            """做得完的那些会话；库停顿了一秒的，这一遍不算。"""
+            with suppress(QueryCanceled):
+                for number in range(STATEMENTS):
+                    cursor = await connection.execute(f"select %s::int + {number}".encode(), (1,))
+                    assert await cursor.fetchone() == (number + 1,)
+                return {pid for (pid,) in await (await watcher.execute(SESSIONS)).fetchall()}
+            return set()
 
-        first = await asked()
+        first = await eventually(asked)
 
         async def replaced() -> bool:
-            return not first & await asked()
+            now = await asked()
+            return bool(now) and not first & now
 
-        assert first
         await eventually(replaced)
         with pytest.raises(QueryCanceled):
             await connection.execute("select pg_sleep(%s)", (5,))
