@@ -45,11 +45,11 @@ class Scene:
     def iccids(self, carrier: Carrier) -> list[str]:
         return list(self.cards) or [iccid_at(carrier, index) for index in range(CARDS)]
 
-    def request(self, carrier: Carrier, yesterday: str, today: str) -> tuple[str, dict[str, Any]]:
+    def request(self, carrier: Carrier, day: str, today: str) -> tuple[str, dict[str, Any]]:
         """接口地址与请求体。"""
         if self.task == SIM:
             return "/api/v1/tasks/sim", {"iccids": self.iccids(carrier), "force_sync": True}
-        days = {"start_date": yesterday, "end_date": today if self.task == "sim_status" else yesterday}
+        days = {"start_date": day, "end_date": today if self.task == "sim_status" else day}
         body = {"sync_type": self.task, **days, "carrier": carrier.value, "batch_size": self.batch}
         return "/api/v1/tasks/sync", body
 
@@ -121,7 +121,7 @@ SCENES = (
     Scene("状态是上一次变更之前的", {"stale_rate": 1}, counts={"synced": CARDS, "failed": 0}, long=True),
     Scene("状态又是新的", {}, counts={"synced": CARDS, "failed": 0}, long=True),
     Scene("对方没有这张卡", {}, counts={"synced": 0, "not_found": 1}, carriers=ONELINK, cards=(NO_SUCH_CARD,)),
-    Scene("昨天的用量", {}, USAGE, counts={"inserted": CARDS}),
+    Scene("一天的用量", {}, USAGE, counts={"inserted": CARDS}),
     Scene("再来一遍，什么也没变", {}, USAGE, counts={"inserted": 0, "unchanged": CARDS}, long=True),
     Scene("更正：修订号加一", {"revision_bump": 1}, USAGE, counts={"updated": CARDS, "different": CARDS}),
     Scene("旧数据回放，不采纳", {}, USAGE, counts={"updated": 0, "unchanged": CARDS}),
