@@ -9,17 +9,20 @@ import asyncio
 import base64
 import os
 import re
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kaguan.config import load_settings
 from tests.support.console import signed_in
 from tests.support.eventually import PATIENCE
 from tests.support.folded import folded
-from tests.support.serving import Api
+from tests.support.serving import Api, serving
 
 EXAMPLES = int(os.environ.get("KAGUAN_FUZZ_EXAMPLES", "0"))
+PROBING = re.compile(rb"^\w+ (/api/v1)?/health")
 AT_ONCE = 8  # 一个例子里的请求数：逐个建连接太慢
 HOST = b"127.0.0.1:8080"
 FORM = b"application/x-www-form-urlencoded"
@@ -93,10 +96,12 @@ requests = st.tuples(targets, headers, st.booleans())
 
 
 @pytest.fixture
-def environ(environ: dict[str, str]) -> dict[str, str]:
+async def brisk(environ: dict[str, str]) -> AsyncIterator[Api]:
     """声称的长度没有发全的，对方不久等；发全了的，机器再忙也答得完。"""
     limits = {"READ_TIMEOUT": "0.5", "KEEPALIVE_TIMEOUT": "0.5"}
-    return {**environ, **{f"KAGUAN_API__{name}": seconds for name, seconds in limits.items()}}
+    short = {f"KAGUAN_API__{name}": seconds for name, seconds in limits.items()}
+    async with serving(load_settings({**environ, **short})) as running:
+        yield running
 
 
 async def statuses(api: Api, raw: bytes) -> list[int]:
@@ -169,13 +174,14 @@ async def test_the_static_files_themselves_are_served(api: Api) -> None:
 )
 @given(batch=st.lists(requests, min_size=AT_ONCE, max_size=AT_ONCE))
 async def test_no_header_and_no_path_is_a_server_error(
-    api: Api, batch: list[tuple[bytes, list[tuple[bytes, bytes]], bool]]
+    brisk: Api, batch: list[tuple[bytes, list[tuple[bytes, bytes]], bool]]
 ) -> None:
-    basic = b"Basic " + base64.b64encode(b":" + api.token.encode())
-    bearer = b"Bearer " + api.token.encode()
+    basic = b"Basic " + base64.b64encode(b":" + brisk.token.encode())
+    bearer = b"Bearer " + brisk.token.encode()
     sent = [
         message(target, given_headers, (basic if b"/monitor" in target else bearer) if known else b"")
         for target, given_headers, known in batch
     ]
-    for raw, found in zip(sent, await asyncio.gather(*(statuses(api, raw) for raw in sent)), strict=True):
-        assert all(status < 500 for status in found), (found, raw)
+    for raw, found in zip(sent, await asyncio.gather(*(statuses(brisk, raw) for raw in sent)), strict=True):
+        late = {503} if PROBING.search(raw) else set()  # 一秒之内没有问到库的探测，照文档答
+        assert all(status < 500 for status in {*found} - late), (found, raw)

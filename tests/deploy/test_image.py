@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from kaguan.telemetry.exposition import serve_metrics
 from tests.deploy.shipping import DEPLOY, HANDBOOK
-from tests.support.eventually import PATIENCE
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.installed import program
 from tests.support.places import own_port
 from tests.support.repository import ROOT, tracked
@@ -129,8 +129,12 @@ async def test_the_health_check_asks_the_process_it_is_in() -> None:
     # 环境里的代理管的是对外的请求，不是问自己
     environ = {"KAGUAN_WORKER__METRICS_PORT": str(port), "http_proxy": f"http://127.0.0.1:{own_port()}"}
     for words in (("python", "-m", "workers"), ("docker-init", "--", "kaguan", "worker")):
+
+        async def well(words: tuple[str, ...] = words) -> bool:
+            return await asyncio.to_thread(check_health, *words, **environ) == 0
+
         async with serve_metrics(CollectorRegistry(), "127.0.0.1", port):
-            assert await asyncio.to_thread(check_health, *words, **environ) == 0
+            await eventually(well)
         assert await asyncio.to_thread(check_health, *words, **environ) == 1
     assert await asyncio.to_thread(check_health, "/opt/kaguan/bin/kaguan", "migrate", "up") == 0
     assert await asyncio.to_thread(check_health, "runc", "init") == 1
