@@ -74,10 +74,9 @@ async def blame(stage: Stage, seen: set[tuple[str, str]]) -> None:
     while True:
         try:
             async with stage.client.get("/health") as answer:
-                concerns = (await answer.json())["data"]["verdict"]["concerns"]
-                seen |= {
-                    (one["code"], one["text"]) for one in concerns if one["level"] != "ok" and not one.get("because")
-                }
+                verdict = ((await answer.json())["data"] or {}).get("verdict") or {"concerns": []}  # 504 没有判断
+                concerns = [one for one in verdict["concerns"] if one["level"] != "ok" and not one.get("because")]
+                seen |= {(one["code"], one["text"]) for one in concerns}
         except (aiohttp.ClientError, TimeoutError):
             pass
         await asyncio.sleep(EVERY)

@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.async_api import Dialog, Locator, Page, expect
 
-from tests.e2e.browser import DESKTOP, PHONE
+from tests.e2e.browser import DESKTOP, PHONE, opened
 
 DEVICES: dict[str, dict[str, Any]] = {
     "桌面": {"viewport": DESKTOP},
@@ -67,5 +67,5 @@ class Person:
         await self.home()
 
     async def home(self) -> None:
-        await self.page.goto("/")
+        await opened(self.page, "/")
         self.clicks = 0

@@ -25,6 +25,7 @@ from kaguan.sims.vocabulary import Carrier
 from tests.drill.relay_host import MailRelay, mail_relay
 from tests.e2e.stack import RunningStack, started
 from tests.support.alongside import alongside
+from tests.support.eventually import PATIENCE
 
 MAILS_PER_SECOND = 4
 CARDS = 5
@@ -142,7 +143,7 @@ async def staged(place: Path, **extra: str) -> AsyncIterator[Stage]:
 async def busy(stack: RunningStack, relay: MailRelay) -> AsyncIterator[Stage]:
     """登记几张卡，流量走起来。"""
     headers = {"Authorization": f"Bearer {stack.token}"}
-    timeout = aiohttp.ClientTimeout(total=5)
+    timeout = aiohttp.ClientTimeout(total=PATIENCE / 4)
     async with aiohttp.ClientSession(stack.url, headers=headers, timeout=timeout) as client:
         stage = Stage(stack, relay, client)
         sims = [{"iccid": iccid_at(Carrier.ONELINK, number), "carrier": "onelink"} for number in range(CARDS)]

@@ -19,7 +19,7 @@ from kaguan.dev.simulator.population import Population
 from kaguan.outbox.recover.vanished import LONGEST_REQUEST_ID
 from kaguan.sims.vocabulary import Carrier
 from kaguan.verdict.model import ConcernCode
-from tests.e2e.browser import Identity, chromium, identity, tab
+from tests.e2e.browser import Identity, chromium, identity, opened, tab
 from tests.e2e.console_pages import shown
 from tests.e2e.stack import RunningStack, started
 from tests.e2e.traffic import business, redis_forgets, script
@@ -33,7 +33,6 @@ FLEET = 60  # 张：一页装不下
 FIRST = 100  # 序号更小的，别的用例也登记
 ACTIVE, STOPPED = "2", "4"  # OneLink 的「已激活」「已停机」
 SETTINGS = {
-    "KAGUAN_WORKER__LEASE": "3",
     "KAGUAN_RELAY__BACKSTOP_AGE": "5",
     "KAGUAN_TASKS__BACKOFF_BASE": "0.2",
     "KAGUAN_TASKS__BACKOFF_CAP": "2",
@@ -175,4 +174,6 @@ async def log_in(page: Page, token: str) -> None:
     await page.goto("/")
     await page.get_by_test_id("token").fill(token)
     await page.get_by_test_id("login-submit").click()
+    await expect(page.get_by_test_id("token")).to_have_count(0)  # 进来了
+    await opened(page, "/")
     await expect(page.get_by_test_id("overview")).to_be_visible()

