@@ -57,13 +57,13 @@ class Prometheus:
         found: list[Series] = body["data"]["result"]
         return found
 
-    def alerts(self, state: str = "firing") -> dict[str, dict[str, str]]:
-        """此刻处于 ``state`` 的告警：名字 → 标签与注解。"""
-        return {
-            alert["labels"]["alertname"]: alert["labels"] | alert["annotations"]
-            for alert in self.get("alerts")["alerts"]
-            if alert["state"] == state
-        }
+    def firing(self) -> list[dict[str, str]]:
+        """此刻响着的告警，各是标签与注解。"""
+        found = self.get("alerts")["alerts"]
+        return [alert["labels"] | alert["annotations"] for alert in found if alert["state"] == "firing"]
+
+    def alerts(self) -> set[str]:
+        return {alert["alertname"] for alert in self.firing()}
 
     def targets(self) -> dict[str, str]:
         """抓取任务 → 健康与否。"""

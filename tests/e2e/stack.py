@@ -117,8 +117,10 @@ class RunningStack:
         return Path(f"/proc/{self.pid(name)}").stat().st_uid
 
     def send(self, name: str, number: signal.Signals) -> None:
-        """给子进程 ``name`` 一个信号。"""
-        os.kill(self.pid(name), number)
+        """给子进程 ``name`` 一个信号；它此刻要在：0 是自己的这一组。"""
+        pid = self.pid(name)
+        assert pid, self.output
+        os.kill(pid, number)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.e2e.jaeger import Jaeger, collector, jaeger
 from tests.e2e.stack import RunningStack, started
 from tests.e2e.traffic import mail, settled
 from tests.support.artifacts import keep
-from tests.support.eventually import eventually
+from tests.support.eventually import PACE, eventually
 from tests.support.places import own_port, temporary_place
 from tests.support.smtp_server import Script, smtp_server
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 STARTS, ENDS = ("POST /api/v1/tasks/email", "create email:send"), ("send email:send", "process email:send")
 MAILS = 95  # 一封也不留的机会是两万分之一
-WAIT = "1s"  # 判决等多久：一封信从头到尾用不了
+WAIT = f"{math.ceil(3 * PACE)}s"  # 判决等多久：一封信从头到尾用不了，谁停顿一下也到得齐
 SLOW = 1_000_000  # 微秒；tail-sampling.yaml 的 slow
 REFUSED = "gone@example.com"
 
@@ -63,7 +64,7 @@ async def test_jaeger_shows_one_mail_in_one_trace_with_both_waits(watched: Watch
         task_id = mail(stack)
         await settled(stack, [task_id])
         trace_id = watched.trace_of(task_id)
-        await eventually(lambda: {*ENDS} <= {span.name for span in server.trace(trace_id)})
+        await eventually(lambda: {*STARTS, *ENDS} <= {span.name for span in server.trace(trace_id)})
         spans = server.trace(trace_id)
     by_name = {span.name: span for span in spans}
     request, create, send, process = (by_name[name] for name in (*STARTS, *ENDS))

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+import urllib.error
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from tests.e2e.alertmanager import Alertmanager, alertmanager
 from tests.e2e.browser import chromium, shoot, tab
 from tests.e2e.prometheus import Prometheus, prometheus
 from tests.e2e.stack import RunningStack, fetch, started
-from tests.e2e.traffic import HIGH_WATER, SETTINGS, every_kind, mail, script, settled
+from tests.e2e.traffic import HIGH_WATER, SETTINGS, again, every_kind, mail, script, settled
 from tests.support.artifacts import keep
 from tests.support.eventually import eventually
 from tests.support.installed import program
@@ -36,8 +37,10 @@ from tests.support.smtp_server import smtp_server
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DASHBOARDS = sorted((ROOT / "observability" / "grafana" / "dashboards").glob("*.json"))
+LOOK_BACK = 1_800.0  # 秒；再慢的机器，卡住的那一段也在里面
 RATE_INTERVAL = "1m"  # Grafana 在十五秒的抓取周期下取的就是它
 STUCK = {"QueueNotDraining", "OutboxOldestPending", "ProcessDown"}
+WHOLE = {"POST /api/v1/tasks/email", "create email:send", "process email:send"}
 NOT_OURS = "Unexpected token .export."  # Debian 的旧界面自己的毛病
 HISTOGRAM = re.compile(r"kaguan_\w+_bucket")
 LABEL_VALUES = re.compile(r"label_values\((?P<selector>.+), (?P<label>\w+)\)")
@@ -109,7 +112,8 @@ def drawable(series: dict[str, Any]) -> bool:
 
 
 async def test_every_process_is_scraped(observed: Observed) -> None:
-    assert observed.prometheus.targets() == dict.fromkeys(("kaguan-api", "kaguan-relay", "kaguan-worker"), "up")
+    up = dict.fromkeys(("kaguan-api", "kaguan-relay", "kaguan-worker"), "up")
+    await eventually(lambda: observed.prometheus.targets() == up)  # 一秒没抓到的，下一趟再抓
 
 
 async def test_every_rule_is_evaluated_without_an_error(observed: Observed) -> None:
@@ -123,10 +127,12 @@ async def test_every_rule_is_evaluated_without_an_error(observed: Observed) -> N
 async def test_every_panel_shows_data(observed: Observed, path: Path) -> None:
     missing = queries(path)
 
-    def all_answered() -> bool:
+    async def all_answered() -> bool:
         for where, expr in tuple(missing.items()):
             if any(drawable(series) for series in observed.prometheus.query(expr)):
                 del missing[where]
+        if missing:  # 一分钟里没有一次的，分位数画不出：慢的机器上，流量早过去了
+            await again(observed.stack)
         return not missing
 
     try:
@@ -201,46 +207,63 @@ async def test_an_exemplar_opens_the_trace_of_its_task(observed: Observed) -> No
     now = time.time()
     expr = 'kaguan_accept_to_effect_seconds_bucket{type="email:send"}'
 
-    def exemplar() -> str | None:
-        found = observed.prometheus.get("query_exemplars", query=expr, start=str(now - 600), end=str(time.time()))
-        return found[0]["exemplars"][0]["labels"]["trace_id"] if found else None
-
-    trace_id = await eventually(exemplar)
     url = observed.stack.env["OTEL_EXPORTER_OTLP_ENDPOINT"]
-    (trace,) = json.loads(fetch(f"{url}/api/traces/{trace_id}"))["data"]
-    names = {span["operationName"] for span in trace["spans"]}
-    assert {"POST /api/v1/tasks/email", "create email:send", "process email:send"} <= names
+
+    def leads_to_a_whole_trace() -> bool:
+        """有一个点的跟踪从请求到做完都在；重试、重投的那几次各成一条，不从请求起。"""
+        found = observed.prometheus.get("query_exemplars", query=expr, start=str(now - 600), end=str(time.time()))
+        points = [point["labels"]["trace_id"] for series in found for point in series["exemplars"]]
+        return any(names_of(f"{url}/api/traces/{trace_id}") >= WHOLE for trace_id in points)
+
+    await eventually(leads_to_a_whole_trace)
     # 数据源的自检与下拉框问这一处
     assert {"kaguan-api", "kaguan-relay", "kaguan-worker"} <= set(json.loads(fetch(f"{url}/api/services"))["data"])
+
+
+def names_of(url: str) -> set[str]:
+    """刚结束的，跨度也许还没有送到：空的。"""
+    try:
+        traces = json.loads(fetch(url))["data"]
+    except urllib.error.HTTPError as absent:
+        absent.close()
+        return set()
+    return {span["operationName"] for trace in traces for span in trace["spans"]}
 
 
 async def test_a_queue_that_is_really_stuck_raises_the_alarm_and_recovers(observed: Observed) -> None:
     """worker 被冻住：高水位满了，发件箱不再动。叫人的是它，不是它引出来的；解冻之后自己消失，任务一个不少。"""
     stack, server, router = observed.stack, observed.prometheus, observed.alertmanager
-    assert STUCK.isdisjoint(server.alerts())
-    worker = stack.pid("worker")
-    os.kill(worker, signal.SIGSTOP)
+    await eventually(lambda: STUCK.isdisjoint(server.alerts()))
+    stack.send("worker", signal.SIGSTOP)
     try:
         task_ids = [mail(stack) for _ in range(2 * HIGH_WATER)]
         waited_already(stack)
-        await eventually(lambda: set(server.alerts()) >= STUCK)
-        alerts = server.alerts()
+        alerts = await eventually(partial(stuck, server))
         keep("alerts.json", alerts)
         await picture(observed, "/classic/alerts", ".alert-danger", "alerts")
         assert alerts["OutboxOldestPending"]["queue"] == "default"
-        assert alerts["ProcessDown"]["job"] == "kaguan-worker"
         assert "relay" in alerts["QueueNotDraining"]["action"]
         await eventually(lambda: router.inhibited() >= STUCK - {"ProcessDown"})
         await eventually(lambda: "ProcessDown" in router.told("firing"))
         await eventually(lambda: any(b"oncall@example.com" in mail.content for mail in router.mails.mails))
     finally:
-        os.kill(worker, signal.SIGCONT)
+        stack.send("worker", signal.SIGCONT)
     assert set((await settled(stack, task_ids)).values()) == {"succeeded"}
     await eventually(lambda: STUCK.isdisjoint(server.alerts()))
     await eventually(lambda: "ProcessDown" in router.told("resolved"))
     keep("pages.json", router.pages)
     assert {page["receiver"] for page in router.pages} == {"page"}
     assert {page["groupLabels"]["severity"] for page in router.pages} == {"page"}
+
+
+def stuck(server: Prometheus) -> dict[str, dict[str, str]]:
+    """一眼看到的：该响的都响着，不在的是 worker；忙的机器上别的进程也有一趟没抓到的。"""
+    alerts = {
+        alert["alertname"]: alert
+        for alert in server.firing()
+        if alert["alertname"] != "ProcessDown" or alert["job"] == "kaguan-worker"
+    }
+    return alerts if alerts.keys() >= STUCK else {}
 
 
 async def test_the_curve_that_grafana_draws_shows_the_stuck_queue(observed: Observed) -> None:
@@ -250,7 +273,7 @@ async def test_the_curve_that_grafana_draws_shows_the_stuck_queue(observed: Obse
 
     def recovered() -> dict[str, Any]:
         """告警没了，也许只是这一趟没抓到这个数；要等它真的降下来。"""
-        curves = {curve["metric"]["queue"]: curve["values"] for curve in observed.prometheus.range(expr, 120)}
+        curves = {curve["metric"]["queue"]: curve["values"] for curve in observed.prometheus.range(expr, LOOK_BACK)}
         return curves if float(curves["default"][-1][1]) < 60 else {}
 
     curves = await eventually(recovered)
