@@ -217,6 +217,7 @@ async def test_a_spoofed_forwarded_address_does_not_reset_the_limit(environ: dic
         assert {reply.headers["RateLimit"] for reply in replies if reply.status == 429} == {'"address";r=0;t=1'}
 
 
+@pytest.mark.usefixtures("clock")
 async def test_probes_are_never_refused_and_nothing_else_is_a_probe(environ: dict[str, str]) -> None:
     environ |= {"KAGUAN_API__RATE_PER_ADDRESS": "5"}
 
