@@ -211,8 +211,12 @@ async def test_each_process_of_production_works_with_its_own_secrets_and_its_own
     ):
         async with company.session.request(method, f"/monitor/api/{path}", headers=basic(company.token)) as response:
             assert response.status == 200, await response.text()
-    async with company.session.get("/health") as health:
-        assert (await health.json())["data"]["parts"]["redis"]["status"] == "ok"
+
+    async def is_up() -> bool:
+        async with company.session.get("/health") as health:
+            return bool((await health.json())["data"]["parts"]["redis"]["status"] == "ok")
+
+    await eventually(is_up)
 
     for process, mail in (("api", "只有 worker 要它"), ("worker", "登录成功")):
         _, out = await company.command(process, "doctor", "--json")

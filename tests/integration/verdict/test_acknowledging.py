@@ -121,12 +121,22 @@ async def test_on_the_command_line_it_is_told_and_the_doctor_is_content(
         code, _, err = await asyncio.to_thread(run, "acknowledge", "uncertain", *why)
         assert (code, "doctor" in err) == (1, True), err
         await api.rows(UNCERTAIN)
-        code, out, err = await asyncio.to_thread(run, "acknowledge", "uncertain", *why, "--json")
-        assert code == 0, err
-        one = json.loads(out)["id"]
-        symptoms = json.loads((await asyncio.to_thread(run, "doctor", "--json"))[1])
-        [symptom] = [line for line in symptoms if line.get("code") == "uncertain"]
-        assert (symptom["level"], symptom["acknowledged"]["reason"]) == ("ok", "known")
+
+        async def made() -> str | None:  # 命令看一眼的时限是出厂的：停顿着的那一眼不算
+            code, out, _ = await asyncio.to_thread(run, "acknowledge", "uncertain", *why, "--json")
+            return str(json.loads(out)["id"]) if code == 0 else None
+
+        one = await eventually(made) or ""
+
+        async def content() -> bool:
+            symptoms = json.loads((await asyncio.to_thread(run, "doctor", "--json"))[1])
+            return [
+                (line["level"], (line["acknowledged"] or {}).get("reason"))
+                for line in symptoms
+                if line.get("code") == "uncertain"
+            ] == [("ok", "known")]
+
+        await eventually(content)
         assert "known" in (await asyncio.to_thread(run, "verdict", "acknowledged"))[1]
         assert (await asyncio.to_thread(run, "verdict", "remind", one))[0] == 0
         assert (await asyncio.to_thread(run, "verdict", "remind", one))[0] == 1
