@@ -28,9 +28,10 @@ from tests.chaos.verdict import Verdict
 from tests.chaos.watch import Watch
 from tests.model.history import Rules
 from tests.support.alongside import alongside
+from tests.support.eventually import PATIENCE
 
 TICK = 0.05  # 秒
-LOAD_GRACE = 120.0  # 秒，至少；长的再宽一成
+LOAD_GRACE = PATIENCE  # 秒，至少；长的再宽一成
 GRACE_SHARE = 0.1
 LONG = 50_000  # 个任务：这么长的才看得出内存涨没涨
 # 走只含这些行的索引：十万行的表上也不扫全表
@@ -117,7 +118,8 @@ async def fight(
                 forgets=bool(stage.cuts),
             )
             whole, gone = (delivered(some, evidence.mails) for some in relived(evidence.histories, stage.cuts))
-            judge_histories(verdict, await asyncio.to_thread(examine, whole, rules, gone))
+            opinion = await asyncio.to_thread(examine, whole, rules, gone)
+            judge_histories(verdict, opinion, strict=plan.tasks >= LONG)
         told = await stories(stage, verdict, evidence)
         if logs is not None:
             shutil.copytree(
