@@ -20,23 +20,26 @@ from pathlib import Path
 from typing import TypeAlias
 
 import aiohttp
+import psycopg
+from redis.exceptions import RedisError
 
+from kaguan.dev.program import StartError
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
 from kaguan.flow.probes import LOOPBACK
 from kaguan.sims.vocabulary import Carrier, ReceiptStatus
-from tests.chaos.process_faults import Missed, all_killed, paused, signalled
+from tests.chaos.process_faults import PAUSE, Missed, all_killed, paused, signalled
 from tests.chaos.server_faults import postgres_restarted, redis_killed, redis_told, sessions_terminated
 from tests.chaos.servers import Servers, running_servers
 from tests.chaos.stage import Cast, Stage, staged
 from tests.support.carrier_world import Simulated, simulating
 from tests.support.changing import ACTIVE, executions
-from tests.support.eventually import PATIENCE, eventually
+from tests.support.eventually import PACE, PATIENCE, eventually
 from tests.support.occasion import occasion
 
 CARDS, FAULTS, SEED = 5_000, 200, 20_261
 BATCH = 50  # 一次要求几张
-GRACE = 8.0  # 秒；比停住的进程（见 PAUSE）长：醒来的那一个先做完，宽限过了才信没做
+GRACE = PAUSE + 5 * PACE  # 秒；比停住的进程长：醒来的那一个先做完，宽限过了才信没做
 STRUCK = 1.5  # 秒；运营商的一种毛病至多这么久
 RECEIPTS = """
 select iccid, status, evidence is not null, reason is not null from tb_sim_receipt where task_id is not null
@@ -191,15 +194,18 @@ async def strike(stage: Stage, simulated: Simulated, plan: Plan, source: random.
             else:
                 simulated.faults(source.choice(list(Carrier)), max_concurrency=None, **CARRIERS[kind])
             struck[kind] += 1
-        except Missed:
+        except (Missed, psycopg.Error, RedisError, OSError, StartError):
             missed += 1
         await asyncio.sleep(source.uniform(0.3, STRUCK))
     return missed
 
 
 async def settled(stage: Stage) -> bool:
-    async with stage.postgres() as connection:
-        row = await (await connection.execute(UNDECIDED)).fetchone()
+    try:
+        async with stage.postgres() as connection:
+            row = await (await connection.execute(UNDECIDED)).fetchone()
+    except psycopg.OperationalError:  # 停顿了几秒，没有连上：再问
+        return False
     return row is not None and row[0] == 0
 
 

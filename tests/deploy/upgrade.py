@@ -70,7 +70,8 @@ class Scale:
     longest: float = 600.0
 
 
-ONE_EACH = Cast(apis=1, relays=1, workers=1, pace=PATIENT)
+# 没有故障可解释不明：停顿几秒的，租约也续得上
+ONE_EACH = Cast(apis=1, relays=1, workers=1, pace={**PATIENT, "KAGUAN_WORKER__LEASE": "15"})
 LONG = Scale(30.0, 200, 30, Cast(relays=2, workers=3), whole=True)
 SHORT = Scale(4.0, 8, 2, ONE_EACH)
 CONTROL = Scale(4.0, 8, 2, ONE_EACH, stalled=10.0, longest=20.0)

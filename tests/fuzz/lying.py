@@ -177,12 +177,20 @@ class Campaign:
         await self._back(said)
 
     async def _look(self, lie: str, person: Person, *, examined: bool) -> None:
-        status, body = await self._ask("GET", "/health")
-        if body is None or body["code"] not in {0, 2001, 2002, 2003}:
-            self.faults.append(f"{lie}: /health {status} {body}")
-        home = await asyncio.to_thread(person.looks)
-        if home != http.client.OK:
-            self.faults.append(f"{lie}: console {home}")
+        """一时没有问到的再问：一直瞎着才是毛病。"""
+
+        async def healthy() -> bool:
+            _, body = await self._ask("GET", "/health")
+            return body is not None and body["code"] in {0, 2001, 2002, 2003}
+
+        async def at_home() -> bool:
+            return await asyncio.to_thread(person.looks) == http.client.OK
+
+        for name, seen in (("/health", healthy), ("console", at_home)):
+            try:
+                await eventually(seen)
+            except AssertionError as blind:
+                self.faults.append(f"{lie}: {name} {blind}")
         if examined:
             told = await asyncio.to_thread(kaguan, "doctor", "--json", data=self.stack.data)
             if not told.stdout.startswith("["):
