@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,9 +21,9 @@ from kaguan.mail.task import EmailPayload
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence, Token
 from kaguan.outbox.work.outcome import Outcome, Snooze
-from tests.support.eventually import PACE
+from tests.support.eventually import PACE, PATIENCE
 from tests.support.running_task import running_task
-from tests.support.smtp_server import smtp_server
+from tests.support.smtp_server import STALL, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.receipt import Receipt
 from workers.email.transport import Mailer, open_mailer
@@ -30,6 +31,7 @@ from workers.pauses import PAUSE
 
 CERTIFICATES = Path(__file__).parent / "certificates"
 STALLED = min(3.0, PACE)  # 秒；用例里等装死的对方这么久；答得出的步子远在其内
+NEVER = (1e9, 1e9)  # 秒；本用例里不自己试探，钟拨了也不
 SENDER = "卡管 <no-reply@kaguan.example>"
 
 
@@ -75,6 +77,19 @@ async def run(mailer: Mailer, attempt: Attempt[EmailPayload]) -> Outcome:
             await outcome.effect(connection)
         await connection.execute("update tb_task set intent_at = null where id = %s", (attempt.task_id,))
     return outcome
+
+
+def advance(seconds: float) -> None:
+    """把事件循环的钟往前拨：等装死的对方等到时限，不必真等，时限也就不必短到自己一停顿就过了。"""
+    loop = asyncio.get_running_loop()
+    before = loop.time
+    vars(loop)["time"] = lambda: before() + seconds
+
+
+def gives_up(reply: str) -> None:
+    """:attr:`Script.thinking`：装死的，我们马上等到 :data:`PATIENCE` 那么长的时限。"""
+    if reply == STALL:
+        advance(PATIENCE)
 
 
 async def send(mailer: Mailer, envelope: Envelope) -> Receipt:

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -42,6 +42,7 @@ class Script:
     body: list[str] = field(default_factory=list)
     rset: str = "250 ok"
     delay: float = 0.0  # 每次应答之前想这么多秒
+    thinking: Callable[[str], None] | None = None  # 每次应答（不答也算）之前叫它，告诉它怎么答
     drop_in_body: bool = False
     cut: tuple[int, str] | None = None  # 正文收到这么多字节时，怎样
     pace: tuple[int, float] | None = None  # 正文每次收这么多字节，歇这么多秒
@@ -101,6 +102,8 @@ class _Dialogue:
         self.recipients: list[str] = []
 
     async def say(self, reply: str) -> None:
+        if self.script.thinking is not None:
+            self.script.thinking(reply)
         if reply == STALL:
             self.server.stalled.set()
             await self.reader.read(-1)

@@ -11,13 +11,16 @@ from kaguan.mail.task import EmailPayload
 from kaguan.outbox.work.attempt import CancelledByUserError
 from kaguan.outbox.work.fence import FencedError
 from kaguan.outbox.work.outcome import Discard, Done, Retry, Snooze, Uncertain
+from tests.support.eventually import PATIENCE
 from tests.support.folded import folded
 from tests.support.mail_tasks import (
     SENDER,
     STALLED,
+    advance,
     attempt_of,
     config_for,
     deliveries,
+    gives_up,
     insert_running,
     is_wait,
     mail_to,
@@ -69,8 +72,8 @@ async def test_a_slow_server_is_waited_for_step_by_step(pool: Pool) -> None:
     task_id = await insert_running(pool, payload)
     # 每一步都在时限之内，合起来远远超过它
     async with (
-        smtp_server(Script(delay=0.35 * STALLED)) as server,
-        open_mailer(config_for(server.url, timeout=2 * STALLED, data_timeout=2 * STALLED)) as mailer,
+        smtp_server(Script(thinking=lambda _: advance(0.5 * PATIENCE))) as server,
+        open_mailer(config_for(server.url, timeout=PATIENCE, data_timeout=PATIENCE)) as mailer,
     ):
         assert isinstance(await run(mailer, attempt_of(pool, task_id, payload)), Done)
     assert len(server.mails) == 1
@@ -137,8 +140,8 @@ async def test_mixed_recipients_are_told_apart_and_only_the_deferred_one_is_trie
 async def test_silence_after_the_final_dot_is_uncertain_and_a_resend_is_identical(pool: Pool, reply: str) -> None:
     payload = mail_to("a@x.example", "gone@x.example")
     task_id = await insert_running(pool, payload)
-    script = Script(recipients={"gone@x.example": ["550 gone"]}, body=[reply])
-    async with smtp_server(script) as server, open_mailer(config_for(server.url, data_timeout=STALLED)) as mailer:
+    script = Script(recipients={"gone@x.example": ["550 gone"]}, body=[reply], thinking=gives_up)
+    async with smtp_server(script) as server, open_mailer(config_for(server.url, data_timeout=PATIENCE)) as mailer:
         first = await run(mailer, attempt_of(pool, task_id, payload))
         assert isinstance(first, Uncertain)
         assert await deliveries(pool, task_id) == {
@@ -184,7 +187,7 @@ async def test_losing_the_connection_inside_the_body_is_no_doubt_because_nothing
 async def test_a_reply_about_the_mail_that_surely_sent_nothing_is_a_counted_retry(pool: Pool, script: Script) -> None:
     payload = mail_to("a@x.example")
     task_id = await insert_running(pool, payload)
-    async with smtp_server(script) as server, open_mailer(config_for(server.url, timeout=STALLED)) as mailer:
+    async with smtp_server(script) as server, open_mailer(config_for(server.url, timeout=PATIENCE)) as mailer:
         outcome = await run(mailer, attempt_of(pool, task_id, payload))
     assert isinstance(outcome, Retry), outcome
     assert server.mails == []
@@ -214,7 +217,9 @@ async def test_a_failure_that_says_nothing_about_the_mail_is_waited_out_uncounte
 ) -> None:
     payload = mail_to("a@x.example")
     task_id = await insert_running(pool, payload)
-    async with smtp_server(script) as server, open_mailer(config_for(server.url, timeout=STALLED)) as mailer:
+    script.thinking = gives_up
+    timeout = STALLED if script.greeting == STALL else PATIENCE  # 还没有在等它的招呼，钟也许就拨过了
+    async with smtp_server(script) as server, open_mailer(config_for(server.url, timeout=timeout)) as mailer:
         attempt = attempt_of(pool, task_id, payload)
         outcome = await run(mailer, attempt)
     assert is_wait(outcome), outcome
@@ -262,8 +267,8 @@ async def test_the_intent_is_committed_before_the_first_mail_command(pool: Pool)
     payload = mail_to("a@x.example")
     task_id = await insert_running(pool, payload)
     async with (
-        smtp_server(Script(mail=STALL)) as server,
-        open_mailer(config_for(server.url, timeout=STALLED)) as mailer,
+        smtp_server(Script(mail=STALL, thinking=gives_up)) as server,
+        open_mailer(config_for(server.url, timeout=PATIENCE)) as mailer,
     ):
         await EmailHandler(mailer, "kaguan@x.example")(attempt_of(pool, task_id, payload))
         assert server.stalled.is_set()

@@ -16,7 +16,7 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Handler
 from kaguan.outbox.work.outcome import Done
 from tests.support.carrier_world import rows
-from tests.support.mail_tasks import attempt_of, config_for, insert_running, is_wait, mail_to, run
+from tests.support.mail_tasks import NEVER, attempt_of, config_for, insert_running, is_wait, mail_to, run
 from tests.support.places import own_port
 from tests.support.smtp_server import DROP, Script, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
@@ -27,7 +27,6 @@ GREYLIST = 300.0  # 秒；postgrey 的缺省
 ATTEMPTS = 6
 HOURS = 6 * 3_600.0  # 秒
 FAILURES = 3
-NEVER = (3_600.0, 3_600.0)  # 秒；自己去试探的也是一次连接
 LEFT = "select extract(epoch from max(available_at) - clock_timestamp())::float8 from tb_outbox"
 STATES = "select status, attempt, count(*)::int from vw_task group by 1, 2 order by 1, 2"
 

@@ -16,8 +16,18 @@ from redis.asyncio import Redis
 
 from kaguan.mail.message import Envelope, build
 from kaguan.outbox.spans import process_span
-from tests.support.eventually import eventually
-from tests.support.mail_tasks import SENDER, STALLED, client_tls, config_for, mail_to, server_tls, throttled_mailer
+from tests.support.eventually import PATIENCE, eventually
+from tests.support.mail_tasks import (
+    NEVER,
+    SENDER,
+    STALLED,
+    advance,
+    client_tls,
+    config_for,
+    mail_to,
+    server_tls,
+    throttled_mailer,
+)
 from tests.support.places import own_port
 from tests.support.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server
 from tests.support.tracing import only as only_span
@@ -26,8 +36,6 @@ from workers.email.receipt import Outage, Receipt, RecipientOutcome
 from workers.email.transport import TICK, Mailer, QueuedError, RelayHostOpenError, open_mailer
 
 TASK_ID = UUID("01890000-0000-7000-8000-000000000001")
-
-NEVER = (3_600.0, 3_600.0)  # 秒；本用例里不自己试探
 
 
 def letter(*recipients: str, body: str = "正文") -> Envelope:
@@ -69,6 +77,14 @@ async def outcome_of(mailer: Mailer) -> RecipientOutcome | None:
         return only(await send(mailer)).outcome
     except QueuedError:
         return None
+
+
+async def outcomes_of(mailers: list[Mailer], room: int) -> list[RecipientOutcome | None]:
+    """各寄一封；``room`` 封有了结局，别的才等到头。"""
+    sending = [asyncio.create_task(outcome_of(mailer)) for mailer in mailers]
+    await eventually(lambda: sum(one.done() for one in sending) >= room)
+    advance(PATIENCE)
+    return await asyncio.gather(*sending)
 
 
 @pytest.mark.parametrize("reachable", [True, False])
@@ -151,10 +167,10 @@ async def test_worker_processes_share_the_relay_rate_through_redis(redis_url: st
         smtp_server() as server,
         Redis.from_url(redis_url) as one,
         Redis.from_url(redis_url) as other,
-        open_mailer(config_for(server.url, per_second=3, data_timeout=STALLED), one, rate_window=3_600) as first,
-        open_mailer(config_for(server.url, per_second=3, data_timeout=STALLED), other, rate_window=3_600) as second,
+        open_mailer(config_for(server.url, per_second=3, data_timeout=PATIENCE), one, rate_window=3_600) as first,
+        open_mailer(config_for(server.url, per_second=3, data_timeout=PATIENCE), other, rate_window=3_600) as second,
     ):
-        outcomes = await asyncio.gather(*(outcome_of(mailer) for mailer in (first, second) for _ in range(3)))
+        outcomes = await outcomes_of([mailer for mailer in (first, second) for _ in range(3)], 3)
     assert outcomes.count(RecipientOutcome.ACCEPTED) == len(server.mails) == 3
     assert outcomes.count(None) == 3
 
@@ -163,9 +179,9 @@ async def test_without_redis_the_rate_is_still_limited() -> None:
     async with (
         smtp_server() as server,
         Redis.from_url(f"redis://127.0.0.1:{own_port()}") as gone,
-        open_mailer(config_for(server.url, per_second=2, data_timeout=STALLED), gone, rate_window=3_600) as mailer,
+        open_mailer(config_for(server.url, per_second=2, data_timeout=PATIENCE), gone, rate_window=3_600) as mailer,
     ):
-        outcomes = await asyncio.gather(*(outcome_of(mailer) for _ in range(5)))
+        outcomes = await outcomes_of([mailer] * 5, 2)
     assert outcomes.count(RecipientOutcome.ACCEPTED) == 2
 
 
@@ -175,7 +191,7 @@ async def test_mails_behind_one_that_waits_for_our_own_rate_wait_for_it_too() ->
 
 
 async def test_a_relay_that_hangs_on_to_every_connection_is_an_outage() -> None:
-    async with stage(Script(greeting=STALL), connections=1, data_timeout=STALLED) as (server, mailer):
+    async with stage(Script(greeting=STALL), connections=1, timeout=PATIENCE, data_timeout=STALLED) as (server, mailer):
         hanging = asyncio.create_task(send(mailer))
         await server.stalled.wait()
         receipt = only(await send(mailer))
@@ -187,12 +203,13 @@ async def test_a_relay_that_hangs_on_to_every_connection_is_an_outage() -> None:
 
 async def test_a_half_open_breaker_lets_a_single_mail_through() -> None:
     told: list[str] = []
-    knobs: dict[str, Any] = {"breaker_failures": 2, "breaker_cooldown": STALLED, "connections": 4}
+    knobs: dict[str, Any] = {"breaker_failures": 2, "breaker_cooldown": PATIENCE, "connections": 4}
     async with stage(Script(greeting="421 busy"), tick=NEVER, **knobs) as (server, mailer):
         mailer.watch_breaker(lambda _, status: told.append(status.state))
         assert [only(await send(mailer)).outage for _ in range(2)] == [Outage.GREETING] * 2
         with pytest.raises(RelayHostOpenError, match="中继"):
             await send(mailer)
+        advance(2 * PATIENCE)  # 冷却期另加几成，随机
         await eventually(lambda: told[-1] == "half-opened")
         server.script.greeting, server.script.delay = "220 test ESMTP", 0.1
         answers = await asyncio.gather(*(send(mailer) for _ in range(4)), return_exceptions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +16,7 @@ import pytest
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.mail.connection import Step, UnreachableError, open_link, trust
 from kaguan.mail.failure import describe_tls
+from tests.support.eventually import PATIENCE
 from tests.support.invocation import Invocation
 from tests.support.mail_tasks import CERTIFICATES, STALLED, client_tls, config_for, server_tls
 from tests.support.places import own_port
@@ -25,7 +27,7 @@ FAILED = "与中继协商 TLS 失败"
 
 
 async def refusal(url: str, **config: object) -> UnreachableError:
-    settings = config_for(url, **{"ca_file": CA, "timeout": 5 * STALLED, **config})
+    settings = config_for(url, **{"ca_file": CA, "timeout": PATIENCE, **config})
     with pytest.raises(UnreachableError) as caught:
         await open_link(parse_relay_host(url), settings, trust(settings), "me.example")
     return caught.value
@@ -150,7 +152,13 @@ async def test_each_step_says_where_it_stopped(
     assert (str(error), error.code, error.step) == (says, code, step)
 
 
-async def test_a_refused_connection_and_an_unknown_host_are_told_apart() -> None:
+async def test_a_refused_connection_and_an_unknown_host_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """解析不了是我们说的：这台机器问的解析服务器，也许根本不答。"""
+
+    async def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
     assert str(await refusal(f"smtp://127.0.0.1:{own_port()}")) == "连不上中继：连接被拒绝"
     assert str(await refusal("smtp://nowhere.invalid:25")) == "连不上中继：主机名解析不了"
 
@@ -167,7 +175,7 @@ async def test_a_relay_that_echoes_the_credentials_cannot_make_us_show_them() ->
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Invocation:
     monkeypatch.setenv("KAGUAN_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("KAGUAN_SMTP__STARTTLS", "required")
-    monkeypatch.setenv("KAGUAN_SMTP__TIMEOUT", "2")
+    monkeypatch.setenv("KAGUAN_SMTP__TIMEOUT", f"{PATIENCE:g}")
     return Invocation(monkeypatch, capsys)
 
 
