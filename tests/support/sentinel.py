@@ -114,6 +114,12 @@ class Watched:
         async with _at(*self.nodes[roles.index(b"slave")].place) as client:
             return await _linked(client)
 
+    async def watch_closely(self) -> None:
+        """从此 :data:`DOWN_AFTER` 没有回音就当主死了；经用例的循环去看它的，此前停顿多久也不切换。"""
+        for port in self.ports:
+            async with _at(port, PASSWORD, PATIENCE) as client:
+                await tell(client, "SENTINEL", "SET", SERVICE, "down-after-milliseconds", DOWN_AFTER)
+
     async def heal(self) -> None:
         """死了的都起来，等到又成一组。"""
         for server in (*(node.process for node in self.nodes), *self.sentinels):
@@ -158,7 +164,9 @@ async def watched(directory: Path, sentinels: int = 3, fronted: Fronted | None =
         async with _at(*replica.place) as client:
             await eventually(partial(_linked, client))
         for port in ports:
-            found.sentinels.append(await stack.enter_async_context(_sentinel(directory, port, master, sentinels)))
+            patience = DOWN_AFTER if fronted is None else round(PATIENCE * 1000)
+            sentinel = _sentinel(directory, port, master, sentinels, patience)
+            found.sentinels.append(await stack.enter_async_context(sentinel))
             if fronted is not None:
                 found.fronts.append(await stack.enter_async_context(tls_front(port, "localhost")))
         await eventually(partial(_all_known, ports))
@@ -187,7 +195,7 @@ async def _node(directory: Path, fronted: Fronted | None, master: int | None = N
 
 
 @asynccontextmanager
-async def _sentinel(directory: Path, port: int, master: Node, sentinels: int) -> AsyncIterator[Server]:
+async def _sentinel(directory: Path, port: int, master: Node, sentinels: int, patience: int) -> AsyncIterator[Server]:
     valkey, (host, announced) = master.valkey, master.address
     names = "no" if host == LOOPBACK else "yes"
     home, identity = directory / f"sentinel-{port}", valkey.identity
@@ -204,7 +212,7 @@ async def _sentinel(directory: Path, port: int, master: Node, sentinels: int) ->
         f"sentinel announce-hostnames {names}",
         f"sentinel monitor {SERVICE} {host} {announced} {sentinels // 2 + 1}",
         f"sentinel auth-pass {SERVICE} {master.secret}",
-        f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER}",
+        f"sentinel down-after-milliseconds {SERVICE} {patience}",
         f"sentinel failover-timeout {SERVICE} 1000",
     )
     write_private(home / "sentinel.conf", "\n".join(lines) + "\n", identity)

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from kaguan.flow.probes import LOOPBACK
 from tests.support.eventually import PATIENCE
@@ -19,6 +21,7 @@ from tests.support.mail_tasks import server_tls
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL 手册 54.2.11
 HANDSHAKE = b"\x16"  # TLS 的头一个字节，RFC 8446 5.1
 CHUNK = 65_536
+Serve: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -114,9 +117,7 @@ async def fork(target: int, certificate: str) -> AsyncIterator[Fork]:
 
 
 @asynccontextmanager
-async def _listening(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], tls: ssl.SSLContext | None
-) -> AsyncIterator[int]:
+async def _listening(serve: Serve, tls: ssl.SSLContext | None) -> AsyncIterator[int]:
     serving: set[asyncio.Task[object]] = set()
 
     async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -129,15 +130,28 @@ async def _listening(
             serving.discard(task)
 
     listener = await asyncio.start_server(served, LOOPBACK, 0, ssl=tls)
+    port: int = listener.sockets[0].getsockname()[1]
+    six = await _listening_six(served, port, tls)
     try:
-        yield listener.sockets[0].getsockname()[1]
+        yield port
     finally:
         # 经它的都断干净了、处理者都走了才走：留到事件循环关了才回收，警告就落在后来哪个用例头上。
         # 握手到一半的没有处理者；对面先走的，连接已断，处理者还在收尾
-        gone = asyncio.create_task(listener.wait_closed())
+        listeners = [one for one in (listener, six) if one is not None]
+        gone = asyncio.gather(*(one.wait_closed() for one in listeners))
         await asyncio.sleep(0)  # 3.11 的 wait_closed 要在关之前就等着
-        listener.close()
+        for one in listeners:
+            one.close()
         await asyncio.wait_for(gone, PATIENCE)
         if serving:
             _, stuck = await asyncio.wait(serving, timeout=PATIENCE)
             assert not stuck, f"{PATIENCE:g} 秒之后还有 {len(stuck)} 个没有收尾"
+
+
+async def _listening_six(serve: Serve, port: int, tls: ssl.SSLContext | None) -> asyncio.Server | None:
+    """``localhost`` 也许解析成 ``::1``，看主机：同一个号，两边都听；没有 IPv6 的主机是 None。"""
+    try:
+        six = socket.create_server(("::1", port), family=socket.AF_INET6)
+    except OSError:
+        return None
+    return await asyncio.start_server(serve, sock=six, ssl=tls)

@@ -30,8 +30,7 @@ def passed(node: Node) -> int:
 
 
 def settings_at(environ: dict[str, str], url: str) -> Settings:
-    once = {"KAGUAN_REDIS__CONNECT_ATTEMPTS": "1", "KAGUAN_REDIS__CONNECT_TIMEOUT": "1"}
-    return load_settings({**environ, **QUICK, **once, "KAGUAN_REDIS__URL": url})
+    return load_settings({**environ, **QUICK, "KAGUAN_REDIS__CONNECT_ATTEMPTS": "1", "KAGUAN_REDIS__URL": url})
 
 
 async def test_everything_goes_its_way_through_sentinels_that_name_the_master_and_follows_it(
@@ -53,6 +52,7 @@ async def test_everything_goes_its_way_through_sentinels_that_name_the_master_an
                 Doorbell(client, 0.05).ringing() as bell,
             ):
                 await asyncio.wait_for(heard.wait(), PATIENCE)
+                await group.watch_closely()
                 await old.process.stop(signal.SIGKILL)
                 assert await group.moved(old) is new
 
