@@ -32,7 +32,7 @@ from tests.support.eventually import PATIENT, WHOLE_TEST
 from tests.support.measured import mark_measured, measuring
 from tests.support.places import own_port, temporary_place
 from tests.support.pooler import NO_PREPARED, Pooler
-from tests.support.servers import DISPOSABLE, RECORDING, TEMPLATE, in_memory_only, running, told
+from tests.support.servers import DISPOSABLE, RECORDING, TEMPLATE, alone, in_memory_only, running, told
 from tests.support.serving import Api, serving
 from tests.support.tracing import Tracing
 from tests.support.untraced import untraced
@@ -194,7 +194,7 @@ def plain_pooler(postgres_server: PostgresServer, servers_directory: Path) -> It
 @pytest.fixture(scope="session")
 def recording(postgres_server: PostgresServer, admin: psycopg.Connection) -> str:
     """记历史的模板库。"""
-    admin.execute(f"CREATE DATABASE {RECORDING} TEMPLATE {TEMPLATE} OWNER {ROLE} STRATEGY FILE_COPY")
+    alone(admin, f"CREATE DATABASE {RECORDING} TEMPLATE {TEMPLATE} OWNER {ROLE} STRATEGY FILE_COPY")
     judging.install(postgres_server.url_of(RECORDING))
     return RECORDING
 
@@ -215,11 +215,11 @@ def direct_url(
     """一份刚迁移好的空库，本用例独占；总是直连。走完全程的用例，末了判它的历史。"""
     name, judged = f"test_{next(SEQUENCE)}", judging.is_judged(request.node)
     template = request.getfixturevalue("recording") if judged else TEMPLATE
-    admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {ROLE} STRATEGY FILE_COPY")
+    alone(admin, f"CREATE DATABASE {name} TEMPLATE {template} OWNER {ROLE} STRATEGY FILE_COPY")
     url = postgres_server.url_of(name)
     yield url
     refused = judging.judged(request.node, url, judge) if judged else []
-    admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    alone(admin, f"DROP DATABASE {name} WITH (FORCE)")
     assert refused == []
 
 
@@ -299,5 +299,5 @@ def empty_database(settings: Settings) -> Iterator[str]:
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute("create database shop")
         yield url.rpartition("/")[0] + "/shop"
-        # 不用 force：自动清理正在里面时，应用的角色无权终结它；不用，PostgreSQL 自己请它走，别的会话至多等 5 秒
-        admin.execute("drop database shop")
+        # 不用 force：自动清理正在里面时，应用的角色无权终结它；不用，PostgreSQL 自己请它走
+        alone(admin, "drop database shop")

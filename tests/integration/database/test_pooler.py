@@ -27,6 +27,7 @@ from tests.support.alongside import alongside
 from tests.support.eventually import PACE, PATIENCE, eventually
 from tests.support.pipeline import open_pipeline
 from tests.support.pooler import KEPT_BY_DEFAULT, Pooler
+from tests.support.servers import alone
 from tests.support.serving import serving
 
 LIMITS = {
@@ -249,7 +250,7 @@ async def test_migrations_go_up_and_down_through_it_and_leave_nothing(
                 stranger = await borrowed.enter_async_context(await psycopg.AsyncConnection.connect(url))
                 assert await (await stranger.execute(SETTINGS)).fetchone() == NONE
     finally:
-        admin.execute("drop database through_pooler with (force)")
+        alone(admin, "drop database through_pooler with (force)")
 
 
 async def positive(connection: psycopg.AsyncConnection[Any], query: str) -> bool:

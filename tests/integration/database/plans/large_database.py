@@ -9,6 +9,8 @@ from typing import Any
 
 import psycopg
 
+from tests.support.servers import alone
+
 ROWS = int(os.environ.get("KAGUAN_LARGE_ROWS", "100000"))  # 任务有两倍
 BIG_TABLES = frozenset(
     {
@@ -168,7 +170,7 @@ def rows_seen(plan: dict[str, Any]) -> int:
 @contextmanager
 def copy_of_template(admin: psycopg.Connection, template: str, name: str) -> Iterator[str]:
     """模板库的一份副本，每条语句执行之后把计划作为 NOTICE 发给客户端（auto_explain）。"""
-    admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+    alone(admin, f"CREATE DATABASE {name} TEMPLATE {template}")
     for setting, value in (
         ("session_preload_libraries", "auto_explain"),
         ("auto_explain.log_min_duration", "0"),
@@ -180,4 +182,4 @@ def copy_of_template(admin: psycopg.Connection, template: str, name: str) -> Ite
     ):
         admin.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'".encode())
     yield name
-    admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    alone(admin, f"DROP DATABASE {name} WITH (FORCE)")
