@@ -101,7 +101,7 @@ class RunningStack:
         content = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, content, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE / 10) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE / 3) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:

@@ -8,7 +8,7 @@ from playwright.async_api import Page, expect
 
 from api.console import window
 from kaguan.config import Settings
-from tests.e2e.browser import DESKTOP, PHONE, barriers, chromium, overflow, shoot, tab, untranslated
+from tests.e2e.browser import DESKTOP, PHONE, barriers, chromium, opened, overflow, shoot, tab, untranslated
 from tests.e2e.console_pages import shown
 from tests.support.window import Shop, looking_into, open_shop
 
@@ -32,13 +32,13 @@ async def test_every_page_of_a_window_reads_well_on_a_phone_and_its_buttons_do_w
         link = await looking.link()
         url = link.partition("/console/")[0]
         async with tab(browser, url, viewport=PHONE, locale="en-GB") as page:
-            await page.goto("/")
+            await opened(page, "/")
             await expect(page).to_have_url(re.compile("/console/login"))
             await reads_well(page, "window-login")
             await page.goto(link)
             await expect(page).to_have_url(f"{url}/")
             for name, path in pages(shop).items():
-                await page.goto(path)
+                await opened(page, path)
                 await expect(page.locator("main h1")).to_be_visible()
                 await reads_well(page, f"window-{name}")
             await page.set_viewport_size({"width": DESKTOP["width"], "height": DESKTOP["height"]})
@@ -67,7 +67,7 @@ async def buttons_work(page: Page, shop: Shop) -> None:
     queues = [f"kaguan.shop.{name}" for name in ("critical", "default", "low")]
     await expect(page.frame_locator(".saq").locator("a[href^='/monitor/queues/']")).to_have_text(queues)
     await shoot(page, "window-monitor")
-    await page.goto("/")
+    await opened(page, "/")
     await page.get_by_test_id("logout").click()
     await expect(page.get_by_test_id("lead")).to_be_visible()
     await page.goto("/console/tasks")
