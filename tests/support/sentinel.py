@@ -206,6 +206,7 @@ async def _sentinel(directory: Path, port: int, master: Node, sentinels: int, pa
         f'dir "{home}"',
         "daemonize no",
         "loglevel warning",
+        f"sentinel announce-ip {LOOPBACK}",  # 不说就是去主那里的连接的这一头：主是 ::1，别的哨兵就找不到它
         f"requirepass {PASSWORD}",
         f"sentinel sentinel-pass {PASSWORD}",
         f"sentinel resolve-hostnames {names}",
