@@ -18,11 +18,12 @@ import pytest
 from psycopg import sql
 from redis.asyncio import Redis
 
+from api.http.probing import PROBING
 from kaguan.database.pool import Pool
 from kaguan.flow.probes import LOOPBACK
 from kaguan.tokens import service as tokens
 from tests.support.console import FORM
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import QUICK, child, local, only_kaguan
 from tests.support.invocation import Invocation
 from tests.support.otlp_receiver import OtlpReceiver, otlp_receiver
@@ -140,6 +141,7 @@ async def test_no_secret_is_found_anywhere_but_where_it_belongs(
         given = {
             **only_kaguan(environ),
             **QUICK,
+            "KAGUAN_WORKER__LEASE": f"{PATIENCE:g}",  # 停顿了的 worker 手里的，也不成结局不明
             **configured(planted, smtp.port),
             "KAGUAN_API__PORT": str(port),
             "KAGUAN_LOGGING__DIRECTORY": str(tmp_path / "logs"),
@@ -150,8 +152,11 @@ async def test_no_secret_is_found_anywhere_but_where_it_belongs(
         await eventually(lambda: answers(client))
         for method, path, headers, body in requests(planted, token):
             async with client.request(method, path, headers=headers, data=body, allow_redirects=False) as answer:
-                assert answer.status < 500, (method, path)
+                # 健康与否也看这台机器此刻停顿没有：说不上来的是 503
+                unwell = answer.status == 503 and path.partition("?")[0] in PROBING
+                assert answer.status < 500 or unwell, (method, path)
         await eventually(lambda: settled(pool))
+        early = await keys(environ["KAGUAN_REDIS__URL"])  # 做完了的，过一会儿就没了
         scraped = {name: await scrape(given, name) for name in ("API", "RELAY", "WORKER")}
         assert await asyncio.gather(*(process.stopped() for process in processes)) == [0, 0, 0]
         places = {
@@ -159,6 +164,7 @@ async def test_no_secret_is_found_anywhere_but_where_it_belongs(
             **traces(receiver),
             **scraped,
             **await tables(environ["KAGUAN_DATABASE__URL"]),
+            **early,
             **await keys(environ["KAGUAN_REDIS__URL"]),
         }
     assert marker("otlp") in receiver.headers[0]["authorization"]

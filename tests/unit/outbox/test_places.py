@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -18,6 +19,13 @@ CRITICAL, DEFAULT, LOW = Priority
 ASK = TaskType("carrier:ask", Payload, Effect.REPEATABLE, resources={"carrier": 2})
 SEND = TaskType("mail:send", Payload, Effect.REPEATABLE, limit=1)
 PLAIN = TaskType("page:show", Payload, Effect.REPEATABLE)
+
+
+@pytest.fixture
+async def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """钟不走：停顿多久，都是马上轮到的。"""
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "time", partial(float, loop.time()))
 
 
 def seats(*queues: Priority, gates: Gates, slots: Slots, called: bool = False) -> list[Seat]:
@@ -61,6 +69,7 @@ async def test_who_was_called_back_comes_before_newcomers() -> None:
         pass
 
 
+@pytest.mark.usefixtures("frozen")
 async def test_a_place_that_is_free_in_a_moment_is_waited_for_without_a_slot() -> None:
     """名额转得快的不让位；等的时候槽位空着。"""
     gates, slots = Gates([SEND], {}), Slots(3, (1, 1, 1))
@@ -80,6 +89,7 @@ async def test_a_place_that_is_free_in_a_moment_is_waited_for_without_a_slot() -
     assert slots.held == {SEND.name: 0}
 
 
+@pytest.mark.usefixtures("frozen")
 async def test_a_limit_set_at_run_time_lets_the_running_end_and_the_next_in_as_it_says() -> None:
     """少了的，在手里的照做；多了的，等着的当场进来；不再另定，照旧。"""
     gates, slots = Gates([SEND, PLAIN], {}), Slots(20, (6, 3, 1))
