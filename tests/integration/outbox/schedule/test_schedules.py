@@ -237,7 +237,6 @@ async def test_a_firing_that_could_not_be_committed_is_not_told(world: World) ->
     with capture_logs() as logged:
         with pytest.raises(psycopg.errors.RaiseException):
             await relay.run_once()
-        # 慢的机器上也许还说哪条语句慢
         assert [entry["event"] for entry in logged] == ["定时计划没办成"]
         await world.sql("drop trigger refuse on tb_task")
         assert await relay.run_once() == 1
