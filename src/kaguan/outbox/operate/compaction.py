@@ -11,7 +11,7 @@ PACKAGE = "kaguan.outbox.operate"
 LOOSE = 1.5  # 占的是要的这么多倍，才值得挪；挪到这么多倍为止
 BLOCKS = 32  # 一批至多这么多块，约四百行；从一块起，落得好就加倍
 ROUNDS = 64  # 一块装不下更多版
-BRIEF = "set local statement_timeout = '1s'"
+BRIEF = "1s"  # 一条语句至多这么久
 
 
 @dataclass(slots=True)
@@ -21,10 +21,12 @@ class Compaction:
     Attributes:
         enough: 删了这么多行才看一眼。
         gone: 上一趟之后删了几行。
+        timeout: 一条语句的时限，PostgreSQL 的写法。
     """
 
     enough: int
     gone: int = 0
+    timeout: str = BRIEF
     _least: int = 0  # 这一趟挪到第几块为止
     _high: int = 0  # 这一趟挪到了第几块
     _blocks: int = 1
@@ -34,7 +36,7 @@ class Compaction:
         if self._high <= self._least and not (self.gone >= self.enough and await self._look(connection)):
             return False
         low = max(self._high - self._blocks, self._least)
-        if not await _bring_forward(connection, low, self._high):
+        if not await _bring_forward(connection, low, self._high, self.timeout):
             low = self._least  # 前面没有空处了
         self._high, self._blocks = low, min(2 * self._blocks, BLOCKS)
         if low > self._least:
@@ -55,12 +57,12 @@ class Compaction:
         return True
 
 
-async def _bring_forward(connection: Connection, low: int, high: int) -> bool:
+async def _bring_forward(connection: Connection, low: int, high: int, timeout: str) -> bool:
     """挪这几块；多半落在前面的是真。"""
     before = after = moved = 0
     try:
         async with connection.transaction():
-            await connection.execute(BRIEF)
+            await connection.execute("select set_config('statement_timeout', %s, true)", (timeout,))
             for _ in range(ROUNDS):
                 cursor = await connection.execute(load(PACKAGE, "bring_forward"), {"low": low, "high": high})
                 ahead, behind, written = await cursor.fetchone() or (0, 0, 0)

@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Identifier
 from kaguan.config.model import Tasks
 from kaguan.database.pool import Connection, Pool
 from kaguan.database.sql import load
-from kaguan.outbox.operate.compaction import Compaction
+from kaguan.outbox.operate.compaction import BRIEF, Compaction
 from kaguan.outbox.order import ordering
 from kaguan.outbox.recover import vanished
 from kaguan.outbox.vocabulary import FIRST_ID
@@ -34,7 +34,7 @@ Expiry: TypeAlias = Callable[[Connection, int], Awaitable[int]]
 class Retention:
     """``rows`` 是随任务一同过期的附属表；``others`` 是协议之外也归保留期管的，名字进日志；``batch`` 是一批至多几行。
 
-    ``period``：都清完了，隔几秒再看。
+    ``period``：都清完了，隔几秒再看；``brief``：挪空处的一条语句至多这么久。
     """
 
     pool: Pool
@@ -43,12 +43,13 @@ class Retention:
     others: Mapping[str, Expiry] = field(default_factory=dict)
     batch: int = BATCH
     period: float = 60.0
+    brief: str = BRIEF
     _rest: float | None = None  # 还有的：秒
     _since: UUID = FIRST_ID  # 接着上一批往后看，不再走过删去的：死行也许还清不掉
     _compaction: Compaction = field(init=False)
 
     def __post_init__(self) -> None:
-        self._compaction = Compaction(self.batch)
+        self._compaction = Compaction(self.batch, timeout=self.brief)
 
     async def run_once(self) -> int:
         """清一批；返回删去的行数。"""

@@ -17,7 +17,7 @@ from kaguan.database.sql import load
 from kaguan.dev.postgres import PostgresServer
 from kaguan.outbox.operate.compaction import PACKAGE, Compaction
 from kaguan.outbox.operate.retention import Retention
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 
 OLD, RECENT, BATCH = 3_000, 500, 500
 FILL: LiteralString = """
@@ -96,7 +96,7 @@ async def stage(environ: dict[str, str], direct_url: str) -> AsyncIterator[Stage
         await owner.execute("alter table tb_task set (autovacuum_enabled = off)")
         await owner.execute(FILL, {"days": [60, 1], "rows": [OLD, RECENT]})
         await owner.execute(FLUSH)
-        yield Stage(pool, owner, Retention(pool, Tasks(retention_days=30), batch=BATCH))
+        yield Stage(pool, owner, Retention(pool, Tasks(retention_days=30), batch=BATCH, brief=f"{PATIENCE}s"))
 
 
 async def test_space_of_what_expired_goes_back_to_the_file_system(stage: Stage) -> None:
