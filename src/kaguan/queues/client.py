@@ -48,13 +48,18 @@ class Client(Redis):
         self.refused = Counter(dict.fromkeys(KINDS, 0))
 
 
-def build_client(config: RedisConfig, connections: int | None = None, namespace: str = NAMESPACE) -> Redis:
+def build_client(
+    config: RedisConfig,
+    connections: int | None = None,
+    namespace: str = NAMESPACE,
+    acquire_timeout: float = ACQUIRE_TIMEOUT,
+) -> Redis:
     """按配置建客户端；不连接。``connections`` 覆盖池的上限（worker 的每个取件槽占一个连接）。"""
     url = config.url.get_secret_value()
     keepalive = {} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}  # UNIX 套接字没有这一项
     options: dict[str, Any] = {
         "max_connections": connections or config.pool_max,
-        "timeout": ACQUIRE_TIMEOUT,
+        "timeout": acquire_timeout,
         "socket_timeout": config.socket_timeout,
         "socket_connect_timeout": config.connect_timeout,
         **keepalive,
@@ -100,10 +105,13 @@ async def wait_for_redis(client: Redis, config: RedisConfig) -> None:
 
 @asynccontextmanager
 async def open_redis(
-    config: RedisConfig, connections: int | None = None, namespace: str = NAMESPACE
+    config: RedisConfig,
+    connections: int | None = None,
+    namespace: str = NAMESPACE,
+    acquire_timeout: float = ACQUIRE_TIMEOUT,
 ) -> AsyncIterator[Redis]:
     """客户端，离开时关闭全部连接；不等服务器就绪（Redis 可以不在）。"""
-    client = build_client(config, connections, namespace)
+    client = build_client(config, connections, namespace, acquire_timeout)
     try:
         yield client
     finally:
