@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID, uuid4
 
 import psycopg
@@ -38,7 +38,9 @@ from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.serving import serving
 from tests.support.smtp_server import STALL, Script, smtp_server
 
+T = TypeVar("T")
 SECRET = "never-told"
+IN_MAIL = "workers/email/session.py"
 PATIENT = "select set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)"
 
 
@@ -50,6 +52,18 @@ async def kaguan(environ: dict[str, str], *arguments: str) -> tuple[int | None, 
 
 async def asked(pipeline: Pipeline, task_id: UUID) -> Doing:
     return await doing(pipeline.pool.connection, pipeline.redis, task_id)
+
+
+async def answered(ask: Callable[[], Awaitable[T]], is_right: Callable[[T], object]) -> T:
+    """没有及时答、名片没有及时看到的，再问：承诺的两秒不在这里试。"""
+
+    async def once_more() -> T | None:
+        found = await ask()
+        return found if is_right(found) else None
+
+    found = await eventually(once_more)
+    assert found is not None
+    return found
 
 
 async def test_a_worker_process_says_where_its_mail_stands(
@@ -68,9 +82,16 @@ async def test_a_worker_process_says_where_its_mail_stands(
         async with alongside(pipeline.relay.run(stop), "relay"):
             [task_id] = await pipeline.submit()
             await asyncio.wait_for(smtp.stalled.wait(), PATIENCE)
-            reply = await api.get(f"/tasks/{task_id}/stack")
-            code, out = await kaguan(environ, "task", "stack", str(task_id))
-            page = await operator.get(f"/console/tasks/{task_id}/stack")
+            reply = await answered(
+                lambda: api.get(f"/tasks/{task_id}/stack"),
+                lambda one: one.status != 200 or (one.data["note"] is None and one.data["pid"]),
+            )
+            code, out = await answered(
+                lambda: kaguan(environ, "task", "stack", str(task_id)), lambda one: one[0] or f"{IN_MAIL}:" in one[1]
+            )
+            page = await answered(
+                lambda: operator.get(f"/console/tasks/{task_id}/stack"), lambda one: IN_MAIL in one.text
+            )
             refused = await viewer.get(f"/console/tasks/{task_id}/stack")
             stop.set()
         assert reply.status == 200, process.output
@@ -79,12 +100,12 @@ async def test_a_worker_process_says_where_its_mail_stands(
     assert (told["pid"], told["type"]) == (process.pid, "email:send")
     files = [frame["file"] for frame in told["frames"]]
     assert files[0].startswith(("kaguan/outbox", "workers/email")), files
-    assert "workers/email/session.py" in files, files
+    assert IN_MAIL in files, files
     assert all(set(frame) == {"file", "line", "function", "source"} for frame in told["frames"])
     assert "a@example.com" not in reply.text + page.text
-    assert "workers/email/session.py" in page.tested("frames")
+    assert IN_MAIL in page.tested("frames")
     assert code == 0, out
-    assert "workers/email/session.py:" in out
+    assert f"{IN_MAIL}:" in out
     assert refused.status == 403
 
 
@@ -110,7 +131,7 @@ async def test_the_lock_that_a_handler_waits_for_is_named_with_its_holder(
             [task_id] = await pipeline.submit()
             await pipeline.forwarder.run_once()
             await eventually(pipeline.is_waiting_for_a_lock)
-            found = await asked(pipeline, task_id)
+            found = await answered(partial(asked, pipeline, task_id), lambda one: one.sessions)
             await holder.rollback()
             await eventually(partial(_is, pipeline, task_id, TaskStatus.SUCCEEDED))
     functions = [frame["function"] for frame in found.frames]
@@ -137,7 +158,9 @@ async def test_a_worker_that_does_not_answer_or_does_not_have_it_is_told_in_word
         task_id = await held_elsewhere(pipeline)
         silent = await asked(pipeline, task_id)
         async with Answering(pipeline.redis, "node-1/7", lambda: True).answering():
-            elsewhere = await asked(pipeline, task_id)
+            elsewhere = await answered(
+                partial(asked, pipeline, task_id), lambda one: one.note and one.note.code == "outbox.stack_elsewhere"
+            )
     assert silent.note is not None
     assert "did not answer within 2" in silent.note.text("en")
     assert elsewhere.note is not None
@@ -179,7 +202,7 @@ async def test_a_question_that_nobody_asked_stops_no_worker_from_answering(setti
         assert await answering.run_once() == 0
         assert not await pipeline.redis.exists(asking)
         async with answering.answering():
-            assert await stacks.ask(pipeline.redis, "w", uuid4()) is not None
+            assert await stacks.ask(pipeline.redis, "w", uuid4(), PATIENCE) is not None
 
 
 async def test_a_wait_whose_end_is_swallowed_ends_all_the_same(
