@@ -63,20 +63,20 @@ class Doorbell:
 
 
 class BlockingBell:
-    """同步的驱动按的铃：提交之后当场按，至多等 ``BLOCKED`` 秒；按不成就歇一会儿，由 relay 的轮询补上。
+    """同步的驱动按的铃：提交之后当场按，至多等 ``blocked`` 秒；按不成就歇一会儿，由 relay 的轮询补上。
 
     经哨兵的地址没有铃：找主要问一圈，不值得让提交的人等。
     """
 
-    def __init__(self, url: str, namespace: str) -> None:
+    def __init__(self, url: str, namespace: str, blocked: float = BLOCKED) -> None:
         self._channel = doorbell(namespace)
         self._quiet_until = 0.0
         self._redis = None
         if sentinel_address(url) is None:
             self._redis = BlockingRedis.from_url(
                 url,
-                socket_timeout=BLOCKED,
-                socket_connect_timeout=BLOCKED,
+                socket_timeout=blocked,
+                socket_connect_timeout=blocked,
                 max_connections=BLOCKING_CONNECTIONS,
                 retry=Retry(NoBackoff(), 0),
             )

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 
 from kaguan.config import Settings
 from kaguan.outbox import Accepted, Outbox, Payload, Task
+from kaguan.outbox.accept.doorbell import BlockingBell
 from kaguan.queues.client import open_redis
 from kaguan.queues.keys import doorbell
 from kaguan.words.errors import Code, DomainError
@@ -72,7 +73,9 @@ def url(settings: Settings) -> str:
 
 @pytest.fixture
 async def shop(settings: Settings, url: str) -> AsyncIterator[Shop]:
-    outbox = Outbox("shop", database=url, redis=settings.redis.url.get_secret_value())
+    outbox = Outbox("shop", database=settings.database, redis=settings.redis)
+    bell = BlockingBell(settings.redis.url.get_secret_value(), "kaguan.shop", PATIENCE)  # 停顿再久也按得成
+    outbox.home = replace(outbox.home, bell=bell)
     send = outbox.type("parcel:send", Parcel)
     await outbox.install()
     async with (
