@@ -50,6 +50,8 @@ HURRIED = {
     "KAGUAN_TASKS__BACKOFF_CAP": "0.2",
 }
 AS_SHIPPED = os.environ.get("KAGUAN_FAULT_PACE") == "product"
+# 不考租约到期的：停顿几秒，也不该到期
+LASTING = {} if AS_SHIPPED else {"KAGUAN_WORKER__LEASE": f"{PATIENCE:g}"}
 QUICK = {"KAGUAN_SCHEDULES": "[]", **({} if AS_SHIPPED else HURRIED)}
 EFFECTS: LiteralString = "fault_effect"
 EFFECT_TABLE: LiteralString = f"create table if not exists {EFFECTS} (task_id uuid not null, delivery int not null)"

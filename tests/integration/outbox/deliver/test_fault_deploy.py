@@ -36,8 +36,8 @@ from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.keys import delivery_key
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.support import warm
-from tests.support.eventually import PATIENCE, eventually
-from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
+from tests.support.eventually import PATIENCE, PATIENT, eventually
+from tests.support.fault_plant import EFFECT_TABLE, LASTING, QUICK, Effects, all_closed, effects, relaying
 from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.upgrading import NEXT, RECORD, next_release
 
@@ -78,7 +78,7 @@ STORED: list[tuple[TaskType[Any], dict[str, Any]]] = [
 
 @pytest.fixture
 async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipeline]:
-    async with open_pipeline(load_settings({**environ, **QUICK}), pool) as opened:
+    async with open_pipeline(load_settings({**environ, **QUICK, **LASTING}), pool) as opened:
         await opened.sql(EFFECT_TABLE)
         yield opened
 
@@ -93,6 +93,11 @@ class TomorrowPayload(EmailPayload):
 
 
 UPGRADED = [replace(EMAIL_SEND, payload=TomorrowPayload)]
+WAITS = """
+    select o.available_at - e.at > interval '20 seconds'
+    from tb_outbox o join tb_task_event e using (task_id)
+    where task_id = %s
+"""
 
 
 # ---- 载荷与投递
@@ -127,8 +132,7 @@ async def test_a_payload_of_a_newer_version_waits_for_an_upgraded_worker_and_the
         await eventually(handed_back)
     record = await pipeline.task(strange)
     assert (record.attempt, record.last_error) == (0, None)
-    waits = "select available_at - clock_timestamp() > interval '20 seconds' from tb_outbox where task_id = %s"
-    assert await pipeline.sql(waits, strange) == [(True,)]
+    assert await pipeline.sql(WAITS, strange) == [(True,)]
     ((kind, reason),) = await pipeline.sql("select kind, detail->>'reason' from tb_task_event")
     assert kind == "interrupted"
     assert "第 2 版" in reason
@@ -150,8 +154,7 @@ async def test_a_type_without_a_handler_waits_for_a_worker_that_has_one(pipeline
         await eventually(handed_back)
     assert await pipeline.sql("select kind from tb_task_event") == [("interrupted",)]
     assert (await pipeline.task(strange)).attempt == 0
-    waits = "select available_at - clock_timestamp() > interval '20 seconds' from tb_outbox where task_id = %s"
-    assert await pipeline.sql(waits, strange) == [(True,)]
+    assert await pipeline.sql(WAITS, strange) == [(True,)]
     await pipeline.sql("update tb_outbox set available_at = now()")
     async with pipeline.working(reading), relaying(pipeline):
         await eventually(lambda: all_closed(pipeline))
@@ -365,7 +368,8 @@ HAND_OVER = """
 async def writing(url: str, stop: asyncio.Event) -> int:
     """业务：受理与转交。语句等锁超过 :data:`LOCKED` 就抛。"""
     done = 0
-    given = {"KAGUAN_ENV": "dev", "KAGUAN_DATABASE__URL": url, "KAGUAN_DATABASE__LOCK_TIMEOUT": str(LOCKED)}
+    own = {"KAGUAN_ENV": "dev", "KAGUAN_DATABASE__URL": url, "KAGUAN_DATABASE__LOCK_TIMEOUT": str(LOCKED)}
+    given = {**PATIENT, **own}
     async with await open_connection(load_settings(given).database, "test") as connection:
         while not stop.is_set():
             await connection.execute(ACCEPT)

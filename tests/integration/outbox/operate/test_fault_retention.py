@@ -19,7 +19,7 @@ from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence, Token
 from kaguan.outbox.work.settlement import note_fenced
 from tests.support.eventually import eventually
-from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
+from tests.support.fault_plant import EFFECT_TABLE, LASTING, QUICK, Effects, all_closed, effects, relaying
 from tests.support.in_hand import HAND, HOLD
 from tests.support.pipeline import Pipeline, open_pipeline
 
@@ -44,7 +44,7 @@ NOTE = """
 
 @pytest.fixture
 async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipeline]:
-    async with open_pipeline(load_settings({**environ, **QUICK}), pool) as opened:
+    async with open_pipeline(load_settings({**environ, **QUICK, **LASTING}), pool) as opened:
         await opened.sql(EFFECT_TABLE)
         yield opened
 
