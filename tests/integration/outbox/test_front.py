@@ -51,7 +51,7 @@ class Crate(Payload):
 
 
 def outbox(settings: Settings, name: str) -> Outbox:
-    return Outbox(name, database=settings.database.url.get_secret_value(), redis=settings.redis.url.get_secret_value())
+    return Outbox(name, database=settings.database, redis=settings.redis)
 
 
 @pytest.fixture

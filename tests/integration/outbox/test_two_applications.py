@@ -67,9 +67,7 @@ class Number(Payload):
 
 
 def outbox(settings: Settings, name: str, url: str | None = None) -> Outbox:
-    return Outbox(
-        name, database=url or settings.database.url.get_secret_value(), redis=settings.redis.url.get_secret_value()
-    )
+    return Outbox(name, database=url or settings.database, redis=settings.redis)
 
 
 def counting(of: Outbox, seen: list[int]) -> Task[Number]:

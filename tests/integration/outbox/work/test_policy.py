@@ -17,8 +17,8 @@ from kaguan.outbox.testing import drain
 async def shop(settings: Settings) -> Outbox:
     shop = Outbox(
         "shop",
-        database=settings.database.url.get_secret_value(),
-        redis=settings.redis.url.get_secret_value(),
+        database=settings.database,
+        redis=settings.redis,
         tasks=settings.tasks,
         worker=settings.worker,
     )
