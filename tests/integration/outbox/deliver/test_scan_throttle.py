@@ -11,6 +11,8 @@ import pytest
 from kaguan.database.pool import Connection, Pool
 from kaguan.outbox.deliver.scan_throttle import PATIENCE, ScanThrottle, ThrottledScan
 
+SELDOM = 1e9  # 看过一遍，停顿得再久也还在歇
+
 
 async def limit_of(connection: Connection) -> str:
     (value,) = await (await connection.execute("show statement_timeout")).fetchone() or ("",)
@@ -36,7 +38,7 @@ async def test_a_look_from_the_start_that_does_not_end_in_time_has_a_longer_limi
 
 
 async def test_after_a_look_from_the_start_the_next_is_not_one(pool: Pool) -> None:
-    throttle = ScanThrottle()
+    throttle = ScanThrottle(thrift=SELDOM)
     async with pool.connection() as connection:
         async with ThrottledScan(throttle, connection) as thorough:
             assert thorough
@@ -45,7 +47,7 @@ async def test_after_a_look_from_the_start_the_next_is_not_one(pool: Pool) -> No
 
 
 async def test_a_look_that_fails_rests_too(pool: Pool) -> None:
-    throttle = ScanThrottle()
+    throttle = ScanThrottle(thrift=SELDOM)
     async with pool.connection() as connection:
         with pytest.raises(psycopg.errors.DivisionByZero):
             async with ThrottledScan(throttle, connection):

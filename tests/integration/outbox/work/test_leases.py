@@ -183,7 +183,7 @@ async def test_a_claim_that_is_cancelled_between_two_tries_hands_back_what_it_ma
         await pipeline.forwarder.run_once()
         leases = Leases(pool, WORKER, 15.0, PATIENCE)
         deaf = Deaf(pool)
-        claims = claiming.Claims(cast("Pool", deaf), leases, backoff=(PATIENCE, PATIENCE))
+        claims = claiming.Claims(cast("Pool", deaf), leases, backoff=(PATIENCE, PATIENCE), patience=5 * PATIENCE)
         trying = asyncio.create_task(claims.claim([(task_id, 1)]))
         await eventually(lambda: deaf.lost == TRIES)
         trying.cancel()
