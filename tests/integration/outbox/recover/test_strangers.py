@@ -18,7 +18,7 @@ from kaguan.outbox.work.outcome import Outcome
 from kaguan.queues import keys
 from kaguan.queues.foreign import KINDS, foreign
 from tests.support.eventually import eventually
-from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
+from tests.support.fault_plant import EFFECT_TABLE, LASTING, QUICK, Effects, all_closed, effects, relaying
 from tests.support.pipeline import open_pipeline
 from tests.support.said import capture_logs
 
@@ -63,7 +63,7 @@ async def scribble(redis: Redis, key: str, value: str | None) -> None:
 async def test_whatever_a_stranger_writes_into_our_keys_everything_is_done_once_and_it_is_said(
     environ: dict[str, str], pool: Pool
 ) -> None:
-    async with open_pipeline(load_settings({**environ, **QUICK}), pool) as pipeline:
+    async with open_pipeline(load_settings({**environ, **QUICK, **LASTING}), pool) as pipeline:
         await pipeline.sql(EFFECT_TABLE)
         await pipeline.epoch.run_once()
 

@@ -31,6 +31,7 @@ from tests.support.fault_clock import shifted
 from tests.support.fault_plant import (
     AS_SHIPPED,
     EFFECT_TABLE,
+    LASTING,
     QUICK,
     Child,
     Effects,
@@ -54,6 +55,8 @@ GATE = 4_243  # 咨询锁号
 GRACE = Worker().shutdown_grace if AS_SHIPPED else min(Worker().shutdown_grace, 4 * PACE)
 SHORT_JOB = min(3.0, GRACE / 4)  # 秒
 POISON_LIMIT = 3
+# 死了的丢下的，当场到期：活着的停顿得再久，也不算丢
+EXPIRE = "update tb_work set lease_until = clock_timestamp() where lease_until is not null"
 
 
 @pytest.fixture
@@ -126,19 +129,20 @@ async def test_a_worker_killed_before_its_effect_commits_leaves_none_and_its_hei
 
 
 async def test_a_worker_killed_after_its_effect_committed_is_not_repeated(
-    pipeline: Pipeline, yard: Yard, environ: dict[str, str]
+    pipeline: Pipeline, yard: Yard, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """生效已提交，SAQ 还不知道（通往 Redis 的线路黑了）时被杀：那次投递谁再取到都不许再做。"""
     url = environ["KAGUAN_REDIS__URL"]
     port = port_of(url)
-    line = Proxy(port)
+    line, gate = Proxy(port), tmp_path / "gate"
     await line.start()
     try:
-        task_id = await submit(pipeline, "slow:1.5")
+        task_id = await submit(pipeline, f"gate:{gate}")
         async with yard.worker(KAGUAN_REDIS__URL=through(url, port, line.port)) as victim:
             await pipeline.forwarder.run_once()
             await becomes(pipeline, task_id, "running")
             line.blackhole()
+            gate.touch()
             await becomes(pipeline, task_id, "succeeded")
             await victim.kill()
     finally:
@@ -159,15 +163,19 @@ async def test_a_worker_killed_after_its_effect_committed_is_not_repeated(
     assert await effects(pipeline) == (1, 1)
 
 
-async def test_a_worker_stopped_beyond_its_lease_changes_nothing_when_it_wakes(pipeline: Pipeline, yard: Yard) -> None:
+async def test_a_worker_stopped_beyond_its_lease_changes_nothing_when_it_wakes(
+    pipeline: Pipeline, yard: Yard, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
     async with relaying(pipeline), yard.worker() as zombie:
-        task_id = await submit(pipeline, "slow:3")
+        task_id = await submit(pipeline, f"gate:{gate}")
         await becomes(pipeline, task_id, "running")
         zombie.send(signal.SIGSTOP)
         async with pipeline.working(Effects()):
             await becomes(pipeline, task_id, "succeeded")
             record = await pipeline.task(task_id)
             assert record.delivery > 1
+            gate.touch()
             zombie.send(signal.SIGCONT)
             # 醒来的还能干活，而且没有把别人的登记弄丢
             others = [await submit(pipeline, "quick") for _ in range(5)]
@@ -183,11 +191,12 @@ async def test_a_mail_that_kills_its_worker_is_parked_and_the_others_flow(pipeli
     others: list[UUID] = []
     async with relaying(pipeline):
         for _ in range(POISON_LIMIT):
-            async with yard.worker() as victim:
+            async with yard.worker(**LASTING) as victim:
                 assert await asyncio.wait_for(victim.process.wait(), PATIENCE) == CRASHED, victim.output
+            await pipeline.sql(EXPIRE)
             # 迟来的至多陪它死一次：同时在手里的分不出谁是毒（test_fault_limits 另考）
             others += [await submit(pipeline, "quick") for _ in range(5 - len(others))]
-        async with yard.worker():
+        async with yard.worker(**LASTING):
             await eventually(lambda: all_closed(pipeline))
     record = await pipeline.task(poison)
     assert (record.status, record.lost_leases) == ("failed", POISON_LIMIT)
@@ -214,13 +223,14 @@ async def test_a_killer_ends_as_failed_and_those_who_die_beside_it_never(pipelin
     async with relaying(pipeline):
         deaths = 0
         while not await ended():
-            async with yard.worker() as victim:
+            async with yard.worker(**LASTING) as victim:
                 dying = asyncio.create_task(victim.process.wait())
                 over = asyncio.create_task(eventually(ended))
                 await asyncio.wait({dying, over}, return_when=asyncio.FIRST_COMPLETED)
                 deaths += dying.done()
                 for waiting in (dying, over):
                     waiting.cancel()
+            await pipeline.sql(EXPIRE)
     assert deaths <= 2 + POISON_LIMIT
     assert (await pipeline.task(killer)).status == "failed"
     assert [(await pipeline.task(one)).status for one in innocents] == ["succeeded"] * len(innocents)
@@ -234,19 +244,17 @@ async def test_a_worker_whose_clock_is_an_hour_off_neither_loses_nor_aborts_work
     pipeline: Pipeline, yard: Yard, tmp_path: Path, hours: int
 ) -> None:
     """期限只听 PostgreSQL 的钟：偏的那个照常干活；它的清扫把别人正在做的当成卡死，也中止不了谁。"""
-    clock = dict(shifted(hours * 3_600, tmp_path))
+    clock, gate = dict(shifted(hours * 3_600, tmp_path)), tmp_path / "gate"
     queue = pipeline.queues[Priority.DEFAULT]
-    async with relaying(pipeline), yard.worker(**clock, KAGUAN_WORKER__LEASE="5") as odd:
-        first = await submit(pipeline, "slow:7")  # 做得比租约久：靠心跳续着
+    async with relaying(pipeline), yard.worker(**clock, KAGUAN_WORKER__LEASE=f"{PATIENCE / 6:g}") as odd:
+        first = await submit(pipeline, f"gate:{gate}")
         await becomes(pipeline, first, "running")
+        [(claimed,)] = await pipeline.sql("select lease_until from tb_work")
         await pipeline.redis.delete(queue.namespace("sweep"))
         async with yard.worker("tests.support.fault_sweeper", **clock) as sweeper:
-
-            async def swept() -> bool:
-                gone = sweeper.process.returncode is not None
-                return await queue.count("incomplete") == 0 if hours > 0 else gone
-
-            await eventually(swept)
+            await eventually(lambda: sweeper.process.returncode is not None)
+            await eventually(lambda: pipeline.sql("select 1 from tb_work where lease_until > %s", claimed))  # 心跳续着
+            gate.touch()
             async with pipeline.working(Effects(0.3)):
                 for _ in range(2):
                     await pipeline.submit(10)
@@ -264,7 +272,8 @@ async def test_a_worker_whose_clock_is_an_hour_off_neither_loses_nor_aborts_work
 async def test_an_idle_worker_stops_at_once_and_a_short_job_is_finished_first(
     pipeline: Pipeline, yard: Yard, record_property: Record
 ) -> None:
-    async with relaying(pipeline), yard.worker() as busy:
+    grace = f"{Worker().shutdown_grace:g}"  # 停顿得再久，做完的也来得及结算
+    async with relaying(pipeline), yard.worker(**LASTING, KAGUAN_WORKER__SHUTDOWN_GRACE=grace) as busy:
         task_id = await submit(pipeline, f"slow:{SHORT_JOB:g}")
 
         async def begun() -> bool:
@@ -285,7 +294,7 @@ async def test_a_job_that_will_not_stop_is_given_back_uncounted(
     pipeline: Pipeline, yard: Yard, record_property: Record
 ) -> None:
     async with relaying(pipeline):
-        async with yard.worker() as stuck:
+        async with yard.worker(**LASTING) as stuck:
             task_id = await submit(pipeline, "hang")
             await becomes(pipeline, task_id, "running")
             assert await stuck.stopped() == 0
@@ -355,7 +364,8 @@ async def test_a_mail_hanging_at_the_server_is_given_back_or_admitted_uncertain(
             server.script.greeting = STALL
         else:
             server.script.body.append(STALL)
-        async with yard.worker("workers", KAGUAN_SMTP__URL=server.url, KAGUAN_SMTP__TIMEOUT="30") as sending:
+        smtp = {"KAGUAN_SMTP__URL": server.url, "KAGUAN_SMTP__TIMEOUT": "30"}
+        async with yard.worker("workers", **LASTING, **smtp) as sending:
             task_id = await submit(pipeline, "主题")
             await becomes(pipeline, task_id, "running")
             if phase == "body":
