@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -23,7 +23,7 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.claiming import claim
 from kaguan.outbox.work.fence import Token
 from kaguan.outbox.work.leases import Leases
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import (
     AS_SHIPPED,
     EFFECT_TABLE,
@@ -47,6 +47,7 @@ MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b" * 1_000}
 LOST = 50
 RACERS = 45
 DATABASE = "KAGUAN_DATABASE__URL"
+BUSY = "savepoint busy; set local idle_in_transaction_session_timeout = 0"
 
 
 @pytest.fixture
@@ -123,6 +124,7 @@ async def test_a_worker_that_stops_while_postgresql_restarts_still_hands_its_tas
         server, process = await stack.enter_async_context(own_postgres(directory))
         settings = load_settings({**environ, **QUICK, DATABASE: server.url, "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "0.5"})
         own = await stack.enter_async_context(open_pool(settings.database, "test"))
+        await own.wait(PATIENCE)
         pipeline = await stack.enter_async_context(open_pipeline(settings, own))
         (task_id,) = await pipeline.submit()
         await pipeline.forwarder.run_once()
@@ -151,6 +153,7 @@ async def test_a_worker_that_stops_while_postgresql_stays_away_says_so_and_exits
         more = {DATABASE: server.url, "KAGUAN_WORKER__SHUTDOWN_GRACE": "1"}
         settings = load_settings({**environ, **QUICK, **more})
         own = await stack.enter_async_context(open_pool(settings.database, "test"))
+        await own.wait(PATIENCE)
         pipeline = await stack.enter_async_context(open_pipeline(settings, own))
         variables = {**only_kaguan(environ), **QUICK, **more}
         worker = await stack.enter_async_context(
@@ -178,6 +181,7 @@ async def test_reconciliation_goes_on_after_a_restart_in_its_middle(
         server, process = await stack.enter_async_context(own_postgres(directory))
         settings = load_settings({**environ, **QUICK, DATABASE: server.url, "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "1"})
         own = await stack.enter_async_context(open_pool(settings.database, "test"))
+        await own.wait(PATIENCE)
         pipeline = await stack.enter_async_context(open_pipeline(settings, own))
         await pipeline.sql(EFFECT_TABLE)
         await pipeline.epoch.run_once()
@@ -315,15 +319,17 @@ async def test_a_transaction_left_idle_is_ended_and_lets_go_of_its_rows(environ:
     async with open_pool(settings.database, "test") as pool, open_pipeline(settings, pool) as pipeline:
         held, free = await pipeline.submit(2)
         async with pool.connection() as frozen:
-            await frozen.execute("begin")
-            await frozen.execute("select from tb_outbox where task_id = %s for update", (held,))
+            # 看够了才算闲着：停顿得再久，也看得见没有等它
+            await frozen.execute(f"begin; select from tb_outbox where task_id = '{held}' for update; {BUSY}".encode())
             async with relaying(pipeline):
 
-                async def both() -> bool:
-                    return [await pipeline.status(one) for one in (free, held)] == ["queued", "queued"]
+                async def becomes_queued(task_id: UUID) -> bool:
+                    return await pipeline.status(task_id) == "queued"
 
+                await eventually(partial(becomes_queued, free))
                 assert await pipeline.status(held) == "pending"
-                await eventually(both)
+                await frozen.execute("rollback to savepoint busy")
+                await eventually(partial(becomes_queued, held))
             with pytest.raises(psycopg.Error):
                 await frozen.execute("select 1")
             assert frozen.closed

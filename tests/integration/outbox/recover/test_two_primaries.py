@@ -20,7 +20,7 @@ from kaguan.presence.beat import Presence
 from kaguan.product.exit_codes import ExitCode
 from kaguan.queues.client import open_redis
 from tests.e2e.stack import kaguan
-from tests.support.eventually import PATIENCE, eventually
+from tests.support.eventually import INTERVAL, PATIENCE, eventually
 from tests.support.fault_plant import own_directory
 from tests.support.said import capture_logs
 from tests.support.standby import replicated
@@ -61,6 +61,7 @@ async def test_a_former_primary_that_acts_as_one_again_is_not_followed(environ: 
             witnessing(redis, pool),
         ):
             assert await servers(late) == {pair.standby.port}  # 切换之后才启动的，没有见过新的
+            late.heard_for = PATIENCE  # 只听一拍
             with capture_logs() as logs:
                 await Presence(redis, "api").watch(late)
             assert "别的进程见过更新的主库，不再跟旧的" in {one["event"] for one in logs}
@@ -85,7 +86,7 @@ async def test_a_former_primary_that_acts_as_one_again_is_not_followed(environ: 
 @asynccontextmanager
 async def witnessing(redis: Redis, pool: CheckedPool) -> AsyncIterator[None]:
     """连得上新主的一个进程，一直在跳。"""
-    presence = Presence(redis, "api")
+    presence = Presence(redis, "api", interval=INTERVAL)  # 漏一拍也不要紧
     await presence.watch(pool)
     async with presence.beating():
         yield
