@@ -34,6 +34,7 @@ from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.outbox.worker import Worker
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
+from tests.support.eventually import PATIENCE
 from tests.support.played import played
 
 MAX_ATTEMPTS = 6
@@ -178,6 +179,8 @@ def stepped_relay(
         timing=Timing(orphan=1.0, hold=0.0, thrift=thrift),
     )
     relay.forwarder.line.ask_thrift = 0.0  # 新来的提交者当场看见，不看钟
+    relay.forwarder.held = PATIENCE
+    relay.forwarder.line.late_commit = PATIENCE  # 上一眼之后来的，停顿再久也在眼里
     return relay
 
 

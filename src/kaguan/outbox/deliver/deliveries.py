@@ -130,12 +130,14 @@ class Line:
         caught_up: 队列 → 何时：在这之前到期的，不是交了，就是它的提交者在 ``places`` 里。
         lost: 新到的没看全，也许还有别人：下一眼先问一遍，花得起才问。
         thrift: 从头看花了多久，就歇它的多少倍；``ask_thrift`` 说的是问一遍。
+        late_commit: 新到的从上一眼之前这么久看起，秒。
         look_at: 何时再从头看；``ask_at`` 是何时再问。
         is_patient: 平常的时限里看不完过：从头看的另有时限。
     """
 
     thrift: float = THRIFT
     ask_thrift: float = THRIFT
+    late_commit: float = LATE_COMMIT
     look_at: float = -math.inf
     ask_at: float = -math.inf
     places: dict[Caller, tuple[datetime, UUID]] = field(default_factory=dict)
@@ -219,7 +221,7 @@ async def fetch(
         shares = line.shares(room)
         parameters = {
             "priorities": list(room), "rooms": list(room.values()),
-            "ages": [began - line.caught_up[priority] + LATE_COMMIT for priority in room],
+            "ages": [began - line.caught_up[priority] + line.late_commit for priority in room],
             "queues": [queue for queue, _ in shares], "principals": [principal for _, principal in shares],
             "since": [line.places[caller][0] for caller in shares],
             "after": [line.places[caller][1] for caller in shares],

@@ -103,6 +103,7 @@ class Forwarder:
     Attributes:
         heard: 门铃。
         hold: 交出了一批之后，还等门铃这么久（秒），再来的并进同一次提交；0 = 交一批就提交。
+        held: 行锁着，等 Redis 至多这么久，秒。
     """
 
     pool: Pool
@@ -115,6 +116,7 @@ class Forwarder:
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     hold: float = 0.0
     line: Line = field(default_factory=Line)
+    held: float = HELD
     _windows: dict[PriorityRank, Window] = field(init=False)
     _abreast: Mapping[str, int] = field(init=False)  # 可以同乘的类型，几个并排着做
     _gathering: Gathering = field(default_factory=lambda: Gathering(AWAITED))
@@ -197,7 +199,7 @@ class Forwarder:
         if unknown:
             await set_aside(connection, unknown, self.unknown, self.metrics)
             due = [row for row in due if row.type in self.types]
-        async with asyncio.timeout(HELD):
+        async with asyncio.timeout(self.held):
             deliveries = await self._forward(connection, due) if due else []
         self._idle_looks = 0 if deliveries or paused else self._idle_looks + 1
         for queue in self.queues:

@@ -22,6 +22,7 @@ from kaguan.outbox.work.outcome import Done, Retry, Snooze
 from kaguan.queues.client import open_redis
 from kaguan.tokens import service as tokens
 from kaguan.tokens.service import SCOPES
+from tests.support.eventually import PATIENCE
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
 from tests.support.serving import Api
 
@@ -238,7 +239,8 @@ async def test_what_was_committed_long_after_it_was_written_is_found_from_the_st
     await backlog_of(pipeline)
     await pipeline.forwarder.run_once()  # 新到的也看完了
     (late,) = await submit(pipeline, principal, 1)
-    await pipeline.sql("update tb_outbox set available_at = now() - interval '1 minute' where task_id = %s", late)
+    long_ago = timedelta(seconds=2 * PATIENCE)
+    await pipeline.sql("update tb_outbox set available_at = now() - %s where task_id = %s", long_ago, late)
     assert not await goes_in_the_next_batch(pipeline, late)
     pipeline.forwarder.line.look_at = 0.0  # 时候到了
     assert await goes_in_the_next_batch(pipeline, late)

@@ -23,6 +23,7 @@ from kaguan.queues.keys import DOORBELL
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import (
     EFFECT_TABLE,
+    LASTING,
     QUICK,
     Effects,
     all_closed,
@@ -111,7 +112,7 @@ async def test_a_relay_killed_between_enqueue_and_mark_leaves_the_row_and_one_ef
     async with pipeline.working(Effects()):
         await eventually(lambda: all_closed(pipeline))
         async with relaying(pipeline):  # 做完了又交出一次
-            await eventually(lambda: duplicates(pipeline) == 1)
+            await eventually(lambda: duplicates(pipeline) >= 1)
     assert await effects(pipeline) == (1, 1)
 
 
@@ -197,6 +198,7 @@ async def test_redrive_under_a_backlog_hardly_repeats_anything(
         {
             **environ,
             **QUICK,
+            **LASTING,
             "KAGUAN_RELAY__PRESENCE_AGE": "0.1",
             "KAGUAN_RELAY__BACKSTOP_AGE": "600",
             "KAGUAN_RELAY__HIGH_WATER": "100000",

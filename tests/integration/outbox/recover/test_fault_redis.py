@@ -22,6 +22,7 @@ from kaguan.database.pool import Pool
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.flow.probes import LOOPBACK
 from kaguan.outbox.deliver.deliveries import KaguanQueue
+from kaguan.outbox.deliver.forward import HELD
 from kaguan.outbox.vocabulary import Priority
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually
@@ -55,7 +56,7 @@ def directory() -> Iterator[Path]:
 
 
 async def open_on(stack: AsyncExitStack, environ: dict[str, str], pool: Pool, url: str) -> Pipeline:
-    settings = load_settings({**environ, **QUICK, "KAGUAN_REDIS__URL": url, "KAGUAN_REDIS__CONNECT_TIMEOUT": "1"})
+    settings = load_settings({**environ, **QUICK, "KAGUAN_REDIS__URL": url})
     pipeline = await stack.enter_async_context(open_pipeline(settings, pool))
     await pipeline.sql(EFFECT_TABLE)
     return pipeline
@@ -102,6 +103,7 @@ async def test_a_redis_that_does_not_answer_is_not_waited_for_with_rows_locked(
     async with AsyncExitStack() as stack:
         server, process = await stack.enter_async_context(own_valkey(directory))
         pipeline = await open_on(stack, environ, pool, server.url)
+        pipeline.forwarder.held = HELD
         await pipeline.submit()
         assert process.process is not None
         process.process.send_signal(signal.SIGSTOP)
