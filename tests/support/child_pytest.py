@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.eventually import PATIENCE
+from tests.support.eventually import WHOLE_TEST
 from tests.support.repository import ROOT
 
 GUEST = """[pytest]
@@ -34,7 +34,7 @@ def report_of(directory: Path, files: Mapping[str, str], *plugins: str) -> str:
         env={name: value for name, value in os.environ.items() if not name.startswith(NOT_TOLD)},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=WHOLE_TEST,
         check=False,
     )
     return done.stdout + done.stderr
@@ -51,7 +51,7 @@ def guest_pytest(directory: Path, files: Mapping[str, str], *, python: str = sys
         env={**kept, **environment},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=WHOLE_TEST,
         check=False,
     )
     return done.stdout + done.stderr

@@ -17,7 +17,7 @@ import pytest
 
 from kaguan.database.pool import Pool
 from tests.support.carrier_world import rows
-from tests.support.eventually import PATIENCE
+from tests.support.eventually import WHOLE_TEST
 from tests.support.folded import folded
 from tests.support.repository import ROOT
 
@@ -79,7 +79,7 @@ async def run(place: Path, *arguments: str, **environ: str) -> bytes:
         stderr=subprocess.PIPE,
         env={**kept, **environ, "PYTHONPATH": os.pathsep.join([str(place / "src"), str(place)])},
     )
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WHOLE_TEST):
         output, errors = await process.communicate()
     assert process.returncode == 0, (output + errors).decode()
     return output

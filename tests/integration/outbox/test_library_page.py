@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 from kaguan.config import Settings
 from kaguan.outbox import TaskStatusError, watch
 from tests.support.child_pytest import GUEST, NO_REDIS, guest_pytest
-from tests.support.eventually import PATIENCE
+from tests.support.eventually import PATIENCE, WHOLE_TEST
 from tests.support.repository import ROOT
 
 PAGE = ROOT / "docs" / "library.md"
@@ -182,7 +182,7 @@ def test_what_does_not_fit_its_type_is_a_type_error_and_page_and_example_have_no
     shutil.copy(EXAMPLE, tmp_path)
     name, *options = checker
     command = [str(Path(sys.executable).parent / name), *options, "page.py", "guest.py", EXAMPLE.name]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=WHOLE_TEST, check=False)
     told = {(name, int(line)) for name, line in re.findall(r"([\w.-]+):(\d+):", done.stdout)}
     wrong = {("guest.py", n) for n, line in enumerate(GUESTS.splitlines(), 1) if line.endswith("# wrong")}
     assert told == wrong, done.stdout + done.stderr

@@ -16,7 +16,7 @@ import pytest
 
 from kaguan.config import Settings
 from tests.support.child_pytest import NO_REDIS, guest_pytest
-from tests.support.eventually import PATIENCE, eventually
+from tests.support.eventually import PATIENCE, WHOLE_TEST, eventually
 from tests.support.repository import ROOT
 
 PYTHON = os.environ.get("KAGUAN_GUEST_PYTHON", sys.executable)  # 装着要发布的 wheel 的，或这里的
@@ -40,7 +40,9 @@ print("left:", left)
 
 
 def ran(shop: Path, *arguments: str) -> str:
-    done = subprocess.run([PYTHON, *arguments], cwd=shop, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(
+        [PYTHON, *arguments], cwd=shop, capture_output=True, text=True, timeout=WHOLE_TEST, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
