@@ -65,7 +65,7 @@ def outbox_under_test(settings: Settings) -> Outbox:
     url = settings.database.url.get_secret_value()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(TABLES)
-    return Outbox("shop", database=url, redis=settings.redis.url.get_secret_value())
+    return Outbox("shop", database=settings.database, redis=settings.redis)
 
 
 @pytest.fixture

@@ -90,7 +90,8 @@ async def held_center(pool: Pool) -> AsyncIterator[tuple[Turnstile, Carriers]]:
         simulated.world.gates[CENTER] = turnstile
         await register(pool, CENTER, [iccid_at(CENTER, index) for index in range(PLACES + BEYOND + 1)])
         await register(pool, ONELINK, [iccid_at(ONELINK, 0)])
-        yield turnstile, simulated.changed(control_center=center)
+        onelink = {**simulated.config.onelink.model_dump(), "timeout": PATIENCE}
+        yield turnstile, simulated.changed(control_center=center, onelink=onelink)
         assert turnstile.violations.total() == 0
 
 
