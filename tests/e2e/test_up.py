@@ -209,10 +209,10 @@ async def test_what_is_given_is_used_a_port_stolen_from_the_dead_is_chosen_again
 
 
 async def a_stolen_port_is_chosen_again(stack: RunningStack) -> None:
-    before, worker = stack.env, stack.pid("worker")
+    before = stack.env
     with thief() as taking:
         stack.signal(signal.SIGSTOP)  # 监督者来不及先重启它
-        os.kill(worker, signal.SIGKILL)
+        stack.send("worker", signal.SIGKILL)
         address = ("127.0.0.1", int(before["KAGUAN_WORKER__METRICS_PORT"]))
         await eventually(lambda: bound(taking, address))
         taking.listen()
