@@ -287,7 +287,12 @@ async def sim_of(pool: Pool, iccid: str) -> tuple[Any, ...]:
     return (await rows(pool, query, iccid))[0]
 
 
-async def test_session_and_suspend_reason_follow_the_carrier(pool: Pool, simulated: Simulated) -> None:
+async def test_session_and_suspend_reason_follow_the_carrier(
+    pool: Pool, simulated: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """运营商那里的钟不走：在不在线按时段变，同步与核对要在同一段里。"""
+    now = simulated.world.now()
+    monkeypatch.setattr(simulated.world, "now", lambda: now)
     (mine,) = cards(ONELINK, 1)
     await register(pool, ONELINK, [mine])
     overrides = simulated.world.population.overrides
