@@ -54,7 +54,6 @@ def statuses(stack: RunningStack) -> list[str]:
     return [task["status"] for task in stack.request("GET", "/api/v1/tasks")[1]["data"]["items"]]
 
 
-@pytest.mark.measured
 async def well(data: Path) -> None:
     """``kaguan doctor`` 没有话说了；等不到，就是它末一次说的。"""
     asked = [kaguan("doctor", data=data)]
@@ -69,6 +68,7 @@ async def well(data: Path) -> None:
         raise AssertionError(asked[0].stdout + asked[0].stderr) from late
 
 
+@pytest.mark.measured
 async def test_a_killed_stack_leaves_no_orphan_and_the_next_one_goes_on_works_and_stops_cleanly(place: Path) -> None:
     """起之前就有人抢了它挑的一个端口；第二套的子进程个个被杀过一次。"""
     data = place / "data"

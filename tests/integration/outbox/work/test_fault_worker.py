@@ -243,16 +243,22 @@ async def test_a_killer_ends_as_failed_and_those_who_die_beside_it_never(pipelin
 async def test_a_worker_whose_clock_is_an_hour_off_neither_loses_nor_aborts_work(
     pipeline: Pipeline, yard: Yard, tmp_path: Path, hours: int
 ) -> None:
-    """期限只听 PostgreSQL 的钟：偏的那个照常干活；它的清扫把别人正在做的当成卡死，也中止不了谁。"""
+    """期限只听 PostgreSQL 的钟：偏的那个照常干活；比它快一小时的来清扫，把它正在做的当成卡死，也中止不了它。"""
     clock, gate = dict(shifted(hours * 3_600, tmp_path)), tmp_path / "gate"
+    (tmp_path / "ahead").mkdir()
+    ahead = shifted((hours + 1) * 3_600, tmp_path / "ahead")
     queue = pipeline.queues[Priority.DEFAULT]
     async with relaying(pipeline), yard.worker(**clock, KAGUAN_WORKER__LEASE=f"{PATIENCE / 6:g}") as odd:
+
+        async def swept() -> bool:
+            return await queue.count("incomplete") == 0
+
         first = await submit(pipeline, f"gate:{gate}")
         await becomes(pipeline, first, "running")
         [(claimed,)] = await pipeline.sql("select lease_until from tb_work")
         await pipeline.redis.delete(queue.namespace("sweep"))
-        async with yard.worker("tests.support.fault_sweeper", **clock) as sweeper:
-            await eventually(lambda: sweeper.process.returncode is not None)
+        async with yard.worker("tests.support.fault_sweeper", **ahead):
+            await eventually(swept)
             await eventually(lambda: pipeline.sql("select 1 from tb_work where lease_until > %s", claimed))  # 心跳续着
             gate.touch()
             async with pipeline.working(Effects(0.3)):
