@@ -289,10 +289,11 @@ def test_doctor_names_the_session_that_locks_what_it_cannot_read(run: Invocation
     with (
         closing(psycopg.connect(database_url, application_name="kaguan-test")) as waiter,
         psycopg.connect(database_url) as holder,
+        psycopg.connect(database_url, autocommit=True) as looker,  # 一个事务里看到的，一直是头一眼的
     ):
         holder.execute("lock table tb_outbox in access exclusive mode")  # 查得了版本，看不了发件箱
         waiter.pgconn.send_query(b"select from tb_outbox")  # 一直等着：体检自己的那一句等多久，看机器的快慢
-        asyncio.run(eventually(lambda: holder.execute(WAITED).fetchone() == (1,)))
+        asyncio.run(eventually(lambda: looker.execute(WAITED).fetchone() == (1,)))
         code, out, _ = run("doctor", "--json")
         pid = str(holder.info.backend_pid)
     lines = json.loads(out)

@@ -12,6 +12,7 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.dev.postgres import PostgresServer
+from kaguan.outbox.deliver.deliveries import LATE_COMMIT
 from kaguan.outbox.operate.retention import Retention
 from kaguan.outbox.recover.redrive import ORPHAN_PAGE
 from kaguan.outbox.testing import Recorder
@@ -116,6 +117,7 @@ async def opened(environ: dict[str, str], url: str, thrift: float) -> AsyncItera
         open_pool(settings.database, "test", planned_once=True) as pool,
         open_pipeline(settings, pool, thrift) as pipeline,
     ):
+        pipeline.forwarder.line.late_commit = LATE_COMMIT
         plans = Plans()
         async with pool.connection() as connection:
             connection.add_notice_handler(plans.note)
