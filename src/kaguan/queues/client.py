@@ -65,6 +65,9 @@ def build_client(
         **keepalive,
         "health_check_interval": HEALTH_CHECK_INTERVAL,
         "retry": Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), RETRIES),
+        "retry_on_error": [
+            TypeError
+        ],  # 写断了而还没发觉的连接，3.12 起的 asyncio 这样说（CPython gh-136234，后来修了）
         "decode_responses": False,
     }
     watched = sentinel_address(url)

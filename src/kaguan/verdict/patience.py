@@ -13,7 +13,7 @@ class Patience:
     Attributes:
         ledger: 账。
         redis: Redis 里的。
-        memory: 判断的记忆；没有它只是少了一点迟滞，与看不出从何时起的那几件的起点。
+        memory: 判断的记忆；没有它就少一点迟滞，少几件的起点，也不知道谁认了哪件。
         part: 健康检查的一个部件，页面上自己去问的一块，认一个令牌。
     """
 
