@@ -119,7 +119,7 @@ async def fight(
             )
             whole, gone = (delivered(some, evidence.mails) for some in relived(evidence.histories, stage.cuts))
             opinion = await asyncio.to_thread(examine, whole, rules, gone)
-            judge_histories(verdict, opinion, strict=plan.tasks >= LONG)
+            judge_histories(verdict, opinion)
         told = await stories(stage, verdict, evidence)
         if logs is not None:
             shutil.copytree(

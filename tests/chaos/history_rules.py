@@ -113,8 +113,7 @@ def misfits(histories: Sequence[Recorded], rules: Rules) -> list[str]:
     ]
 
 
-def judge_histories(verdict: Verdict, opinion: Opinion, *, strict: bool = True) -> None:
-    """不 ``strict``：弄坏了却认不出来的只报数。判的是裁判，战役里碰上哪些少见的形状凭运气。"""
+def judge_histories(verdict: Verdict, opinion: Opinion) -> None:
     verdict.figures["历史"] = opinion.shapes.total()
     verdict.figures["历史的形状"] = len(opinion.shapes)
     verdict.rule(REFUSED, opinion.refused)
@@ -124,11 +123,7 @@ def judge_histories(verdict: Verdict, opinion: Opinion, *, strict: bool = True) 
         verdict.figures["其中跨过切换的"] = back
         verdict.figures["随尾巴没了的历史"] = opinion.gone
     unseen = [one for one in opinion.passed_off if not explained(one)]
-    told_of_it = sorted({_told(one) for one in unseen if not one.is_cut})
-    if strict:
-        verdict.rule(UNSEEN, told_of_it)
-    else:
-        verdict.figures[UNSEEN] = len(told_of_it)
+    verdict.rule(UNSEEN, sorted({_told(one) for one in unseen if not one.is_cut}))
     if back:  # 退回从前抹去什么的都有，名单还不全：只报数
         verdict.figures[f"跨过切换的里面，{UNSEEN}"] = sum(one.is_cut for one in unseen)
     for kind, count in opinion.tried.items():
