@@ -15,5 +15,5 @@ from (
     order by e.id desc
     limit %(limit)s
 ) as r
-join tb_sim_change c on c.id = r.change_id
+join tb_sim_change c on c.id = any(array[r.change_id])  -- 按号去找，不拿整张表来合并
 order by r.id desc

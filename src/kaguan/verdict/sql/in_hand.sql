@@ -9,5 +9,5 @@ from (
     order by lease_until
     limit %(cap)s
 ) as w
-join tb_task t on t.id = w.task_id and t.delivery = w.delivery
+join tb_task t on t.id = any(array[w.task_id]) and t.delivery = w.delivery  -- 按号去找，别拿整张表来合并
 order by w.since, w.task_id

@@ -12,5 +12,5 @@ from (
     order by parked_at desc
     limit %(limit)s
 ) as o
-left join tb_task t on t.id = o.task_id
+left join tb_task t on t.id = any(array[o.task_id])  -- 按号去找，别拿整张表来合并
 order by o.parked_at desc

@@ -13,7 +13,7 @@ named as (select type from known where type is not null limit %(types)s),
 hand as (
     select t.type, (array_agg(t.id order by t.id desc))[1] as newest
     from (select task_id from tb_work order by queued_at desc limit %(hand)s) as w
-    join tb_task t on t.id = w.task_id
+    join tb_task t on t.id = any(array[w.task_id])  -- 按号去找，别拿整张表来合并
     group by t.type
 )
 select

@@ -147,10 +147,11 @@ def insert(connection: psycopg.Connection, rows: int, tables: frozenset[str] = B
 
 
 def scans(plan: dict[str, Any]) -> Iterator[str]:
-    """计划里对大表的顺序扫描。"""
-    if plan["Node Type"] == "Seq Scan" and plan["Relation Name"] in BIG_TABLES:
+    """计划里看遍的大表：顺序扫描；没有条件地沿着索引走也是，除非数到够了就停。"""
+    whole = plan["Node Type"] == "Seq Scan" or ("Index Name" in plan and "Index Cond" not in plan)
+    if whole and plan.get("Relation Name") in BIG_TABLES:
         yield plan["Relation Name"]
-    for child in plan.get("Plans", []):
+    for child in plan.get("Plans", []) if plan["Node Type"] != "Limit" else []:
         yield from scans(child)
 
 

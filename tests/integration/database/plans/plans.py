@@ -5,28 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from importlib.resources import files
 from typing import Any
 
 import psycopg
 
 from kaguan.database.pool import Connection
-from kaguan.database.sql import load
 from tests.integration.database.plans.large_database import blocks, rows_seen, scans
 
-WORK = "kaguan.outbox.work"
-CALLED_IN = {"waiting", "recall", "places", "call_in", "last_decision", "note_verified"}  # 不是每个任务都走的
-WORKING = {file.name.removesuffix(".sql") for file in files(WORK).joinpath("sql").iterdir()}
-# 转交、认领、结算、续租、交还、收回：任务多一个，它们就多一次
-HOT = (
-    *(("kaguan.outbox.deliver", name) for name in ("fetch", "handed_over", "defer", "lock_waiting")),
-    *(
-        ("kaguan.outbox.recover", name)
-        for name in ("handed", "redrive", "redrive_expired", "lost_epoch", "orphan_page", "orphans", "lock")
-    ),
-    *(("kaguan.outbox.operate", name) for name in ("parked", "expire_tasks")),
-    *((WORK, name) for name in sorted(WORKING - CALLED_IN)),
-)
 PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
@@ -73,9 +58,9 @@ class Plans:
         return seen
 
 
-async def scanned(connection: Connection, package: str, name: str) -> set[str]:
+async def scanned(connection: Connection, text: str) -> set[str]:
     """这条语句计划一遍就一直用的那个计划，走了哪些全表。"""
-    text, _ = numbered(load(package, name))
+    text, _ = numbered(text)
     statement = f"explain (generic_plan, format json) {text}"
     ((((entry,)),),) = await (await connection.execute(statement.encode())).fetchall()
     return set(scans(entry["Plan"]))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.pool import Pool, open_pool
-from tests.integration.database.plans.plans import HOT, WORK, scanned
+from tests.integration.database.plans.large_database import BIG_TABLES
+from tests.integration.database.plans.plans import scanned
+from tests.support.folded import folded
 from tests.support.pooler import Pooler
+from tests.support.statements import STATEMENTS
 
 SETTINGS = "select current_setting('plan_cache_mode'), current_setting('enable_seqscan'), current_setting('jit')"
+ANYWHERE = [path for path in STATEMENTS if path.parents[1].name != "testing"]  # 那一间由客人的用例用，不在进程里
 ONCE = ("force_generic_plan", "off", "off")
 
 
@@ -33,15 +38,14 @@ async def test_a_process_that_only_moves_tasks_plans_once_and_others_as_ever(url
         assert [one == ONCE for one in found] == [planned_once] * 2
 
 
-@pytest.mark.parametrize(("package", "name"), HOT, ids=[name for _, name in HOT])
-async def test_no_hot_statement_planned_on_an_empty_table_walks_the_whole_of_it(
-    pool: Pool, package: str, name: str
-) -> None:
+@folded("path", ANYWHERE)
+async def test_no_statement_planned_on_an_empty_table_walks_the_whole_of_it(path: Path, pool: Pool) -> None:
     async with pool.connection() as connection:
-        assert not await scanned(connection, package, name) & {"tb_task", "tb_outbox", "tb_task_event", "tb_ordering"}
+        assert not await scanned(connection, STATEMENTS[path]) & BIG_TABLES
 
 
 async def test_without_it_the_planner_would(environ: dict[str, str]) -> None:
     """对照：同一条结算，平常的连接在空表上选的是全表。"""
+    (settled,) = (text for path, text in STATEMENTS.items() if path.stem == "settle_done")
     async with open_pool(load_settings(environ).database, "test") as pool, pool.connection() as connection:
-        assert "tb_task" in await scanned(connection, WORK, "settle_done")
+        assert "tb_task" in await scanned(connection, settled)

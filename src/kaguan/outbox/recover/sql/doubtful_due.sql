@@ -23,7 +23,7 @@ due as (
       and t.status in ('pending', 'retrying') and t.type = any(%(types)s::text[])
       and (
           t.available_at <= %(before)s
-          or exists (select from tb_outbox o where o.task_id = t.id and o.waiting_for is not null)
+          or exists (select from tb_outbox o where o.task_id = any(array[t.id]) and o.waiting_for is not null)
       )
 )
 select

@@ -9,4 +9,4 @@ from tb_drain
 where worker = %(worker)s
 union all
 select 'waiting', '', '', null, null, null
-where exists (select from tb_outbox where waiting_for is not null and parked_at is null)
+where exists (select from tb_outbox where waiting_for > '' and parked_at is null)
