@@ -34,12 +34,12 @@ def _batch_without_claim_id(what: str, statement: str, alias: str, test: str) ->
 CLAIM_ID_MUTATIONS = (
     _without_claim_id("写入", "fence", DECLARES_NOTHING),
     _without_claim_id("进度", "progress", DECLARES_NOTHING),
-    _without_claim_id("重试的结算", "settle_retry", SETTLES_NOTHING),
     _without_claim_id("失败的结算", "settle_failed", SETTLES_NOTHING),
     # 不明的总记过一笔，核对因此换了投递号
     _without_claim_id("不明的结算", "settle_uncertain", SETTLES_NOTHING, protocol=False),
     _batch_without_claim_id("意向", "declare_intent", "asked", DECLARES_NOTHING),
     _batch_without_claim_id("成功的结算", "settle_done", "held", SETTLES_NOTHING),
+    _batch_without_claim_id("重试的结算", "settle_retry", "held", SETTLES_NOTHING),
     _batch_without_claim_id("心跳", "heartbeat", "h", RENEWS_NOTHING),
     _batch_without_claim_id("交还", "release", "h", RENEWS_NOTHING),
     Mutation(
@@ -56,7 +56,13 @@ CLAIM_ID_MUTATIONS = (
         "",
         (CLAIM_ID + "::test_success_is_not_written_by_the_holder_of_an_earlier_delivery",),
     ),
-    _without_delivery("重试", "settle_retry"),
+    Mutation(
+        "重试的结算不看投递号",
+        WORK + "settle_retry.sql",
+        " and t.delivery = d.delivery",
+        "",
+        (EARLIER_DELIVERY,),
+    ),
     _without_delivery("失败", "settle_failed"),
     _without_delivery("不明", "settle_uncertain"),
     Mutation(

@@ -13,13 +13,12 @@ ALONE = frozenset(
     {
         "work.fence",
         "work.progress",
-        "work.settle_retry",
         "work.settle_failed",
         "work.settle_uncertain",
     }
 )
 # 带一批令牌的，返回得手的（任务号，投递号，认领号）
-TOGETHER = frozenset({"work.declare_intent", "work.settle_done", "work.heartbeat", "work.release"})
+TOGETHER = frozenset({"work.declare_intent", "work.settle_done", "work.settle_retry", "work.heartbeat", "work.release"})
 CLAIM = "work.claim"
 ANYTIME = frozenset({"work.progress", "work.heartbeat", "work.release"})  # 不看历史核对过没有
 TAKEN_BACK = "recover.redrive_expired"  # 一个也没有收回也有一行，没有号

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from kaguan.database.pool import Connection
@@ -47,9 +47,16 @@ class Known(NamedTuple):
     lost_for: float | None
 
 
-async def recipients(connection: Connection, task_id: UUID) -> Known:
-    cursor = await connection.execute(load("kaguan.mail", "recipients"), {"task_id": task_id})
-    rows = await cursor.fetchall()
+async def recipients(connection: Connection, task_ids: Sequence[UUID]) -> list[Known]:
+    """几封信已有的记录，次序与输入相同。"""
+    cursor = await connection.execute(load("kaguan.mail", "recipients"), {"task_ids": list(task_ids)})
+    rows: dict[UUID, list[tuple[Any, ...]]] = {task_id: [] for task_id in task_ids}
+    for task_id, *row in await cursor.fetchall():
+        rows[task_id].append(tuple(row))
+    return [_known(rows[task_id]) for task_id in task_ids]
+
+
+def _known(rows: Sequence[tuple[Any, ...]]) -> Known:
     return Known(
         {row[0]: DeliveryStatus(row[1]) for row in rows},
         min((row[2] for row in rows), default=None),

@@ -117,8 +117,7 @@ class EmailHandler:
         """已有的逐收件人记录；头一次投递，谁也没有寄过，不必去看。"""
         if attempt.delivery == 1:
             return Known({}, None, None, None)
-        async with attempt.pool.connection() as connection:
-            return await store.recipients(connection, attempt.task_id)
+        return await attempt.read(store.recipients, attempt.task_id)
 
     async def _build(self, payload: EmailPayload, task_id: UUID, date: datetime, identifier: str | None) -> Envelope:
         """附件的编码要几百毫秒，放到线程里：续租靠的也是这个事件循环。"""

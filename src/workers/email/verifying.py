@@ -66,8 +66,7 @@ class EmailVerify:
 
     async def __call__(self, attempt: Attempt[EmailPayload]) -> VerifiedOutcome | None:
         letter = recipients_of(attempt.payload)
-        async with attempt.pool.connection() as connection:
-            known = await store.recipients(connection, attempt.task_id)
+        known = await attempt.read(store.recipients, attempt.task_id)
         # 有意向而没有逐收件人的记录：PostgreSQL 丢了它们，Message-ID 还算得出
         tried = known.message_id or message_id(attempt.task_id, sender_address(self.sender)[1])
         answer = await self.lookup(tried.strip("<>"))

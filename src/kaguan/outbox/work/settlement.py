@@ -1,4 +1,4 @@
-"""结算：把结果折成一条带隔离令牌的语句，与处理器自己的写入同一事务（I2）；没有写入的成功并发时合成一条。"""
+"""结算：把结果折成一条带隔离令牌的语句，与处理器自己的写入同一事务（I2）；成功、没有写入的再来，并发时各合成一条。"""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from opentelemetry.trace import SpanContext
 from psycopg.rows import class_row
@@ -73,6 +74,23 @@ class Success:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """一次还要再来的，待结算：让位、等着、再试、不明而重投，``kind`` 是时间线上的哪一种。
+
+    ``unknown``：外部调用下落不明；``waiting_for`` 是在等外面的谁；``traceparent``、``context`` 同 :class:`Success`。
+    """
+
+    token: Token
+    kind: TaskEventKind
+    error: Jsonb
+    delay: float
+    unknown: bool
+    waiting_for: str | None
+    traceparent: str | None
+    context: SpanContext = field(default_factory=current_context)
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """结算写下的状态（用户要求取消的不再重试，因此未必是所求的那个），与自受理以来的秒数。"""
 
@@ -87,6 +105,9 @@ class _Statement:
     parameters: dict[str, Any]
 
 
+_Settling: TypeAlias = Success | Again | _Statement
+
+
 class Settlement:
     """``types`` 说：结局不明也重新投递、而不是搁置的，时间线上记作什么；自己有退避的，照它自己的。"""
 
@@ -97,9 +118,15 @@ class Settlement:
         self._redelivered = types.redelivered
         self._backoff_of = {one.name: one.backoff for one in types.values() if one.backoff is not None}
         self._otherwise = Backoff(config.backoff_base, config.backoff_cap)
-        self._group: GroupCommit[Success, Written | None] = GroupCommit(
+        self._successes: GroupCommit[Success, Written | None] = GroupCommit(
             pool,
             settle_done,
+            gathering=Gathering(),
+            around=lambda batch: batch_span("UPDATE", [item.context for item in batch]),
+        )
+        self._again: GroupCommit[Again, Written | None] = GroupCommit(
+            pool,
+            partial(settle_again, worker),
             gathering=Gathering(),
             around=lambda batch: batch_span("UPDATE", [item.context for item in batch]),
         )
@@ -113,7 +140,9 @@ class Settlement:
         while True:
             try:
                 if isinstance(statement, Success) and outcome.effect is statement.effect:
-                    written = await self._group.submit(statement)
+                    written = await self._successes.submit(statement)
+                elif isinstance(statement, Again) and outcome.effect is None:
+                    written = await self._again.submit(statement)
                 else:
                     written = await self._together(attempt, outcome, statement)
                 written = written or await self._already(attempt, statement)
@@ -134,7 +163,7 @@ class Settlement:
                 outcome = unexpected(attempt, Reason("outbox.unexpected", {"error": type(error).__name__}))
                 statement = self._statement(attempt, outcome)
 
-    async def _together(self, attempt: Attempt, outcome: Outcome, statement: _Statement | Success) -> Written | None:
+    async def _together(self, attempt: Attempt, outcome: Outcome, statement: _Settling) -> Written | None:
         """自成一个事务；处理器的写入与结算同生共死，令牌失效则全部回滚、返回 None。"""
         try:
             async with (
@@ -143,28 +172,36 @@ class Settlement:
             ):
                 if outcome.effect is not None:
                     await outcome.effect(connection)
-                if isinstance(statement, Success):
-                    (written,) = await settle_done(connection, [statement])
-                else:
-                    written = await _settle_otherwise(connection, statement)
+                match statement:
+                    case Success():
+                        (written,) = await settle_done(connection, [statement])
+                    case Again():
+                        (written,) = await settle_again(self._worker, connection, [statement])
+                    case _Statement():
+                        written = await _settle_otherwise(connection, statement)
                 if written is None:
                     raise FencedError  # noqa: TRY301 要它回滚这个事务
                 return written
         except FencedError:
             return None
 
-    async def _already(self, attempt: Attempt, statement: _Statement | Success) -> Written | None:
+    async def _already(self, attempt: Attempt, statement: _Settling) -> Written | None:
         """没写成：令牌失效（None），或上一次的 COMMIT 其实成功了、只是回音丢了，或历史没有核对完（抛出，再来）。"""
         async with asyncio.timeout(TIMEOUT), self._pool.connection() as connection:
             now = await attempt.fence.recorded(connection)
-        expected = TaskStatus.SUCCEEDED if isinstance(statement, Success) else statement.status
-        again = expected is TaskStatus.RETRYING
-        token = (attempt.delivery + again, attempt.token.claim_id)
-        if now is not None and now[1:] == token and now[0] in (AGAIN if again else {expected}):
+        match statement:
+            case Success():
+                expected, delivery = frozenset({TaskStatus.SUCCEEDED}), attempt.delivery
+            case Again():
+                expected, delivery = AGAIN, attempt.delivery + 1
+            case _Statement(status):
+                expected, delivery = frozenset({status}), attempt.delivery
+        token = (delivery, attempt.token.claim_id)
+        if now is not None and now[1:] == token and now[0] in expected:
             return Written(now[0], 0.0)
         return None
 
-    def _statement(self, attempt: Attempt, outcome: Outcome) -> _Statement | Success:  # noqa: PLR0911 每种结局各一条语句
+    def _statement(self, attempt: Attempt, outcome: Outcome) -> _Settling:  # noqa: PLR0911 每种结局各一条语句
         token = {**attempt.token._asdict(), "attempt": attempt.attempt}
         match outcome:
             case Done(result):
@@ -173,13 +210,11 @@ class Settlement:
                 return Success(attempt.token, result, attempt.progress, own, effect)
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
                 wait = max(self._backoff(attempt, outage=outcome.outage), delay or 0)
-                return self._again(attempt, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason), wait)
+                return _once_more(attempt, TaskEventKind.ATTEMPT_FAILED, reason, wait)
             case Snooze(reason, delay=delay, waiting_for=outside):
-                noted = self._noted(token, reason, failed=False)
-                return self._again(attempt, TaskEventKind.INTERRUPTED, noted, delay, outside)
+                return _once_more(attempt, TaskEventKind.INTERRUPTED, reason, delay, outside)
             case Uncertain(reason) if attempt.type in self._redelivered and attempt.attempt < attempt.max_attempts:
-                kind = self._redelivered[attempt.type]
-                return self._again(attempt, kind, self._noted(token, reason), self._backoff(attempt))
+                return _once_more(attempt, self._redelivered[attempt.type], reason, self._backoff(attempt))
             case Retry(reason):
                 used_up: dict[str, Any] = {"attempts": attempt.max_attempts, "reason": Reason.of(reason)}
                 noted = self._noted(token, Reason("outbox.attempts_used_up", used_up))
@@ -191,18 +226,6 @@ class Settlement:
                 return self._ended(attempt, TaskEventKind.CANCELLED, self._noted(token, reason, failed=False))
             case Uncertain(reason):
                 return _Statement(TaskStatus.UNCERTAIN, "settle_uncertain", self._noted(token, reason))
-
-    def _again(
-        self,
-        attempt: Attempt,
-        kind: TaskEventKind,
-        noted: dict[str, Any],
-        delay: float,
-        outside: str | None = None,
-    ) -> _Statement:
-        unknown = kind in UNKNOWN or attempt.intended
-        again = {"kind": kind, "delay": delay, "unknown": unknown, "waiting_for": outside}
-        return _Statement(TaskStatus.RETRYING, "settle_retry", {**noted, **again})
 
     def _backoff(self, attempt: Attempt, *, outage: bool = False) -> float:
         own = self._backoff_of.get(attempt.type, self._otherwise)
@@ -228,6 +251,21 @@ class Settlement:
         }
 
 
+def _once_more(
+    attempt: Attempt, kind: TaskEventKind, reason: Reason | str, delay: float, waiting_for: str | None = None
+) -> Again:
+    """让位不是出错，跟踪照常；先前的、或这一次的外部调用下落不明，就留着意向。"""
+    return Again(
+        attempt.token,
+        kind,
+        Jsonb(Reason.of(reason).stored()),
+        delay,
+        unknown=kind in UNKNOWN or attempt.intended,
+        waiting_for=waiting_for,
+        traceparent=current_traceparent() if kind is TaskEventKind.INTERRUPTED else failed_traceparent(),
+    )
+
+
 def unexpected(attempt: Attempt, reason: Reason) -> Outcome:
     """意外的结局：已记下意向的不明，其余的再试。"""
     return Uncertain(reason) if attempt.declared else Retry(reason)
@@ -247,6 +285,18 @@ async def settle_done(connection: Connection, successes: Sequence[Success]) -> l
         if writes:
             await write_together(connection, [item.effect if item.token in written else None for item in successes])
     return [written.get(item.token) for item in successes]
+
+
+async def settle_again(worker: str, connection: Connection, those: Sequence[Again]) -> list[Written | None]:
+    """成批结算还要再来的，次序与输入相同；None = 令牌已失效，那一个什么也没写。"""
+    rows = [
+        (*one.token, one.kind.value, one.error, one.delay, one.unknown, one.waiting_for, one.traceparent)
+        for one in those
+    ]
+    names = (*COLUMNS, "kinds", "errors", "delays", "unknowns", "waits", "traceparents")
+    cursor = await connection.execute(load(PACKAGE, "settle_retry"), {**columns(names, rows), "worker": worker})
+    written = {row[:3]: Written(*row[3:]) for row in await cursor.fetchall()}
+    return [written.get(one.token) for one in those]
 
 
 async def _settle_otherwise(connection: Connection, statement: _Statement) -> Written | None:

@@ -22,6 +22,7 @@ from kaguan.outbox.work.fence import Fence, FencedError, Token
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.outcome import Cancelled, Discard, Done, Outcome, Retry, Snooze, Uncertain
 from kaguan.outbox.work.settlement import Fenced, Settled, Settlement, Success, settle_done
+from kaguan.words.reasons import Reason
 from tests.support.eventually import eventually
 from tests.support.history import CUT, KEEP
 from tests.support.mail_tasks import SENDER, config_for
@@ -124,6 +125,13 @@ async def test_two_claims_of_one_delivery_in_one_batch_are_told_apart(twins: Twi
     settled = await asyncio.gather(*[twins.settlement.settle(one, Done({"by": name})) for name, one in holders.items()])
     assert [type(one) for one in settled] == [Fenced, Settled]
     assert await twins.pipeline.sql("select result ->> 'by' from vw_task") == [("heir",)]
+
+
+async def test_two_claims_of_one_delivery_that_come_again_in_one_batch_are_told_apart(twins: Twins) -> None:
+    holders = {"zombie": twins.zombie, "heir": twins.heir}
+    settled = await asyncio.gather(*[twins.settlement.settle(one, Retry(name)) for name, one in holders.items()])
+    assert [type(one) for one in settled] == [Fenced, Settled]
+    assert await twins.pipeline.sql("select last_error, delivery from vw_task") == [(Reason.of("heir").stored(), 2)]
 
 
 async def test_the_zombie_of_a_lost_history_passes_no_fence_and_declares_nothing(twins: Twins) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from kaguan.config import Settings
 from kaguan.database.pool import Pool
 from kaguan.outbox.operate import decisions
+from kaguan.outbox.vocabulary import TaskEventKind
 from kaguan.outbox.work import claiming
 from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Token
 from kaguan.outbox.work.outcome import Outcome
-from kaguan.outbox.work.settlement import Success, settle_done
+from kaguan.outbox.work.settlement import Again, Success, settle_again, settle_done
 from kaguan.words.errors import Code, DomainError
 from kaguan.words.reasons import Reason
 from tests.support.pipeline import Pipeline, open_pipeline
@@ -41,6 +43,53 @@ async def test_two_deliveries_of_one_task_in_one_batch_are_told_apart(pipeline: 
     assert stale is None
     assert current is not None
     assert (await pipeline.task(task_id)).result == {"delivery": 2}
+
+
+async def test_those_that_come_again_together_are_each_written_as_its_own(pipeline: Pipeline) -> None:
+    """一条语句：等名额的、再试的、要求过取消的、令牌失效的；各有各的结局、缘由与时刻，别的不受牵连。"""
+    waits, fails, unwanted, stale = [(await pipeline.submit())[0] for _ in range(4)]
+    await pipeline.forwarder.run_once()
+    tokens = {task_id: Token(task_id, 1, uuid4()) for task_id in (waits, fails, unwanted, stale)}
+    reasons = {task_id: Reason("outbox.unexpected", {"error": str(task_id)}).stored() for task_id in tokens}
+    async with pipeline.pool.connection() as connection:
+        await claiming.claim(connection, [(token, None) for token in tokens.values()], worker="worker-a", lease=15.0)
+        async with connection.transaction():
+            await decisions.cancel(connection, unwanted, "tester")
+
+        def again(task_id: UUID, kind: TaskEventKind, delay: float, waiting_for: str | None = None) -> Again:
+            return Again(tokens[task_id], kind, Jsonb(reasons[task_id]), delay, False, waiting_for, traceparent=None)
+
+        tokens[stale] = tokens[stale]._replace(claim_id=uuid4())
+        written = await settle_again(
+            "worker-a",
+            connection,
+            [
+                again(stale, TaskEventKind.ATTEMPT_FAILED, 60.0),
+                again(unwanted, TaskEventKind.ATTEMPT_FAILED, 60.0),
+                again(waits, TaskEventKind.INTERRUPTED, 600.0, "email:send"),
+                again(fails, TaskEventKind.ATTEMPT_FAILED, 60.0),
+            ],
+        )
+        assert [one and one.status for one in written] == [None, "cancelled", "retrying", "retrying"]
+        assert await settle_again("worker-a", connection, [again(waits, TaskEventKind.INTERRUPTED, 1.0)]) == [None]
+    records = {task_id: await pipeline.task(task_id) for task_id in tokens}
+    assert [(one.status, one.attempt, one.delivery) for one in records.values()] == [
+        ("retrying", 0, 2), ("retrying", 1, 2), ("cancelled", 1, 2), ("running", 1, 1),
+    ]  # fmt: skip
+    waiting = records[waits].last_error
+    assert waiting is not None
+    assert waiting.pop("since")
+    assert waiting == reasons[waits] | {"waiting_for": "email:send"}
+    assert records[fails].last_error == reasons[fails]
+    assert records[stale].last_error is None
+    assert records[waits].available_at > records[fails].available_at
+    due = await pipeline.sql("select task_id, delivery, waiting_for from tb_outbox order by task_id")
+    assert due == sorted([(waits, 2, "email:send"), (fails, 2, None)])
+    noted = await pipeline.sql("select task_id, kind from tb_task_event where kind <> 'cancel_requested' order by id")
+    assert sorted(noted) == sorted(
+        [(waits, "interrupted"), (fails, "attempt_failed"), (unwanted, "attempt_failed"), (unwanted, "cancelled")]
+    )
+    assert await pipeline.sql("select status, tasks from tb_ended") == [("cancelled", 1)]
 
 
 async def test_a_cancel_heard_after_the_intent_does_not_say_nothing_was_done(pipeline: Pipeline) -> None:
