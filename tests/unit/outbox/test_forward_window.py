@@ -57,3 +57,21 @@ def test_deliveries_of_another_relay_take_their_room() -> None:
     window = Window(most=5, least=100)
     window.seen(4)
     assert window.room(PLENTY) == 1
+
+
+def test_a_full_window_is_not_refilled_one_by_one_but_an_empty_or_a_small_one_always_is() -> None:
+    window = Window(most=1_000, least=100, pressed=True)
+    window.handed([1] * 100)
+    window.seen(89)
+    assert (window.room(300), window.worth(300)) == (11, 0)
+    window.seen(88)
+    assert window.worth(300) == 12
+    window.seen(0)
+    assert window.worth(8) == 8
+    few = Window(most=5, least=100, pressed=True)
+    few.handed([1] * 5)
+    few.seen(4)
+    assert few.worth(300) == 1
+    calm = Window(most=1_000, least=100)
+    calm.handed([1] * 99)
+    assert calm.worth(300) == 1

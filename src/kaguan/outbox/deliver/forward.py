@@ -44,6 +44,7 @@ LONGEST_PRESSED = 0.5  # 秒
 PACES_FOR = 1.0  # 秒：步速看一次管这么久
 UNKNOWN_FOR = 0.05  # 秒：还不知道步速的都单独走，隔这么久就再看一次
 GROW, SHRINK = 1.5, 0.95
+STEP = 8  # 满着的窗口空出了这么分之一才再放：做得慢的，不必走一个放一个
 PACKAGE = "kaguan.outbox.deliver"
 SECONDS = TypeAdapter(Moment)
 
@@ -73,6 +74,11 @@ class Window:
     def room(self, limit: int) -> int:
         """还放得下几个任务，至多 ``limit``。"""
         return max(0, min(limit, int(self.tasks) - self._held, self.most - len(self._sizes)))
+
+    def worth(self, limit: int) -> int:
+        """值得去取的几个，至多 ``limit``；不值得是 0。"""
+        room = self.room(limit)
+        return 0 if self.pressed and room < min(limit, self.tasks // STEP, self.most // STEP) else room
 
     def seen(self, depth: int) -> None:
         """看过了 Redis：在等的投递还有 ``depth`` 个。"""
@@ -183,7 +189,7 @@ class Forwarder:
         if any(window.room(batch) < min(batch, self.config.window // 2) for window in self._windows.values()):  # 快满了
             for queue, depth in (await in_redis.waiting_depths(self.queues)).items():
                 self._windows[queue.rank].seen(depth)
-        rooms = {rank: room for rank, window in self._windows.items() if (room := window.room(batch)) > 0}
+        rooms = {rank: room for rank, window in self._windows.items() if (room := window.worth(batch)) > 0}
         gone = [row.task_id for row in rows]
         # I5：放不下的，积压留在 PostgreSQL
         due = await fetch(connection, transaction, rooms, self.line, gone) if rooms else []
