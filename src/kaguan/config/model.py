@@ -87,7 +87,7 @@ class Database(Group):
         pool_max: connections of one process at most.
         acquire_timeout: to wait for a free one.
         statement_timeout: a statement may take.
-        lock_timeout: a statement may wait for a lock; less than 10, the limit of a gathered batch.
+        lock_timeout: a statement may wait for a lock.
         idle_in_transaction_timeout: a transaction may stand still.
         slow_query: after which a statement is logged as slow.
         connect_timeout: to connect.
@@ -107,7 +107,7 @@ class Database(Group):
     pool_max: int = Field(default=25, ge=1, le=500)
     acquire_timeout: Seconds = 3.0
     statement_timeout: Seconds = 3.0
-    lock_timeout: Annotated[Seconds, Field(lt=10)] = 1.0  # 短于一批语句的时限：一行锁着，同批的逐个重来
+    lock_timeout: Seconds = 1.0
     idle_in_transaction_timeout: Seconds = 10.0
     slow_query: Seconds = 0.1
     connect_timeout: Seconds = 3.0
