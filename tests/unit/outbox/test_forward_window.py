@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kaguan.outbox.deliver.forward import Window
 
 PLENTY = 1_000
@@ -75,3 +77,15 @@ def test_a_full_window_is_not_refilled_one_by_one_but_an_empty_or_a_small_one_al
     calm = Window(most=1_000, least=100)
     calm.handed([1] * 99)
     assert calm.worth(300) == 1
+
+
+@pytest.mark.parametrize("least", [1, 2, 100])
+@pytest.mark.parametrize("tasks", [1, 16, 506, 1_139, 5_000])
+def test_however_far_it_has_grown_it_is_looked_at_while_full_and_filled_once_empty(least: int, tasks: int) -> None:
+    for held in range(1, max(least, tasks) + 1, max(1, tasks // 500)):
+        window = Window(most=2_000, least=least, pressed=True)
+        window.tasks = max(least, tasks)
+        window.handed([1] * held)
+        if not window.is_roomy(300):
+            assert window.seen(0)
+            assert window.worth(300) > 0

@@ -80,8 +80,13 @@ class Window:
         room = self.room(limit)
         return 0 if self.pressed and room < min(limit, self.tasks // STEP, self.most // STEP) else room
 
-    def seen(self, depth: int) -> None:
-        """看过了 Redis：在等的投递还有 ``depth`` 个。"""
+    def is_roomy(self, limit: int) -> bool:
+        """照自己记着的就放得下不少，不必先看 Redis。"""
+        return self.worth(limit) >= max(1, min(limit, self.least // 2))
+
+    def seen(self, depth: int) -> bool:
+        """看过了 Redis：在等的投递还有 ``depth`` 个；返回有没有人取走过。"""
+        taken = len(self._sizes) > depth
         if self.pressed and depth == 0:
             self.tasks *= GROW
         elif self.pressed:
@@ -91,6 +96,7 @@ class Window:
         while len(self._sizes) < depth:
             self._sizes.appendleft(1)  # 别的 relay 交的：不知道带着几个
             self._held += 1
+        return taken
 
     def handed(self, sizes: Sequence[int]) -> None:
         """又交出这些投递。"""
@@ -129,7 +135,7 @@ class Forwarder:
     _paces: Mapping[str, float] = field(default_factory=dict)
     _paces_at: float = -math.inf
     _look_at: float = -math.inf  # 这时再看下一眼，事件循环的钟
-    _idle_looks: int = 0  # 窗口满着而一个也没交出，连着几眼了
+    _idle_looks: int = 0  # 窗口满着，一个也没交出、没有人取走，连着几眼了
 
     def __post_init__(self) -> None:
         self._windows = {queue.rank: Window(self.config.high_water, self.config.window) for queue in self.queues}
@@ -186,9 +192,10 @@ class Forwarder:
         """看一眼：到期的交出去，记在 ``rows`` 与 ``handed``。"""
         self.heard.clear()
         batch = self.config.batch_size
-        if any(window.room(batch) < min(batch, self.config.window // 2) for window in self._windows.values()):  # 快满了
-            for queue, depth in (await in_redis.waiting_depths(self.queues)).items():
-                self._windows[queue.rank].seen(depth)
+        taken = False
+        if not all(window.is_roomy(batch) for window in self._windows.values()):
+            depths = await in_redis.waiting_depths(self.queues)
+            taken = sum(self._windows[queue.rank].seen(depth) for queue, depth in depths.items()) > 0
         rooms = {rank: room for rank, window in self._windows.items() if (room := window.worth(batch)) > 0}
         gone = [row.task_id for row in rows]
         # I5：放不下的，积压留在 PostgreSQL
@@ -207,7 +214,7 @@ class Forwarder:
             due = [row for row in due if row.type in self.types]
         async with asyncio.timeout(self.held):
             deliveries = await self._forward(connection, due) if due else []
-        self._idle_looks = 0 if deliveries or paused else self._idle_looks + 1
+        self._idle_looks = 0 if deliveries or paused or taken else self._idle_looks + 1
         for queue in self.queues:
             self._windows[queue.rank].handed([len(one.tokens) for one in deliveries if one.queue is queue])
         if sum(len(one.tokens) for one in deliveries) < len(due):

@@ -100,8 +100,7 @@ class Attempt(Generic[P_co]):
             What ``read`` answered for ``key``.
 
         Raises:
-            psycopg.Error: the database failed.
-            TimeoutError: it took longer than 10 seconds.
+            psycopg.Error: the database failed, or took longer than 10 seconds.
             ValueError: ``read`` did not answer one for each.
             RuntimeError: a hundred functions were given: they are made anew each time.
         """

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
+import psycopg
 from opentelemetry.trace import SpanContext
 
 from kaguan.database.group_commit import GroupCommit
@@ -70,7 +71,10 @@ class Reads:
                 PATIENCE,
                 around=lambda batch: batch_span("SELECT", [asked.context for asked in batch]),
             )
-        answer: Answer = await group.submit(_Asked(key))
+        try:
+            answer: Answer = await group.submit(_Asked(key))
+        except TimeoutError:  # 是我们自己的库不答，不是处理器叫的外面
+            raise psycopg.OperationalError("PostgreSQL did not answer in time") from None
         return answer
 
 

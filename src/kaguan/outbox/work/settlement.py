@@ -290,7 +290,7 @@ async def settle_done(connection: Connection, successes: Sequence[Success]) -> l
 async def settle_again(worker: str, connection: Connection, those: Sequence[Again]) -> list[Written | None]:
     """成批结算还要再来的，次序与输入相同；None = 令牌已失效，那一个什么也没写。"""
     rows = [
-        (*one.token, one.kind.value, one.error, one.delay, one.unknown, one.waiting_for, one.traceparent)
+        (*one.token, one.kind.value, one.error, float(one.delay), one.unknown, one.waiting_for, one.traceparent)
         for one in those
     ]
     names = (*COLUMNS, "kinds", "errors", "delays", "unknowns", "waits", "traceparents")

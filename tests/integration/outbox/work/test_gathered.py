@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg import OperationalError
 from psycopg.errors import CheckViolation
 
 from kaguan.config import Settings
@@ -135,6 +136,16 @@ async def test_one_whose_key_cannot_be_read_fails_alone(pipeline: Pipeline) -> N
     assert {task_id: await pipeline.status(task_id) for task_id in task_ids} == {
         task_id: "retrying" if task_id == task_ids[3] else "succeeded" for task_id in task_ids
     }
+
+
+async def test_a_database_that_does_not_answer_is_ours_and_not_somebody_outside(pool: Pool) -> None:
+    """等不到的读是库的事：处理器不会因此被当作叫过外面。"""
+
+    async def late(_: Connection, __: Sequence[int]) -> list[int]:
+        raise TimeoutError
+
+    with pytest.raises(OperationalError):
+        await Reads(pool).read(late, 1)
 
 
 async def test_a_read_used_wrongly_is_refused_in_words(pool: Pool) -> None:
