@@ -11,7 +11,7 @@ select
     extract(epoch from clock_timestamp() - n.due)::float8 as waited,
     n.due as since
 from heads h
-join vw_task t on t.id = h.head
+join vw_task t on t.id = any(array[h.head])  -- 按号去找，别拿整张表来合并
     and (t.status = 'retrying' or t.ordering_holds and t.status in ('failed', 'uncertain'))
 cross join lateral (
     select greatest(available_at, created_at) as due

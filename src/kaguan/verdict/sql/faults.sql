@@ -9,7 +9,7 @@ from (
     order by id desc
     limit %(scan)s
 ) as f
-left join tb_task t on t.id = f.task_id
+left join lateral (select t.type from tb_task t where t.id = f.task_id limit 1) as t on true  -- 按号去找，不看遍所有的任务
 where f.kind = any(%(kinds)s::text[])
 group by f.kind, t.type, coalesce(f.detail->>'code', f.detail->>'reason', f.detail->>'cause')
 order by max(f.id) desc

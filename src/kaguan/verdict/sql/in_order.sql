@@ -7,7 +7,7 @@ from (
     order by head
     limit %(cap)s
 ) as o
-join tb_task t on t.id = o.head
+join tb_task t on t.id = any(array[o.head])  -- 按号去找，别拿整张表来合并
 where o.last_seq > t.ordering_seq
 order by behind desc, o.key, o.principal
 limit %(limit)s
