@@ -153,6 +153,26 @@ async def test_deliveries_left_behind_by_dead_workers_do_not_take_the_room_of_th
         assert await pipeline.forwarder.run_once() == 5
 
 
+async def test_a_window_that_has_grown_is_filled_again_whatever_was_left_in_it(pipeline: Pipeline) -> None:
+    forwarder, queue = pipeline.forwarder, pipeline.queues[Priority.DEFAULT]
+    forwarder = replace(forwarder, config=forwarder.config.model_copy(update={"window": 2}))
+    await pipeline.submit(600)
+
+    async def take(count: int) -> None:
+        for _ in range(count):
+            assert await queue.dequeue(timeout=PATIENCE) is not None
+
+    for few in range(1, 6):
+        while await forwarder.run_once() < 20:  # 一来就取空，它就长
+            await take(await queue.count("queued"))
+        for _ in range(5):  # 满着，一次取走几个：不到八分之一的，不值得放
+            await take(few)
+            await forwarder.run_once()
+        await take(await queue.count("queued"))
+        assert await forwarder.run_once() > 0, few
+        await take(await queue.count("queued"))
+
+
 async def test_a_redis_that_forgot_the_script_is_taught_it_again_and_otherwise_not_asked(pipeline: Pipeline) -> None:
     async def asked() -> int:
         found = await pipeline.redis.info("commandstats")

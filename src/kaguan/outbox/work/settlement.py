@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -122,13 +122,13 @@ class Settlement:
             pool,
             settle_done,
             gathering=Gathering(),
-            around=lambda batch: batch_span("UPDATE", [item.context for item in batch]),
+            around=_spanned,
         )
         self._again: GroupCommit[Again, Written | None] = GroupCommit(
             pool,
             partial(settle_again, worker),
             gathering=Gathering(),
-            around=lambda batch: batch_span("UPDATE", [item.context for item in batch]),
+            around=_spanned,
         )
 
     async def settle(self, attempt: Attempt, outcome: Outcome) -> Settled | Fenced | Unsettled:
@@ -249,6 +249,10 @@ class Settlement:
             "worker": self._worker,
             "traceparent": failed_traceparent() if failed else current_traceparent(),
         }
+
+
+def _spanned(batch: Sequence[Success | Again]) -> AbstractContextManager[object]:
+    return batch_span("UPDATE", [item.context for item in batch])
 
 
 def _once_more(
