@@ -137,13 +137,17 @@ FILL = (
     from generate_series(1, {rows}) as n
     """,
 )
+NOT_ALL_VISIBLE = "select count(*) from pg_class where relname = any(%s) and relallvisible < relpages"
 
 
 def fill(url: str) -> None:
     """把每张大表填到至少 ``ROWS`` 行，并让统计信息与可见性映射是新的。"""
     with psycopg.connect(url, autocommit=True, options="-c synchronous_commit=off") as connection:
         insert(connection, ROWS)
-        connection.execute("vacuum analyze")
+        left = 1
+        while left:  # 自动分析的快照若比这些行老，页就成不了全可见的，只看索引的也要一行行去取：等它收了
+            connection.execute("vacuum analyze")
+            [(left,)] = connection.execute(NOT_ALL_VISIBLE, [[*BIG_TABLES]]).fetchall()
 
 
 def insert(connection: psycopg.Connection, rows: int, tables: frozenset[str] = BIG_TABLES | {"tb_work"}) -> None:
