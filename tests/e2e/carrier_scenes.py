@@ -131,7 +131,7 @@ SCENES = (
         {"max_per_second": 2, "retry_after": 1},
         USAGE,
         counts={"unchanged": CARDS, "failed": 0},
-        batch=2,
+        batch=1,  # 一次停顿分不开的那么多
     ),
     Scene("资料，头三次出错", {"error_rate": 1, "times": 3}, INFO, counts={"updated": CARDS}, long=True),
     Scene("按库存逐卡问状态", {}, STATUS, counts={"fetched": CARDS, "failed": 0}, carriers=ONELINK, long=True),

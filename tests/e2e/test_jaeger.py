@@ -50,7 +50,7 @@ def home() -> Iterator[Path]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def watched(home: Path) -> AsyncIterator[Watched]:
-    script = Script(recipients={REFUSED: ["550 5.1.1 no such user"]})
+    script = Script(recipients={REFUSED: ["550 5.1.1 no such user"] * 9})
     async with jaeger(home) as server, smtp_server(script) as smtp:
         port = own_port()
         extra = {"KAGUAN_SMTP__URL": smtp.url, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}

@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from tests.e2e.stack import RunningStack, clean_environment, fetch, started
 from tests.support import warm
-from tests.support.eventually import PACE, PATIENCE, eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import temporary_place
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -25,7 +25,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 MAILS = 50
 SLOTS = 20  # worker 一次在做几个，出厂的
 QUICK = {
-    "KAGUAN_WORKER__LEASE": f"{6 * PACE:g}",  # 停顿一两秒的，续得上
     "KAGUAN_RELAY__BACKSTOP_AGE": "5",
     "KAGUAN_SMTP__PER_SECOND": "10",  # 杀的时候多数还在排队
 }

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OUTAGE = r"status of 50[34]|ERR_CONNECTION|ERR_TIMED_OUT|请求失败"
 EXTRA = {"KAGUAN_TASKS__BACKOFF_BASE": "1", "KAGUAN_TASKS__BACKOFF_CAP": "2", "KAGUAN_API__LOGIN_PER_MINUTE": "100"}
-UNFINISHED = ("pending", "queued", "running", "retrying")
+UNFINISHED = "pending,queued,running,retrying"
 # 每次刷新之后的轻重，一次变化记一个；忙的机器上半秒没有问到 Redis 或库，照实说，不算
 WATCH = """
 window.levels = ["ok"];
@@ -65,13 +65,13 @@ class Scene:
     async def at_rest(self) -> None:
         """交了的都有了结局；结局不明的由人定了：它不会自己过去，下一个用例就等不到没事。"""
 
-        async def found(status: str) -> list[dict[str, Any]]:
-            _, answer = await asyncio.to_thread(self.stack.request, "GET", f"/api/v1/tasks?status={status}")
+        async def found(statuses: str) -> list[dict[str, Any]]:
+            _, answer = await asyncio.to_thread(self.stack.request, "GET", f"/api/v1/tasks?status={statuses}")
             tasks: list[dict[str, Any]] = answer["data"]["items"]
             return tasks
 
         async def ended() -> bool:
-            return not [one for status in UNFINISHED for one in await found(status)]
+            return not await found(UNFINISHED)
 
         await eventually(ended)
         for task in await found("uncertain"):
@@ -150,6 +150,7 @@ async def test_mail_that_cannot_be_sent_is_told_with_its_reason(scene: Scene) ->
 
 async def test_without_postgresql_the_banner_turns_grey_dated_and_names_it(scene: Scene) -> None:
     async with scene.overview() as page:
+        await scene.at_rest()  # 结算到一半的，停得久了就说不清
         stopped = family(scene.stack.pid("postgres"))
         send_tree(stopped, signal.SIGSTOP)
         try:

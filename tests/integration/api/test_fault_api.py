@@ -83,10 +83,13 @@ async def test_an_api_killed_between_two_inserts_leaves_no_half(
             request = asyncio.create_task(client.post(f"/api/v1{path}", json=body))
 
             async def at_the_lock() -> bool:
-                cursor = await holder.execute(
-                    "select from pg_stat_activity where wait_event_type = 'Lock' and application_name = 'kaguan-api'"
-                )
-                return await cursor.fetchone() is not None
+                # 另一条连接看：一个事务里，会话的名单停在头一眼
+                async with pool.connection() as looking:
+                    cursor = await looking.execute(
+                        "select from pg_stat_activity where wait_event_type = 'Lock'"
+                        " and application_name = 'kaguan-api'"
+                    )
+                    return await cursor.fetchone() is not None
 
             await eventually(at_the_lock)
             await api.kill()

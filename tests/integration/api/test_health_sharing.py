@@ -12,6 +12,7 @@ import redis.asyncio
 from aiohttp import web
 
 from api.http import probing
+from api.http.keys import SERVICES
 from kaguan.config import load_settings
 from kaguan.words.errors import Code
 from tests.support.eventually import eventually
@@ -49,6 +50,8 @@ async def test_many_calls_share_one_probe_of_each_server(environ: dict[str, str]
     def counted(app: web.Application) -> None:
         for shared in (app[probing.PROBES].database, app[probing.PROBES].redis):
             count(shared)
+        # 歇了十五秒的连接，客户端自己也问一声
+        app[SERVICES].redis.connection_pool.connection_kwargs["health_check_interval"] = 0
 
     async with serving(load_settings(environ), adapt=counted) as api:
         before = await pings(redis_url)

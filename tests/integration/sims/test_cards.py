@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from kaguan.sims.iccid import with_check_digit
 from kaguan.words.zones import business_today
 from tests.support.folded import folded
@@ -94,12 +96,15 @@ async def test_names_are_changed_cleared_and_filtered_by(api: Api) -> None:
     assert await found(api, "tag=b") == set()
 
 
-async def test_a_new_profile_takes_the_place_of_the_old_which_is_kept_and_still_found(api: Api) -> None:
+async def test_a_new_profile_takes_the_place_of_the_old_which_is_kept_and_still_found(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await register(api, {"iccid": iccid(1), "eid": EID, "imsi": "460040123456789", "msisdn": "8613800138000", **FILE})
     await api.rows(
         "update tb_sim set lifecycle_state = 'active', status_synced_at = now(), activated_on = '2026-01-01'"
     )
     today = business_today()
+    monkeypatch.setattr("kaguan.sims.service.business_today", lambda: today)
     for number, amount in ((1, 5), (2, 7)):
         await api.rows(USAGE, iccid(number), today, amount)
     await api.rows(USAGE, iccid(1), today.replace(day=1) - timedelta(days=1), 1_000)

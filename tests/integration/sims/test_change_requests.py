@@ -10,6 +10,7 @@ import pytest
 from kaguan.config import Settings
 from kaguan.dev.simulator import iccid_at
 from kaguan.sims.vocabulary import Carrier
+from kaguan.words.zones import business_today
 from tests.support.folded import folded
 from tests.support.serving import Api, serving
 
@@ -118,7 +119,9 @@ async def test_a_card_with_a_change_ahead_is_judged_by_what_it_will_be_and_waits
     assert await stocked.rows("select count(*) from tb_outbox") == [(1,)]
 
 
-async def test_a_card_is_changed_so_often_a_day_and_no_more(stocked: Api) -> None:
+async def test_a_card_is_changed_so_often_a_day_and_no_more(stocked: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    day = business_today()
+    monkeypatch.setattr("kaguan.sims.changes.business_today", lambda: day)
     for number in range(5):
         reply = await ask(stocked, "plan", [iccid(0)], plan=f"{number}M")
         assert reply.data["accepted"] == 1

@@ -49,11 +49,16 @@ STATES = {Carrier.ONELINK: ("2", "4", "7"), Carrier.CONTROL_CENTER: ("ACTIVATED"
 
 
 @pytest.fixture
-async def simulated() -> AsyncIterator[Simulated]:
-    """两家各有 ``CARDS`` 张加 ``STRANGERS`` 张半天前刚变更过的卡，别的没有：变更列表有好几页，不随时刻而变。"""
+async def simulated(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Simulated]:
+    """运营商那里的钟不走：几遍问的是同样的几天。
+
+    两家各有 ``CARDS`` 张加 ``STRANGERS`` 张半天前刚变更过的卡，别的没有：变更列表有好几页，不随时刻而变。
+    """
     async with simulating() as running:
         running.world.population.cards = 0
-        start = running.world.now() - timedelta(hours=12)
+        now = running.world.now()
+        monkeypatch.setattr(running.world, "now", lambda: now)
+        start = now - timedelta(hours=12)
         for carrier, states in STATES.items():
             for index in range(CARDS + STRANGERS):
                 moment = start + timedelta(seconds=index)

@@ -24,8 +24,11 @@ MINE = [iccid_at(carrier, index) for carrier, count in CARDS.items() for index i
 
 
 @pytest.fixture
-async def simulated() -> AsyncIterator[Simulated]:
+async def simulated(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Simulated]:
+    """运营商那里的钟不走：卡的状态按时刻变，几遍要在同一刻里。"""
     async with simulating() as running:
+        now = running.world.now()
+        monkeypatch.setattr(running.world, "now", lambda: now)
         yield running
 
 

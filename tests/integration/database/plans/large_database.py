@@ -147,7 +147,7 @@ def fill(url: str) -> None:
         left = 1
         while left:  # 自动分析的快照若比这些行老，页就成不了全可见的，只看索引的也要一行行去取：等它收了
             connection.execute("vacuum analyze")
-            [(left,)] = connection.execute(NOT_ALL_VISIBLE, [[*BIG_TABLES]]).fetchall()
+            [(left,)] = connection.execute(NOT_ALL_VISIBLE, [[*BIG_TABLES, "tb_work"]]).fetchall()
 
 
 def insert(connection: psycopg.Connection, rows: int, tables: frozenset[str] = BIG_TABLES | {"tb_work"}) -> None:
