@@ -18,7 +18,8 @@ IMMEDIATE = (
 # 迟到的：各连接至多每秒报一次、闲了十秒或断开才报完，所以只在整套起来之前与停下之后看
 SETTLED = (
     "select xact_commit + xact_rollback, wal_fpi, coalesce(sum(n_tup_upd), 0), coalesce(sum(n_tup_hot_upd), 0),"
-    " coalesce(sum(n_tup_upd) filter (where relname = 'tb_task'), 0)"
+    " coalesce(sum(n_tup_upd) filter (where relname = 'tb_task'), 0),"
+    " coalesce(sum(n_tup_hot_upd) filter (where relname = 'tb_task'), 0)"
     " from pg_stat_database, pg_stat_wal, pg_stat_user_tables where datname = %s group by 1, 2"
 )
 OWN = "info"  # 量的人自己发的
@@ -46,6 +47,7 @@ class Tables:
     updates: float
     hot_updates: float
     record_updates: float
+    record_hot_updates: float
 
     def __sub__(self, earlier: Tables) -> Tables:
         return Tables(*(now - then for now, then in zip(astuple(self), astuple(earlier), strict=True)))
