@@ -127,15 +127,18 @@ def envelopes(output: str) -> Iterator[dict[str, Any]]:
             yield value
 
 
-def run(block: Block, stack: RunningStack) -> subprocess.CompletedProcess[str]:
-    """在数据目录之上一级、用新的 shell 运行；只把端口换成这一套的，``kaguan`` 由热着的解释器跑。"""
+def run(block: Block, stack: RunningStack) -> str:
+    """在数据目录之上一级、用新的 shell 运行；只把端口换成这一套的，``kaguan`` 由热着的解释器跑。
+
+    返回哪里不对：做不成，或信封的码不是写着的；都对是空的。
+    """
     command, descriptor, asking = warm.kaguan()
     quick = f'kaguan() {{ {shlex.join(command)} "$@"; }}\n'
     script = quick + block.text.replace(PRINTED_PORT, f":{stack.env['KAGUAN_API__PORT']}/")
     assert PRINTED_PORT in block.text or "curl " not in block.text, (
         f"{block.document}：地址应为 127.0.0.1{PRINTED_PORT}"
     )
-    return subprocess.run(
+    done = subprocess.run(
         ["bash", "-eu", "-o", "pipefail", "-c", script],
         env=clean_environment(PATH=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])), **asking),
         pass_fds=[descriptor],
@@ -145,16 +148,25 @@ def run(block: Block, stack: RunningStack) -> subprocess.CompletedProcess[str]:
         timeout=PATIENCE,
         check=False,
     )
+    codes = [one["code"] for one in envelopes(done.stdout)]
+    is_right = done.returncode == 0 and codes == block.expected_codes
+    return "" if is_right else f"{block.document}：\n{block.text}\n{done.stdout}\n{done.stderr}"
 
 
 async def look(block: Block, stack: RunningStack) -> None:
     """看的是那一刻：忙的机器上一时没有问到的，再问。"""
+    wrong = ""
 
     async def seen() -> bool:
-        done = await asyncio.to_thread(run, block, stack)
-        return done.returncode == 0 and [one["code"] for one in envelopes(done.stdout)] == block.expected_codes
+        nonlocal wrong
+        wrong = await asyncio.to_thread(run, block, stack)
+        return not wrong
 
-    await eventually(seen)
+    try:
+        await eventually(seen)
+    except AssertionError as error:
+        error.add_note(wrong)
+        raise
 
 
 async def reaches(stack: RunningStack, task_id: str, wanted: TaskStatus) -> None:
@@ -202,10 +214,7 @@ async def test_every_printed_command_works_on_a_fresh_stack(place: Path) -> None
             if looking.text:
                 await look(looking, stack)
             failed = await failed_mail(stack) if any(part in block.text for part in REVIVES) else None
-            done = await asyncio.to_thread(run, doing, stack)
-            told = f"{doing.document}：\n{doing.text}\n{done.stdout}\n{done.stderr}"
-            assert done.returncode == 0, told
-            assert [envelope["code"] for envelope in envelopes(done.stdout)] == doing.expected_codes, told
+            assert await asyncio.to_thread(run, doing, stack) == ""
             if failed is not None:
                 await reaches(stack, failed, TaskStatus.SUCCEEDED)
         for statement in fenced(HANDBOOK, "sql"):
