@@ -179,8 +179,9 @@ class Execution:
                 claim.type, claim.id, claim.queue, claim.attempt, claim.traceparent, delivery=claim.delivery
             ) as span,
         ):  # fmt: skip
-            with self.leases.holding(attempt):
+            with self.leases.holding(attempt) as ending:
                 outcome, elapsed = await self._seated(attempt, seat, handler)
+                ending()
                 settled = Fenced() if outcome is None else await self.settlement.settle(attempt, outcome)
             match settled:
                 case Settled():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kaguan.database.pool import PASSING_ERRORS
@@ -37,6 +38,7 @@ class Leases:
     lease: float
     patience: float = RELEASE_PATIENCE
     _held: dict[Token, Attempt] = field(default_factory=dict)
+    _ending: set[Token] = field(default_factory=set)  # 手里的，结局正在写
     _abandoned: set[Token] = field(default_factory=set)
 
     @property
@@ -49,17 +51,21 @@ class Leases:
         return bool(self._held)
 
     @contextmanager
-    def holding(self, attempt: Attempt) -> Iterator[None]:
-        """里面一拍拍地续租；被取消着离开的没有结局，交还。"""
+    def holding(self, attempt: Attempt) -> Iterator[Callable[[], None]]:
+        """里面一拍拍地续租；被取消着离开的没有结局，交还。
+
+        给的那个在写结局之前叫：从此查不到的，多半是写下了、应答还在路上；丢没丢，结算自己知道。
+        """
         token = attempt.token
         self._held[token] = attempt
         try:
-            yield
+            yield partial(self._ending.add, token)
         except asyncio.CancelledError:
             self.abandon([token])
             raise
         finally:
             self._held.pop(token, None)
+            self._ending.discard(token)
 
     def abandon(self, tokens: Iterable[Token]) -> None:
         """也许认领了、但没有人会做的：下一拍（或停机时）交还；其实没认领的，交还什么也不动。"""
@@ -75,8 +81,8 @@ class Leases:
             ours = await heartbeat(connection, list(held), self.lease)
         for token, attempt in held.items():
             if token not in ours:
-                # 心跳途中刚结算完的不算丢
-                if token in self._held:
+                # 心跳途中结算的、刚结算完的不算丢
+                if token in self._held and token not in self._ending:
                     log.warning("租约已失", task_id=str(attempt.task_id), delivery=attempt.delivery)
                     attempt.lost.set()
             elif ours[token]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 from uuid import UUID, uuid4
 
@@ -21,9 +21,11 @@ from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.fence import Fence, Token
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.outcome import Done, Outcome
+from kaguan.outbox.work.settlement import Settlement
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import Held, Pipeline, open_pipeline
 from tests.support.running_task import LOCKED
+from tests.support.said import capture_logs
 
 WORKER = "worker-a"
 TRIES = 2  # 头一次失败马上再来，再不成才退避
@@ -55,6 +57,20 @@ class Swallowing(Deaf):
                 await asyncio.Event().wait()
         async with Deaf.connection(self) as connection:
             yield connection
+
+
+@dataclass(slots=True)
+class Late:
+    """语句照做，提交的回音等到 ``told`` 才来。"""
+
+    pool: Pool
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        async with self.pool.connection() as connection:
+            yield connection
+        await self.told.wait()
 
 
 @asynccontextmanager
@@ -108,6 +124,28 @@ async def test_a_delivery_that_is_being_worked_on_is_not_handed_back_by_its_twin
         await leases.run_once()
         assert await pipeline.sql(RETURNED) == [(0,)]
         assert await pipeline.status(tasks[0]) == "running"
+
+
+async def test_what_is_settled_before_its_answer_is_back_is_not_called_lost(settings: Settings, pool: Pool) -> None:
+    late = Late(pool)
+    async with open_pipeline(settings, pool) as pipeline:
+        (task_id,) = await pipeline.submit()
+        await pipeline.forwarder.run_once()
+        handler = Recorder([Done()])
+        execution = pipeline.execution(handler, WORKER)
+        execution.settlement = Settlement(cast("Pool", late), WORKER, settings.tasks)
+
+        async def written() -> bool:
+            return await pipeline.status(task_id) == "succeeded"
+
+        with capture_logs() as lines:
+            doing = asyncio.create_task(execution({}, deliveries=[(str(task_id), 1)]))
+            await eventually(written)
+            assert execution.leases.is_busy
+            await execution.leases.run_once()
+            late.told.set()
+            await doing
+        assert [line["event"] for line in lines if line["log_level"] == "warning"] == []
 
 
 async def test_no_heart_beats_while_a_stop_hands_back(settings: Settings, pool: Pool) -> None:
