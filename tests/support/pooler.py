@@ -136,6 +136,8 @@ class Pooler:
             for client in self.tell("show clients")
             if client["link"] and client["application_name"] == name and client["wait"] >= 1
         }
+        if not held:
+            return
         backends = [server["remote_pid"] for server in self.tell("show servers") if server["ptr"] in held]
         with psycopg.connect(self.upstream, autocommit=True) as server:
             server.execute("select pg_terminate_backend(pid) from unnest(cast(%s as int[])) as pid", [backends])

@@ -19,7 +19,7 @@ DATE = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 
 # 头部不放的：双向控制符、零宽
 HIDING = "\u200b\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
-# 头部能放的一切字符：去掉控制、代理、行与段分隔，以及藏得住别的
+# 头部能放的一切字符：去掉控制、代理、行与段分隔，以及上面的
 printable = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclude_characters=HIDING), max_size=300)
 
 
