@@ -160,7 +160,7 @@ class Relay(Group):
         batch_size: rows handed over in one go.
         ids_per_delivery: tasks that travel together at most; only quick ones do; 1: never.
         poll_interval: seconds between two looks when nobody rings.
-        doorbell_interval: seconds between two rings of one process, at least.
+        doorbell_interval: seconds between two rings of one process that rings often, at least.
         window: deliveries in Redis at most, until it proves too small.
         high_water: the same, however quick the workers are; per queue.
         backoff_max: seconds between two tries at most while Redis is away.
@@ -176,7 +176,7 @@ class Relay(Group):
     batch_size: int = Field(default=300, ge=1, le=5_000)
     ids_per_delivery: int = Field(default=100, ge=1, le=100)  # 一次投递至多带几个任务，手快的才多带；1 = 从不同乘
     poll_interval: Seconds = 1.0
-    doorbell_interval: Seconds = 0.003  # 每个 API 进程至多这么久按一次门铃
+    doorbell_interval: Seconds = 0.003  # 来得密的时候，每个 API 进程至多这么久按一次门铃
     window: int = Field(default=100, ge=1)  # Redis 里平时至多放这么多在等的任务，做得快就自己放大；再小，小批要一趟趟交
     # 每个队列在 Redis 里至多这么多在等的投递，平时只放眼下做得过来的；几个 relay 同时交，各可多交一批
     high_water: int = Field(default=2_000, ge=1)

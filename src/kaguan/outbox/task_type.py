@@ -306,11 +306,6 @@ class TaskTypes(dict[str, TaskType[Any]]):
         }
 
     @property
-    def unguarded(self) -> frozenset[str]:
-        """认领之前不问任务锁的：短，重做也无妨，锁的往返比它省下的贵。"""
-        return frozenset(one.name for one in self.values() if one.shareable and one.effect is not Effect.ONCE)
-
-    @property
     def once(self) -> tuple[str, ...]:
         """效果收不回的。"""
         return tuple(one.name for one in self.values() if one.effect is Effect.ONCE)

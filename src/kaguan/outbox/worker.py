@@ -115,7 +115,6 @@ class Worker:
             settlement=Settlement(pool, self.leases.worker, tasks, types),
             metrics=metrics or Metrics(types),
             task_timeout=config.task_timeout,
-            unguarded=types.unguarded,
             once=types.once,
             ring=ring,
             newer=self._newer,

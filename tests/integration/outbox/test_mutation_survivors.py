@@ -29,6 +29,16 @@ async def test_a_ring_goes_out(settings: Settings) -> None:
             assert await ear.get_message(timeout=PATIENCE) is not None
 
 
+async def test_rings_far_apart_do_not_wait_for_each_other(settings: Settings) -> None:
+    async with open_redis(settings.redis) as redis, redis.pubsub(ignore_subscribe_messages=True) as ear:
+        await ear.subscribe(DOORBELL)
+        await ear.get_message(timeout=PATIENCE)  # 订上了
+        async with Doorbell(redis, 10 * PATIENCE).ringing() as bell:
+            for _ in range(3):
+                bell.ring()
+                assert await ear.get_message(timeout=PATIENCE) is not None
+
+
 async def test_a_ring_is_heard(settings: Settings) -> None:
     heard = asyncio.Event()
     async with open_redis(settings.redis) as redis, alongside(listen(redis, heard.set), "listener"):

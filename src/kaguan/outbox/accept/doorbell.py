@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from kaguan.config.sentinel import sentinel_address
+from kaguan.database.group_commit import Gathering
 from kaguan.flow.background import in_background
 from kaguan.flow.backoff import RECONNECT, jitter
 from kaguan.queues.keys import DOORBELL, doorbell, key
@@ -31,11 +32,12 @@ SILENCE = 15.0  # 秒；这么久没有铃就问一声，再这么久没有回�
 
 
 class Doorbell:
-    """``ring()`` 只是置位，不等待；:meth:`ringing` 的后台至多每 ``interval`` 秒真正按一次。"""
+    """``ring()`` 只是置位，不等待；:meth:`ringing` 的后台真正按它，来得密的至多每 ``interval`` 秒一次。"""
 
     def __init__(self, redis: Redis, interval: float = INTERVAL) -> None:
         self._redis = redis
         self._interval = interval
+        self._gathering = Gathering(interval)
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
@@ -47,7 +49,8 @@ class Doorbell:
         while True:
             await self._rung.wait()
             self._rung.clear()
-            pause = self._interval  # 一段时间里的铃合成一声
+            # 来得密的，一段时间里的铃合成一声；稀的不等
+            pause = self._interval if self._gathering.took(1, asyncio.get_running_loop().time()) else 0.0
             try:
                 await self._redis.publish(key(self._redis, DOORBELL), b"")
             except RedisError as error:

@@ -227,8 +227,9 @@ class Forwarder:
         """入队；返回确实在队列里的。"""
         now = asyncio.get_running_loop().time()
         names = tuple(self._abreast)
-        unknown = any(row.type in self._abreast and row.type not in self._paces for row in due)
-        if now - self._paces_at > (UNKNOWN_FOR if unknown else PACES_FOR):
+        alike = Counter((row.priority, row.type) for row in due if row.type in self._abreast)
+        several = {name for (_, name), count in alike.items() if count > 1}  # 只有它们装几个要看步速
+        if several and now - self._paces_at > (UNKNOWN_FOR if several - self._paces.keys() else PACES_FOR):
             redis = next(iter(self.queues.values())).redis
             values = await redis.mget([pace_key(redis, name) for name in names]) if names else []
             self._paces = _read_paces(redis, dict(zip(names, values, strict=True)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -46,6 +47,7 @@ log = get_logger(__name__)
 BREATHER = (1.0, 5.0)  # 秒：记不下外部调用的、历史没有核对完的，歇这么久再来
 # 我们自己的库与 Redis 出的错，不会是叫过外面；处理器多半还没走到那里
 INSIDE = (psycopg.Error, PoolTimeout, RedisError)
+LONG = 1.0  # 秒；做这么久的，重复的投递在认领之前就挡掉
 YIELD_AFTER = 0.8  # 长任务用掉时限的这么多就该让位，余下的留给手上这一批与结算
 
 
@@ -91,7 +93,6 @@ class Execution:
         metrics: Metrics,
         *,
         task_timeout: float,
-        unguarded: Container[str],
         once: Container[str],
         ring: Callable[[], None],
         newer: NewerPayloads,
@@ -109,7 +110,6 @@ class Execution:
         self._metrics = metrics
         self._time_limits = {one.name: one.time_limit or task_timeout for one in handlers}
         self._task_timeout = task_timeout
-        self._unguarded = unguarded
         self._once = once
         self._ring = ring
         self._newer = newer
@@ -123,7 +123,8 @@ class Execution:
         job = context.get("job")
         function, meta = (job.function, job.meta) if isinstance(job, Job) else ("", {})
         function = function if function in self._handlers else ""  # 队列里写的什么都可能，不许成了指标的标签
-        guarded = function not in self._unguarded
+        # 快的、重做也无妨的不问任务锁：锁的来回比它省下的贵；多快还不知道的也问
+        guarded = function in self._once or self.slots.seconds.get(function, math.inf) >= LONG
         claims = await self._claims.claim(tokens, meta.get(HANDED_AT), guarded=guarded)
         if len(claims) < len(tokens):
             missed = set(tokens) - {(claim.id, claim.delivery) for claim in claims}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,7 @@ from kaguan.config import load_settings
 from kaguan.database.pool import Pool
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.deliver import pace
+from kaguan.outbox.task_type import TaskType
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.attempt import Attempt
@@ -20,6 +22,7 @@ from kaguan.outbox.work.claiming import Claims
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.outcome import Discard, Done, Outcome, Retry
 from kaguan.queues import keys
+from kaguan.sims.tasks import DATA_SYNC
 from tests.support.eventually import PATIENCE
 from tests.support.pipeline import Pipeline, carried_by, open_pipeline
 from tests.support.said import capture_logs
@@ -61,6 +64,31 @@ async def test_slow_handlers_and_those_of_unknown_pace_never_share(
             await pace.publish(pipeline.redis, {EMAIL_SEND.name: seconds})
         _, jobs = await packed(pipeline)
         assert [len(carried_by(job)) for job in jobs] == [1] * BACKLOG
+
+
+async def test_the_pace_is_asked_for_where_two_could_share(pipeline: Pipeline) -> None:
+    for alone in (1, 1, 2):
+        await pipeline.submit(alone)
+        await pipeline.submit(1, Priority.LOW)
+        before = await pipeline.redis.info("commandstats")
+        assert await pipeline.forwarder.run_once() == alone + 1
+        after = await pipeline.redis.info("commandstats")
+        was, asked = (found.get("cmdstat_mget", {}).get("calls", 0) for found in (before, after))
+        assert asked - was == alone - 1
+
+
+@pytest.mark.parametrize(("task_type", "pace"), [(EMAIL_SEND, 0.001), (DATA_SYNC, 0.9), (DATA_SYNC, 1.0)])
+async def test_what_is_quick_and_may_be_done_again_is_claimed_without_asking_for_its_lock(
+    pipeline: Pipeline, task_type: TaskType[Any], pace: float
+) -> None:
+    ((task_id,), (job,)) = await packed(pipeline, 1)
+    execution = pipeline.execution(Recorder([Done()]))
+    job.function = task_type.name
+    execution.slots.seconds[task_type.name] = pace
+    await execution({"job": job}, **job.kwargs or {})
+    assert await pipeline.status(task_id) == "succeeded"
+    is_locked = await pipeline.redis.exists(keys.task_lock(pipeline.redis, task_id)) == 1
+    assert is_locked == (task_type is EMAIL_SEND or pace >= 1)
 
 
 async def test_workers_publish_how_long_an_attempt_takes(pipeline: Pipeline) -> None:
