@@ -24,7 +24,7 @@ from kaguan.queues import keys
 from kaguan.queues.client import Client, open_redis
 from kaguan.words.reasons import Reason
 from tests.support.history import CUT, KEEP, PROMOTE
-from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.pipeline import Pipeline, carried_by, open_pipeline
 from tests.support.places import own_port
 from tests.support.said import capture_logs
 
@@ -204,8 +204,9 @@ async def test_a_cut_while_redis_is_away_waits_for_it(pipeline: Pipeline, cut: s
 @pytest.mark.parametrize("garbage", [b"garbage", b"\xff", b"nan", b"-1", b"1e400", b"9" * 5_000, b"[1]"])
 async def test_a_pace_that_nobody_measured_is_as_good_as_none(pipeline: Pipeline, garbage: bytes) -> None:
     await pipeline.redis.set(keys.PACE.format(EMAIL_SEND.name), garbage)
-    (task_id,) = await pipeline.submit()
-    assert await pipeline.forwarder.run_once() == 1
-    assert await pipeline.status(task_id) == "queued"
+    waiting = await pipeline.submit(2)  # 一个人走，不看步速
+    assert await pipeline.forwarder.run_once() == 2
+    assert {await pipeline.status(task_id) for task_id in waiting} == {"queued"}
+    assert [len(carried_by(job)) for job in await pipeline.jobs()] == [1, 1]
     assert isinstance(pipeline.redis, Client)
     assert pipeline.redis.refused[keys.PACE] > 0
