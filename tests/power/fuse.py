@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,11 +50,13 @@ def unmount(place: Path) -> None:
 def main(place: Path, names: str) -> None:
     disk = Disk(place, journal=names == "journal")
 
-    def leave(_number: int, _frame: object) -> NoReturn:
+    def leave() -> NoReturn:
+        signal.sigwait({signal.SIGTERM})
         unmount(place)
         os._exit(0)
 
-    signal.signal(signal.SIGTERM, leave)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # 正要去读时来的，处理器等不到那一读回来
+    threading.Thread(target=leave, daemon=True).start()
     while True:
         device = mounted(place)
         Session(disk, device).serve()

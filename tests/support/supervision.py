@@ -13,18 +13,15 @@ from kaguan.dev.program import Program
 from kaguan.dev.supervisor import Supervisor
 from tests.support.eventually import PATIENCE
 
-# 写下自己停下的次序，收到 SIGTERM 就走
+# 写下自己停下的次序，收到 SIGTERM 就走；先拦下再等：在说好了与等之间来的也不会错过
 WITNESS = """
 import pathlib, signal, sys
 folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
-def leave(*_):
-    with (folder / "order").open("a") as file:
-        file.write(name + "\\n")
-    sys.exit(0)
-signal.signal(signal.SIGTERM, leave)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 (folder / f"{name}.up").touch()
-while True:
-    signal.pause()
+signal.sigwait({signal.SIGTERM})
+with (folder / "order").open("a") as file:
+    file.write(name + "\\n")
 """
 STUBBORN = """
 import pathlib, signal, sys
