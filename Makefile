@@ -16,8 +16,8 @@ install = index=$$($(BIN)/python -m pip config list | sed -n "s/.*[.]index-url='
 	{ [ -x $(BIN)/uv ] && UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$index} $(BIN)/uv pip install --quiet --python $(1)/bin/python $(2); } \
 	|| $(BIN)/python -m pip --python $(1)/bin/python install --quiet --disable-pip-version-check $(2)
 EDITABLE := --no-build-isolation --no-deps -e .
-# Many a test waits for somebody: with two processes a core, and one more, the cores are full; each has servers of its own
-SPREAD := $(shell n=$$((2 * $$(nproc) + 1)); echo $$((n < 9 ? n : 9)))
+# Many a test waits for somebody: two processes a core keep it busy; each collects anew and has servers of its own
+SPREAD := $(shell n=$$((2 * $$(nproc))); echo $$((n < 8 ? n : 8)))
 # Rivals need 3.12; every side runs on the newest Python of this machine
 BENCH_PYTHON ?= $(shell for v in 3.14 3.13 3.12 3.11; do python$$v -c 'import ensurepip, venv' 2>/dev/null && { echo python$$v; break; }; done)
 BENCH_VENV := $(VENV)/bench

@@ -119,11 +119,11 @@ CONTROLS = (
         (),
         MISSTEP,
         "结局都对，只有历史认得出",
-        tasks=80,
+        tasks=40,
         faults=0,
         rate=20.0,
     ),
-    Control("寄信之前不记意向，一次故障也没有", "no_intent", (), MISSTEP, "同上", tasks=80, faults=0, rate=20.0),
+    Control("寄信之前不记意向，一次故障也没有", "no_intent", (), MISSTEP, "同上", tasks=40, faults=0, rate=20.0),
     Control("同键的不等前一个", "no_order", ("smtp 长久拒绝连接",), DISORDER, "前一个在退避，后一个先走了", faults=1),
     Control(
         "不明的邮件不停下等人",

@@ -30,6 +30,7 @@ from tests.support.growth import FAR_APART, ONE_STEP, SIZES, hostile, repeated, 
 from tests.support.source_patterns import METHODS, SourcePattern, compile_sites, source_patterns
 
 MANY = 100  # 种输入
+NOTICED = (1_024, 16_384)  # 平方是线性的十六倍：机器中途快慢变了也认得出
 
 
 def masking() -> list[SourcePattern]:
@@ -73,7 +74,7 @@ def hostile_to(pattern: SourcePattern) -> list[Callable[[int], str]]:
 
 
 # 线性的引擎有几千种输入的，短的隔这么多种试一种
-EVERY = pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.long)])
+EVERY = pytest.mark.parametrize("every", [16, pytest.param(1, marks=pytest.mark.long)])
 
 
 @EVERY
@@ -181,7 +182,7 @@ def test_at_most_the_limit_of_a_field_is_masked_and_written(text: str) -> None:
     ],
 )
 def test_the_measurement_recognises_patterns_that_backtrack(pattern: str, text: str) -> None:
-    assert superlinear(re.compile(pattern).search, partial(repeated, text)) is not None
+    assert superlinear(re.compile(pattern).search, partial(repeated, text), NOTICED) is not None
 
 
 @pytest.mark.rigs
