@@ -13,7 +13,7 @@ from tests.chaos.stage import Cast
 from tests.chaos.verdict import Verdict
 
 SEED = 7
-PLAN = Plan("campaign", tasks=150, faults=12, seed=SEED, rate=45.0)
+PLAN = Plan("campaign", tasks=250, faults=18, seed=SEED, rate=45.0)
 QUICK = {"no_epoch+no_presence"}  # 其余的对照在长战役里
 # 不必等故障打中的三个，每次都打：两个只有历史认得出，一个人人都等下一次轮询
 BRIEF = [control for control in CONTROLS if control.broken and not control.faults]

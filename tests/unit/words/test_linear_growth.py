@@ -74,7 +74,7 @@ def hostile_to(pattern: SourcePattern) -> list[Callable[[int], str]]:
 
 
 # 线性的引擎有几千种输入的，短的隔这么多种试一种
-EVERY = pytest.mark.parametrize("every", [16, pytest.param(1, marks=pytest.mark.long)])
+EVERY = pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.long)])
 
 
 @EVERY
