@@ -64,7 +64,8 @@ class Stage:
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
-        await self.pipeline.sql("update tb_work set lease_until = clock_timestamp() - interval '1 s'")
+        expire = "update tb_work set lease_until = clock_timestamp() - interval '1 s' where task_id = %s"
+        await self.pipeline.sql(expire, task_id)
 
     async def redrive(self, resend: TaskTypes) -> None:
         """另一个 relay 收回租约，它认得的类型是 ``resend``。"""
