@@ -6,6 +6,7 @@ import asyncio
 import gc
 import itertools
 import os
+import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import nullcontext
 from functools import cache
@@ -47,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["LC_ALL"] = "C.UTF-8"  # 命令说的话照终端的语言；用例各要各的
     # redis-py 每建一条连接都把自己的 METADATA 解析一遍
     redis.utils.get_lib_version = cache(redis.utils.get_lib_version)
+    if config.getoption("numprocesses", None):
+        sys.settrace(None)  # 分活的进程自己不跑用例，不量它的覆盖率
     config.pluginmanager.import_plugin("tests.support.readable")
     config.pluginmanager.import_plugin("tests.support.leaks")
     # 一个例子跑多久看机器，不是被测的性质

@@ -48,6 +48,8 @@ def run_process(
 
     ``check`` 查配置里要懂领域才查得出的错，以 :class:`ConfigurationError` 说明。停机 ``deadline`` 秒还没完就强行退出。
     """
+    gc.freeze()
+    gc.enable()  # 装载时关着的（``api`` 等包的开头）
     try:
         settings = load_settings(process=process)
         if check is not None:

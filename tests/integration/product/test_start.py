@@ -37,6 +37,18 @@ SOURCE = Path(api.__file__).parents[1]
 BACKOFF = 0.8  # 秒
 FAST = {"KAGUAN_DATABASE__CONNECT_BACKOFF": "0.01", "KAGUAN_REDIS__CONNECT_BACKOFF": "0.01"}
 
+LOADED = """
+import gc, importlib, sys
+sys.argv[0] = "-m"
+for package in ("api", "relay", "workers"):
+    gc.enable()
+    importlib.import_module(package)
+    print(gc.isenabled())
+from kaguan.config import Process
+from kaguan.product.process import run_process
+print(run_process(Process.RELAY, None), gc.isenabled())
+"""
+
 
 def run_python(*arguments: str, environ: dict[str, str], directory: Path) -> subprocess.CompletedProcess[str]:
     """解释器现起，模块现导入。"""
@@ -148,6 +160,11 @@ async def test_redis_behind_a_unix_socket_carries_a_task(environ: dict[str, str]
             return await pipeline.status(task_id) == "succeeded"
 
         await eventually(succeeded)
+
+
+def test_garbage_is_not_looked_for_while_a_process_is_loaded_and_is_from_its_first_step(tmp_path: Path) -> None:
+    finished = run_python("-c", LOADED, environ={**os.environ, "KAGUAN_ENV": "nowhere"}, directory=tmp_path)
+    assert finished.stdout.split() == ["False"] * 3 + [str(int(ExitCode.USAGE)), "True"], finished.stderr
 
 
 @pytest.mark.measured

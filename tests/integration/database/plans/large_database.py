@@ -141,8 +141,10 @@ NOT_ALL_VISIBLE = "select count(*) from pg_class where relname = any(%s) and rel
 
 
 def fill(url: str) -> None:
-    """把每张大表填到至少 ``ROWS`` 行，并让统计信息与可见性映射是新的。"""
-    with psycopg.connect(url, autocommit=True, options="-c synchronous_commit=off") as connection:
+    """把每张大表填到至少 ``ROWS`` 行，并让统计信息与可见性映射是新的；``url`` 是超级用户的。"""
+    # 引用的都在：外键不必逐行去查
+    options = "-c synchronous_commit=off -c session_replication_role=replica"
+    with psycopg.connect(url, autocommit=True, options=options) as connection:
         insert(connection, ROWS)
         left = 1
         while left:  # 自动分析的快照若比这些行老，页就成不了全可见的，只看索引的也要一行行去取：等它收了

@@ -147,7 +147,7 @@ SQL = {name: text for path, text in STATEMENTS.items() if not (name := name_of(p
 def large_database(postgres_server: PostgresServer, admin: psycopg.Connection) -> Iterator[str]:
     """像刚导入、还没有清理过的：规划器以为哪一页都不是全可见的，嫌只看索引的贵。"""
     with copy_of_template(admin, TEMPLATE, "test_large") as name:
-        fill(postgres_server.url_of(name))
+        fill(postgres_server.admin_url_of(name))
         with psycopg.connect(postgres_server.admin_url_of(name), autocommit=True) as direct:
             for table in BIG_TABLES:
                 direct.execute(f"alter table {table} set (autovacuum_enabled = off)".encode())
