@@ -30,7 +30,7 @@ AUDIT_VENV := $(VENV)/audit
 AUDIT_STAMP := $(AUDIT_VENV)/.installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: run test demo lint format docs bench prove lock clean help system
+.PHONY: run test suite demo lint format docs bench prove lock clean help system
 
 $(UV_STAMP): requirements-uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kaguan needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
@@ -68,7 +68,9 @@ run: $(RUN_STAMP) ## Start everything on this machine: PostgreSQL, Valkey, API, 
 	@exec $(BIN)/kaguan up
 
 test: ## Every check and test, coverage thresholds included
-	@$(MAKE) --no-print-directory --jobs=3 system lint $(COMPILED)
+	@$(MAKE) --no-print-directory --jobs=3 lint suite
+
+suite: system $(COMPILED)
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest --numprocesses $(SPREAD) --dist loadscope --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
