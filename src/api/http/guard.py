@@ -18,7 +18,7 @@ from api.http.context import context_of
 from api.http.keys import Services
 from api.http.limits import Counter, Limiter
 from kaguan.database.engine import once_more
-from kaguan.database.listening import Listener
+from kaguan.database.listening import ECHO_PATIENCE, Listener
 from kaguan.flow.background import in_background
 from kaguan.tokens import service, store
 from kaguan.tokens.service import ANONYMOUS, Principal
@@ -50,7 +50,11 @@ class Guard:
         listening, tell = services.settings.database.listening, self._metrics.listener_deaf.labels(store.REVOKED).set
         self.listener = None
         if listening is not None:
-            self.listener = Listener(listening, self._pool, "api-listener", store.REVOKED, self.forget, tell)
+            # 语句许慢到多久，回声也许
+            patience = max(ECHO_PATIENCE, listening.statement_timeout)
+            self.listener = Listener(
+                listening, self._pool, "api-listener", store.REVOKED, self.forget, tell, patience=patience
+            )
 
     async def admit(self, request: web.Request, scope: str | None, *, adds_tasks: bool) -> Principal:
         """放行或拒绝。``scope`` 是所需的权限，None 即不用认证；``adds_tasks``：会新增任务，积压超限时不收。

@@ -143,12 +143,13 @@ async def test_a_listener_that_lost_its_hearing_gets_it_back(
 async def test_an_api_that_hears_nothing_is_told_by_metric_and_verdict(
     pooler: Pooler, direct_url: str, environ: dict[str, str]
 ) -> None:
-    settings = settings_to(pooler.url_of(direct_url), environ)
+    settings = settings_to(pooler.url_of(direct_url), environ, KAGUAN_DATABASE__STATEMENT_TIMEOUT="47")
     guards: list[Guard] = []
 
     def impatient(app: web.Application) -> None:
         guards.append(app[GUARD])
         assert guards[0].listener is not None
+        assert guards[0].listener.patience == 47  # 语句许慢到多久，回声也许
         guards[0].listener.patience = 0.2
 
     async with AsyncExitStack() as stack:
