@@ -20,9 +20,11 @@ def document(
     played: Sequence[Result],
     left: Sequence[Round],
 ) -> str:
-    """整页；``played`` 是这份代码跑过的，``left`` 是还没有跑的。"""
+    """整页；``played`` 是这份代码跑过的，一轮也没有的就写最近一轮的提交；``left`` 是还没有跑的。"""
     lines = "".join(f"| {line} |\n" for line in map(_line, results))
-    commits = "".join(f"- 提交：{commit}\n" for commit in dict.fromkeys(one.commit[:12] for one in played))
+    commits = "".join(
+        f"- 提交：{commit}\n" for commit in dict.fromkeys(one.commit[:12] for one in played or results[-1:])
+    )
     parts = "\n".join(f"- {part}：{told}。" for part, told in meaning.items())
     return (
         f"# {title}\n\n由 `make prove P={name}` 写成，不手改。一轮没过也留在表里，换一个提交才再跑。\n\n{parts}\n\n"

@@ -121,6 +121,11 @@ def test_the_page_hides_nothing() -> None:
     assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {10}
 
 
+def test_a_page_without_a_round_of_this_code_says_of_which_it_is() -> None:
+    text = document("标题", "fresh", MEANING, [PLAYED, replace(FAILED, commit="b" * 40)], [], [Round("busy", 1)])
+    assert SAID.findall(text) == [("b" * 12, "")]
+
+
 def test_nobody_elses_settings_go_along(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KAGUAN_ENV", "MAKEFLAGS", "TEST_POOLER", "CI"):
         monkeypatch.setenv(name, "x")

@@ -16,8 +16,9 @@ CITING: Final = (
     "docs/002-sqlalchemy-postgres-saq/运维手册.md",
 )  # fmt: skip
 INDEX: Final = "docs/README.md"  # 列着证据的各页
+CHANGES: Final = "CHANGELOG.md"  # 定版本的那天才写上日子
 # 刚写下的不算改动
-WRITTEN: Final = (".", ":!docs/evidence", ":!docs/ledgers", *(f":!{name}" for name in (INDEX, *CITING)))
+WRITTEN: Final = (".", ":!docs/evidence", ":!docs/ledgers", *(f":!{name}" for name in (INDEX, CHANGES, *CITING)))
 
 
 def git(*arguments: str) -> str:
