@@ -2,7 +2,7 @@
 
 规则（改动前后同一把尺）：``src`` 里的函数，边上的不算：
 
-- 跟踪、指标、日志；连接池、量语句的游标、``.sql`` 、Redis 键的名字与读值的模型（:data:`EDGES`）；
+- 跟踪、指标、日志；连接与池、量语句的游标、``.sql`` 、Redis 键的名字与读值的模型（:data:`EDGES`）；
 - 推导式、lambda、属性、生成的代码。双下划线的方法照算：``async with`` 进到别的文件里，读者也要跟过去。
 
 余下的里，``stops`` 是读者要翻过去的：会等的（协程、异步生成器），或从我们别的文件进去的（计时器到点不是消息经过）。
@@ -36,6 +36,7 @@ EDGES = (
     "kaguan/database/sql.py",
     "kaguan/queues/keys.py",
     "kaguan/queues/believing.py",
+    "kaguan/queues/connection.py",
 )
 STATEMENT = ("kaguan/database/observed.py", "ObservedCursor.execute")
 WAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR

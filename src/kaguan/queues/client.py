@@ -18,6 +18,7 @@ from kaguan.config.model import NAMESPACE
 from kaguan.config.model import Redis as RedisConfig
 from kaguan.config.sentinel import sentinel_address
 from kaguan.flow.backoff import while_starting
+from kaguan.queues.connection import told_when_lost
 from kaguan.queues.keys import KINDS
 from kaguan.queues.sentinel import master_pool
 from kaguan.words.log import get_logger
@@ -65,9 +66,6 @@ def build_client(
         **keepalive,
         "health_check_interval": HEALTH_CHECK_INTERVAL,
         "retry": Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), RETRIES),
-        "retry_on_error": [
-            TypeError
-        ],  # 写断了而还没发觉的连接，3.12 起的 asyncio 这样说（CPython gh-136234，后来修了）
         "decode_responses": False,
     }
     watched = sentinel_address(url)
@@ -76,6 +74,7 @@ def build_client(
         if watched is None
         else master_pool(watched, options, config.connect_timeout)
     )
+    told_when_lost(pool)
     client = cast("Client", Client.from_pool(pool))
     client.namespace = namespace
     return client

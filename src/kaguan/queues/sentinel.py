@@ -22,6 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from kaguan.config.sentinel import SentinelAddress
+from kaguan.queues.connection import told_when_lost
 from kaguan.words.log import get_logger
 
 log = get_logger(__name__)
@@ -110,6 +111,8 @@ def master_pool(address: SentinelAddress, options: Mapping[str, Any], patience: 
     own = {**options, **_options(address.server)}
     own["connection_class"] = SentinelManagedSSLConnection if own.pop("ssl") else SentinelManagedConnection
     manager = Sentinels(address.hosts, sentinel_kwargs=sentinels)  # type: ignore[no-untyped-call] # 没有类型
+    for sentinel in manager.sentinels:
+        told_when_lost(sentinel.connection_pool)
     return MasterPool(address.service, manager, **own)  # type: ignore[no-untyped-call] # 没有类型
 
 
