@@ -9,7 +9,10 @@ from pathlib import Path
 from tests.chaos.campaign import Report
 from tests.chaos.controls import Control
 from tests.chaos.recovery import rows
+from tests.chaos.story import RAISED
 from tests.support.occasion import occasion
+
+MOST_RAISED = 5
 
 
 def summary(report: Report) -> dict[str, str]:
@@ -52,9 +55,12 @@ def table(report: Report) -> str:
     ]
     lines += ["", "重投的来由：", *(f"  {line}" for line in causes(report))]
     lines += ["", "例外事件：" + "，".join(f"{kind} {count}" for kind, count in sorted(report.events.items()))]
-    lines += [f"不合格：{name}：{', '.join(samples)}" for name, samples in report.verdict.violations.items()]
     for name, story in report.stories.items():
         lines += ["", f"{name}：", *(f"  {line}" for line in story)]
+    # 放在末尾：测试的失败报告长了，略去的是中段
+    raised = [f"{name}：{line}" for name, story in report.stories.items() for line in story if RAISED in line]
+    lines += ["", *raised[-MOST_RAISED:]]
+    lines += [f"不合格：{name}：{', '.join(samples)}" for name, samples in report.verdict.violations.items()]
     lines.append(f"结论：{'合格' if report.verdict.passed else f'不合格，用 --seed {report.plan.seed} 重来'}")
     return "\n".join(lines) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from tests.chaos.verdict import Verdict
 TASK = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 STAMP = re.compile(r'"timestamp":"([^"]+)"')
 NEAR = 3.0  # 秒；前后这么久之内的故障也讲
+RAISED = "异常 "
 LINES = 80  # 一个任务至多讲这么多行
 EVENTS = """
     select extract(epoch from at)::float8,
@@ -39,7 +41,7 @@ async def stories(stage: Stage, verdict: Verdict, evidence: Evidence) -> dict[st
             for statement in (EVENTS, RECIPIENTS):
                 cursor = await connection.execute(statement.encode(), (name,))
                 happened += [(float(str(at)), str(text)) for at, text in await cursor.fetchall()]
-            happened += _logged(stage.directory, name)
+            happened += logged(stage.directory, name)
             if happened:
                 first, last = min(happened)[0], max(happened)[0]
                 happened += [
@@ -51,12 +53,23 @@ async def stories(stage: Stage, verdict: Verdict, evidence: Evidence) -> dict[st
     return told
 
 
-def _logged(directory: Path, name: str) -> Iterator[tuple[float, str]]:
+def logged(directory: Path, name: str) -> Iterator[tuple[float, str]]:
     for path in sorted(directory.rglob("*.log*")):
         with path.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 if name in line and (stamp := STAMP.search(line)):
-                    yield datetime.fromisoformat(stamp[1]).timestamp(), f"{path.name} {line.strip()[:600]}"
+                    yield datetime.fromisoformat(stamp[1]).timestamp(), f"{path.name} {_told(line.strip())}"
+
+
+def _told(line: str) -> str:
+    """一行日志；带着异常的只留事件与异常的末一行，那才是缘由。"""
+    try:
+        said = json.loads(line)
+    except json.JSONDecodeError:
+        return line[:600]
+    if isinstance(said, dict) and (exception := said.get("exception")):
+        return f"{RAISED}{said.get('event')}：{str(exception).splitlines()[-1]}"
+    return line[:600]
 
 
 def _clock(at: float) -> str:
