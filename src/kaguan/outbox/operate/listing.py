@@ -61,11 +61,11 @@ class TaskPage:
 
 async def task_page(connection: Connection, where: TaskFilter, limit: int) -> TaskPage:
     """按受理时间倒序的一页。几种状态的，各看各的索引再合起来；哪一种没看到的地方，都不算看到。"""
-    if len(where.statuses) <= 1:
-        return await _page(connection, where, next(iter(where.statuses), None), limit)
-    pages = [await _page(connection, where, status, limit) for status in where.statuses]
+    pages = await _pages(connection, where, limit)
+    if len(pages) == 1:
+        return pages[0]
     reached = max((page.older for page in pages if page.older is not None), default=None)
-    rows = sorted({row.id: row for page in pages for row in page.rows}.values(), key=lambda row: row.id, reverse=True)
+    rows = sorted((row for page in pages for row in page.rows), key=lambda row: row.id, reverse=True)
     seen = [row for row in rows if reached is None or row.id >= reached]
     if len(seen) > limit:
         return TaskPage(seen[:limit], seen[limit - 1].id, partial=False)
@@ -73,8 +73,31 @@ async def task_page(connection: Connection, where: TaskFilter, limit: int) -> Ta
     return TaskPage(seen, reached, partial=reached is not None and partial)
 
 
-async def _page(connection: Connection, where: TaskFilter, status: TaskStatus | None, limit: int) -> TaskPage:
-    """一种状态（或不管状态）的一页；哪些条件有索引可用在这里决定。"""
+async def _pages(connection: Connection, where: TaskFilter, limit: int) -> list[TaskPage]:
+    """每种状态（或不管状态）一页，同一条语句：分几次看，正从一种走到另一种的会哪一次也没看见。"""
+    text = load(PACKAGE, "list")
+    each = [
+        _own(where, status, limit) | {"page": page}
+        for page, status in enumerate(dict.fromkeys(where.statuses) or [None])
+    ]
+    copies = [text.replace("%(own_", f"%({own['page']}_") for own in each]
+    parameters = {
+        "before": where.before, "since": where.since, "request_id": where.request_id,
+        "ordering_key": where.ordering_key, "type": where.type, "queue": where.queue, "caller": where.caller,
+        "error": where.error, "containing": [Jsonb(one) for one in where.containing] or None,
+        "scheduled": where.scheduled, "ids": None if where.ids is None else list(where.ids), "suffix": where.suffix,
+        "parts": list(where.parts) or None, "fields": list(where.fields), "largest": LARGEST, "limit": limit + 1,
+        **{f"{own['page']}_{name}": value for own in each for name, value in own.items()},
+    }  # fmt: skip
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        # 不用预备语句：规划器要看得见哪些条件给了值
+        await cursor.execute("\nunion all\n".join(f"({copy})" for copy in copies), parameters, prepare=False)
+        found = await cursor.fetchall()
+    return [_page([row for row in found if row["page"] == own["page"]], limit, own["scan"]) for own in each]
+
+
+def _own(where: TaskFilter, status: TaskStatus | None, limit: int) -> dict[str, Any]:
+    """一种状态自己的参数；哪些条件有索引可用在这里决定。"""
     # 成功的太多，索引不收；在等的在发件箱里、排在同键之后，在手里的另有一张小表
     found_by_name = bool(where.request_id or where.ordering_key or where.ids is not None)
     by_waiting = status in {TaskStatus.PENDING, TaskStatus.RETRYING} and not found_by_name
@@ -92,23 +115,15 @@ async def _page(connection: Connection, where: TaskFilter, status: TaskStatus | 
         or where.parts
     )
     scan = CONTENT_SCAN if where.containing or (where.parts and where.fields) else PAGE_SCAN if filtered else limit + 1
-    parameters = {
-        "before": where.before, "since": where.since, "request_id": where.request_id,
-        "ordering_key": where.ordering_key, "by_status": by_status,
-        "by_waiting": by_waiting, "by_work": by_work, "by_type": by_type, "type": where.type, "status": status,
-        "queue": where.queue, "caller": where.caller, "error": where.error,
-        "containing": [Jsonb(one) for one in where.containing] or None, "scheduled": where.scheduled,
-        "ids": None if where.ids is None else list(where.ids), "suffix": where.suffix,
-        "parts": list(where.parts) or None, "fields": list(where.fields), "largest": LARGEST,
-        "scan": scan, "limit": limit + 1,
-    }  # fmt: skip
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        # 不用预备语句：规划器要看得见哪些条件给了值
-        await cursor.execute(load(PACKAGE, "list"), parameters, prepare=False)
-        found = await cursor.fetchall()
+    own = {"by_status": by_status, "by_waiting": by_waiting, "by_work": by_work, "by_type": by_type}
+    return {"status": status, "scan": scan, **own}
+
+
+def _page(found: list[dict[str, Any]], limit: int, scan: int) -> TaskPage:
+    """``found`` 至少一行；一个也没有的，那一行没有号。"""
     seen, reached = found[0]["seen"], found[0]["reached"]
     rows = [
-        TaskRecord(**{name: value for name, value in row.items() if name not in {"seen", "reached"}})
+        TaskRecord(**{name: value for name, value in row.items() if name not in {"page", "seen", "reached"}})
         for row in found
         if row["id"] is not None
     ]

@@ -1,4 +1,4 @@
--- 任务列表：有索引的条件（by_*）先用，其余的在至多 scan 行里筛；表再大，一页的代价也有上限
+-- 任务列表，几种状态的一种一份（own_*），合成一条语句：有索引的条件（by_*）先用，其余的在至多 scan 行里筛；表再大，一页的代价也有上限
 with scanned as materialized (
     select
         t.id, t.type, t.queue, t.principal,
@@ -30,16 +30,16 @@ with scanned as materialized (
     left join tb_work w on w.task_id = t.id and w.delivery = t.delivery
     where t.id < %(before)s
       and t.id >= %(since)s
-      and (%(by_status)s::text is null or t.not_done = %(by_status)s)
+      and (%(own_by_status)s::text is null or t.not_done = %(own_by_status)s)
       and (
-          not %(by_waiting)s
+          not %(own_by_waiting)s
           or t.id = any(array(
               (
                   select task_id
                   from tb_outbox
                   where task_id < %(before)s and task_id >= %(since)s
                   order by task_id desc
-                  limit %(scan)s
+                  limit %(own_scan)s
               )
               union
               (
@@ -47,37 +47,37 @@ with scanned as materialized (
                   from tb_task
                   where in_line is not null and id < %(before)s and id >= %(since)s
                   order by id desc
-                  limit %(scan)s
+                  limit %(own_scan)s
               )
           ))
       )
       and (
-          not %(by_work)s
+          not %(own_by_work)s
           or t.id = any(array(
               select task_id
               from tb_work
-              where (lease_until is null) = (%(status)s = 'queued')
+              where (lease_until is null) = (%(own_status)s = 'queued')
                 and (
                     %(queue)s::text is null
                     or priority = case %(queue)s when 'critical' then 0 when 'default' then 1 else 2 end
                 )
                 and task_id < %(before)s and task_id >= %(since)s
               order by task_id desc
-              limit %(scan)s
+              limit %(own_scan)s
           ))
       )
       and (%(ids)s::uuid[] is null or t.id = any(%(ids)s::uuid[]))
-      and (%(by_type)s::text is null or t.type = %(by_type)s)
+      and (%(own_by_type)s::text is null or t.type = %(own_by_type)s)
       and (%(request_id)s::text is null or t.request_id = %(request_id)s)
       and (%(ordering_key)s::text is null or t.ordering_key = %(ordering_key)s)
     order by t.id desc
-    limit %(scan)s
+    limit %(own_scan)s
 ),
 matched as (
     select id
     from scanned
     where (%(type)s::text is null or type = %(type)s)
-      and (%(status)s::text is null or status = %(status)s)
+      and (%(own_status)s::text is null or status = %(own_status)s)
       and (%(queue)s::text is null or queue = %(queue)s)
       and (%(caller)s::text is null or principal = %(caller)s)
       and (%(scheduled)s::boolean is null or scheduled = %(scheduled)s)
@@ -88,7 +88,7 @@ matched as (
     limit %(limit)s
 )
 select
-    s.seen, s.reached,
+    %(own_page)s::int as page, s.seen, s.reached,
     t.id, t.type, t.queue, t.principal as caller, t.request_id, t.status, t.attempt, t.max_attempts, t.delivery,
     t.lost_leases, t.worker,
     t.progress, null as result, t.last_error, t.traceparent, t.created_at, t.available_at, t.queued_at, t.started_at,
