@@ -25,7 +25,7 @@ from tests.drill.nights import NIGHTS, Night
 from tests.drill.person import DEVICES, Deed, Person
 from tests.drill.scoring import PROMPT
 from tests.drill.stage import Stage, staged
-from tests.e2e.browser import chromium, tab
+from tests.e2e.browser import calm, chromium, tab
 from tests.e2e.site import log_in
 from tests.support.alongside import alongside
 from tests.support.places import temporary_place
@@ -87,7 +87,7 @@ async def play(night: Night, device: str, stage: Stage, browser: Browser) -> Pla
     seen: set[tuple[str, str]] = set()
     async with tab(browser, stage.stack.url, expected=OUTAGE, **DEVICES[device]) as page:
         await log_in(page, stage.stack.token)
-        await expect(page.locator("[data-verdict=ok]")).to_be_visible()
+        await calm(page)
         person = Person(page, touch="has_touch" in DEVICES[device])
         async with alongside(blame(stage, seen), "blame"):
             began = time.monotonic()

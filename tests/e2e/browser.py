@@ -167,6 +167,15 @@ async def opened(page: Page, path: str) -> Response:
     return found
 
 
+async def calm(page: Page) -> None:
+    """横幅说没事；等不到就说还有哪几件：整页的树一屏装不下。"""
+    try:
+        await expect(page.locator("[data-verdict=ok]")).to_be_visible()
+    except AssertionError as error:
+        left = await page.locator("[data-concern]").evaluate_all("all => all.map(one => one.dataset.concern)")
+        raise AssertionError(f"还有要人留意的：{left}") from error
+
+
 async def barriers(page: Page) -> list[str]:
     """axe 查出的严重以上的无障碍问题：规则与第一处位置。"""
     results = await Axe().run(page, options={"resultTypes": ["violations"]})

@@ -19,7 +19,7 @@ from tests.drill.nights import NIGHTS
 from tests.drill.relay_host import MailRelay, mail_relay
 from tests.drill.scoring import flaps
 from tests.drill.stage import busy, family, send_tree
-from tests.e2e.browser import PHONE, barriers, chromium, opened, overflow, shoot, tab, untranslated
+from tests.e2e.browser import PHONE, barriers, calm, chromium, opened, overflow, shoot, tab, untranslated
 from tests.e2e.site import log_in
 from tests.e2e.stack import RunningStack, kaguan, started
 from tests.e2e.traffic import mail
@@ -54,15 +54,9 @@ class Scene:
         """总览开着，看着它的轻重。"""
         async with tab(self.browser, self.stack.url, state=self.state, expected=OUTAGE, **context) as page:
             await opened(page, "/")
-            await self.calm(page)
+            await calm(page)
             await page.evaluate(WATCH)
             yield page
-
-    async def calm(self, page: Page) -> None:
-        try:
-            await expect(page.locator("[data-verdict=ok]")).to_be_visible()
-        except AssertionError as error:
-            raise AssertionError(f"还有要人留意的：{await self.health()}") from error
 
     async def at_rest(self) -> None:
         """交了的都有了结局；结局不明的由人定了：它不会自己过去，下一个用例就等不到没事。"""
@@ -124,7 +118,7 @@ async def test_a_frozen_worker_is_told_by_all_three_and_taken_back_when_it_moves
             await scene.doctor_says(3, "只进不出", "没有心跳")
         finally:
             scene.stack.send("worker", signal.SIGCONT)
-        await scene.calm(page)
+        await calm(page)
         assert flaps(await known_levels(page)) == 0
         await scene.doctor_says(0)
 
@@ -146,7 +140,7 @@ async def test_mail_that_cannot_be_sent_is_told_with_its_reason(scene: Scene) ->
             await shoot(page, "verdict-mail-down-en-dark-phone")
         finally:
             await scene.relay.start()
-        await scene.calm(page)
+        await calm(page)
         assert flaps(await known_levels(page)) == 0
 
 
@@ -174,7 +168,7 @@ async def test_without_postgresql_the_banner_turns_grey_dated_and_names_it(scene
             await other.close()
         finally:
             send_tree(stopped, signal.SIGCONT)
-        await scene.calm(page)
+        await calm(page)
         assert flaps(await page.evaluate("window.levels")) == 0
 
 
