@@ -40,7 +40,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     size.add_argument("--long", action="store_const", dest="scale", const=LONG, help="几小时：更多轮、百万行积压")
     parser.add_argument("--only", type=_rows, default=tuple(TITLES), metavar="1,3", help="只跑这几行")
-    parser.add_argument("--pinned", type=float, metavar="SECONDS", help="第 17 行每边多少秒（长的是 900）")
+    parser.add_argument("--pinned", type=float, metavar="SECONDS", help="第 17 行旁边有读者的多少秒（长的是 900）")
     parser.add_argument("--output", type=Path, help=f"写到哪里；跑全部时默认 docs/{DOCUMENT.name}，否则只印出来")
     watching = parser.add_argument_group("只看一个速率，边改边看")
     watching.add_argument("--steady", type=float, metavar="RATE", help="逐秒印出来；KAGUAN_WORKER__* 等照用")

@@ -92,8 +92,8 @@ class Sharing:
         """放行之后，第一个重投的几秒开始，全部几秒做完。"""
         laboratory, tasks = self.laboratory, self.laboratory.scale.tasks
         await laboratory.clean()
-        # 平时只放做得过来的；这里要全在 Redis 里
-        wide = {"KAGUAN_RELAY__HIGH_WATER": str(tasks + 1), "KAGUAN_RELAY__WINDOW": str(tasks + 1)}
+        # 平时只放做得过来的；这里要全在 Redis 里。窗口快满的要空出一批才再补，所以多开一倍
+        wide = {"KAGUAN_RELAY__HIGH_WATER": str(2 * tasks), "KAGUAN_RELAY__WINDOW": str(2 * tasks)}
         async with open_stack(laboratory, settings=WAITING | wide) as stack:
             stack.worker.pause()
             await laboratory.filled(tasks)

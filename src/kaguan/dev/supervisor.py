@@ -42,7 +42,7 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 for child in children:
                     group.create_task(self._start_one(child))
-        except ExceptionGroup as errors:
+        except ExceptionGroup as errors:  # 占了端口的先说
             taken = (error for error in errors.exceptions if isinstance(error, PortTakenError))
             raise next(taken, errors.exceptions[0]) from None
 

@@ -46,7 +46,7 @@ async def beside(stop: asyncio.Event, **works: Callable[[], Awaitable[object]]) 
                 yield
             finally:
                 stop.set()
-    except BaseExceptionGroup as errors:
+    except BaseExceptionGroup as errors:  # 只有一个错的，抛它自己
         if len(errors.exceptions) > 1:
             raise
         only = errors.exceptions[0]
@@ -58,7 +58,7 @@ async def beside(stop: asyncio.Event, **works: Callable[[], Awaitable[object]]) 
 async def _named(name: str, work: Callable[[], Awaitable[object]]) -> None:
     try:
         await work()
-    except Exception as error:
+    except Exception as error:  # 说清是哪一个停的，照抛
         error.add_note(f"{name} has stopped, and with it what was done beside it / {name} 意外停下，旁边的也就停了")
         raise
 

@@ -19,5 +19,5 @@ class TimeSlice:
         """这一段做够 :data:`STRETCH` 了就歇，否则什么也不做。"""
         worked = self._clock() - self._since
         if worked >= STRETCH:
-            await asyncio.sleep(worked * REST)
+            await asyncio.sleep(worked * REST)  # 歇的与做的成比例，别人总轮得到
             self._since = self._clock()

@@ -192,7 +192,7 @@ class Presence:
     async def _run(self) -> None:
         while True:
             await self._beat()
-            await asyncio.sleep(about(self.interval))
+            await asyncio.sleep(about(self.interval))  # 心跳定时，带抖动
 
     async def _beat(self) -> None:
         try:

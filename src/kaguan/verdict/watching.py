@@ -40,7 +40,7 @@ class Watch:
         """
         try:
             is_mine = await self._is_mine()
-        except Exception as error:
+        except Exception as error:  # 不在的记下从何时起，照抛
             if is_away(error):
                 self._away = self._away or datetime.now(UTC)
             raise

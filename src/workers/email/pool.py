@@ -55,7 +55,7 @@ class SessionPool:
         )
         try:
             yield session
-        except BaseException:
+        except BaseException:  # 取消的也不留下半开的连接
             session.abort()
             raise
         session.used_at = asyncio.get_running_loop().time()

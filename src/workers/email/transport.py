@@ -209,7 +209,7 @@ async def open_mailer(
 async def _keep(mailer: Mailer, tick: tuple[float, float]) -> None:
     """试探与关闲置。"""
     while True:
-        await asyncio.sleep(jitter(*tick))
+        await asyncio.sleep(jitter(*tick))  # 定时试探，带抖动
         if await mailer.probe():
             log.info("中继主机连上了")
         if closed := await mailer.pool.close_stale():

@@ -56,7 +56,7 @@ class Doorbell:
             except RedisError as error:
                 pause = jitter(*RECONNECT)
                 log.debug("铃没按成，relay 轮询时会看见", error=type(error).__name__)
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause)  # 连不上的隔一会儿再按，带抖动
 
     @asynccontextmanager
     async def ringing(self) -> AsyncIterator[Doorbell]:

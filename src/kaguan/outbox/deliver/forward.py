@@ -171,7 +171,7 @@ class Forwarder:
                             await (asyncio.sleep(self.interval()) if self._pressed else self.heard.wait())
                     if max(self._look_at, clock()) >= until:
                         break
-                    await asyncio.sleep(self._look_at - clock())
+                    await asyncio.sleep(self._look_at - clock())  # 下一眼没到点，攒一攒
                     await self._look(connection, transaction, rows, handed)
                 if handed:
                     await mark_queued(connection, handed)

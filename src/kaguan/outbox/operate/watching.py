@@ -74,5 +74,5 @@ async def watch(
             look(found)
             if all(task.settled for task in found):
                 return found
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(INTERVAL)  # 没结的隔一会儿再问，总时限在外面
     raise TimeoutError

@@ -70,7 +70,7 @@ class Driven:
                 yield from self._process.turn().__await__()
             except GeneratorExit:
                 raise
-            except BaseException as error:
+            except BaseException as error:  # 活着的错照抛，死者的不算
                 if not self._process.alive:
                     raise
                 if isinstance(error, asyncio.CancelledError):

@@ -203,7 +203,7 @@ class Ground:
             found = await cursor.fetchall()
             if not any(busy for _, busy in found) or asyncio.get_running_loop().time() > deadline:
                 break
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK)  # 忙的等它停，到点就断
         await self._end([*own, *(pid for pid, _ in found if pid not in own)])
 
     async def _end(self, pids: list[int]) -> None:
@@ -215,7 +215,7 @@ class Ground:
             row = await (await self.admin.execute(load(PACKAGE, "gone"), {"pids": pids})).fetchone()
             if row is not None and row[0]:
                 return
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK)  # 断没断由服务器说，总时限在外面
 
 
 @asynccontextmanager

@@ -90,7 +90,7 @@ class SteppedConnection(AsyncConnection[tuple[Any, ...]]):
         try:
             yield transaction
             await process.point("commit", "before")
-        except BaseException as error:
+        except BaseException as error:  # 什么错都要替它回滚
             if not process.alive:
                 await self.close()  # 死者不收拾：断开了，就没有要等的回滚
             await process.fly(functools.partial(inner.__aexit__, type(error), error, error.__traceback__))

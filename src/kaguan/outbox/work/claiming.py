@@ -139,7 +139,7 @@ class Claims:
                 if asyncio.get_running_loop().time() + wait > deadline:
                     log.warning("认领没写成，放下这次投递", count=len(tokens), error=type(error).__name__)
                     break
-                await asyncio.sleep(wait)
+                await asyncio.sleep(wait)  # 退避带抖动，不过时限
         except asyncio.CancelledError:
             self._leases.abandon(tokens)
             raise

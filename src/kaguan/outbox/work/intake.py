@@ -148,7 +148,7 @@ class Slots:
             self._step_in(task_type, whom)
             lane.running += 1
             raise
-        except BaseException:
+        except BaseException:  # 什么错都要还位
             await self._back(lane, task_type, whom)
             raise
         await self._back(lane, task_type, whom)
@@ -182,7 +182,7 @@ class Slots:
         lane.tasks.appendleft(turn)
         try:
             await turn
-        except BaseException:
+        except BaseException:  # 取消的也要把账算平
             if not turn.done() or turn.cancelled():
                 lane.running += 1  # 收场的照样算占着，离开时才还得平
             raise
@@ -205,7 +205,7 @@ class Slots:
         lane.tasks.append(turn)
         try:
             await turn
-        except BaseException:
+        except BaseException:  # 轮到了又取消的，位子让出来
             if turn.done() and not turn.cancelled():
                 lane.running -= 1
                 self._offer()

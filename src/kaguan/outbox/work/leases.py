@@ -108,7 +108,7 @@ class Leases:
                         returned += len(mine) - len(tokens)
                     if tokens:
                         tries += 1
-                        await asyncio.sleep(equal_jitter(tries, RELEASE_BACKOFF, RELEASE_BACKOFF_MAX))
+                        await asyncio.sleep(equal_jitter(tries, RELEASE_BACKOFF, RELEASE_BACKOFF_MAX))  # 带抖动
         if tokens:
             log.error("没能交还，由租约收回", count=len(tokens))
         return returned

@@ -166,7 +166,7 @@ class Gate:
         try:
             async with asyncio.timeout(SOON):
                 await turn
-        except BaseException as error:
+        except BaseException as error:  # 轮到了又取消的，位子让出来
             if turn.done() and not turn.cancelled():
                 self.leave()
             if isinstance(error, TimeoutError):
@@ -320,7 +320,7 @@ class CallingIn:
                 log.warning("没能叫回在等的，下一遍再叫", error=type(error).__name__)
             except Exception:  # 它一停，等着的只能等到点：说一声，下一遍再来
                 log.exception("叫回在等的意外出错，下一遍再叫")
-            await asyncio.sleep(BREATH)
+            await asyncio.sleep(BREATH)  # 两遍之间至少隔这么久
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._look_at):
                     await self.gates.freed.wait()

@@ -154,7 +154,7 @@ class Settlement:
                     log.error("数据库久不可用，放弃结算，由租约收回", error=type(error).__name__)
                     return Unsettled(type(error).__name__)
                 log.warning("结算没写成，重试", task_id=str(attempt.task_id), error=type(error).__name__)
-                await asyncio.sleep(wait)
+                await asyncio.sleep(wait)  # 退避带抖动，久了就放弃
             except Exception as error:  # 结算的意外也要有结局
                 if surprised:
                     raise

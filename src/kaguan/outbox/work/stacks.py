@@ -78,7 +78,7 @@ async def ask(redis: Redis, worker: str, task_id: UUID, patience: float = PATIEN
                     told = await redis.getrange(key(redis, PRESENCE_STACK, asked.nonce), 0, LONGEST_TOLD)
                     if told:
                         return believed(redis, PRESENCE_STACK, partial(Stack.model_validate_json, told))
-                    await asyncio.sleep(about(LOOK))
+                    await asyncio.sleep(about(LOOK))  # 还没答，隔一会儿再看，总时限在外面
     except (TimeoutError, RedisError, OSError) as error:
         log.debug("没有问到调用栈", worker=worker, error=type(error).__name__)
     return None
@@ -129,7 +129,7 @@ class Answering:
                 log.debug("没有看成有没有人问", error=type(error).__name__)
             except Exception:  # 它一停，从此没有人答：说一声，下一遍再来
                 log.exception("答调用栈意外出错，下一遍再来")
-            await asyncio.sleep(about(INTERVAL))
+            await asyncio.sleep(about(INTERVAL))  # 定时看有没有人问，带抖动
 
 
 def stack_of(task_id: UUID) -> Stack:
