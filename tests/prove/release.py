@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
 from tests.e2e.wheels import build, install
@@ -69,6 +70,11 @@ def inward(changelog: str) -> Iterator[str]:
     for entry in entries:
         if found := INWARD.search(re.sub(r"\]\([^)]*\)", "]", entry)):
             yield f"CHANGELOG.md 说的不是用户看得见的（{found[0]}）：{entry.splitlines()[0]}"
+
+
+def old_evidence(changelog: str, campaigns: Mapping[str, Campaign], root: Path = ROOT) -> dict[str, list[str]]:
+    """定了日子的版本引着的、过时的各页；还没有定的不问。"""
+    return stale(campaigns, root) if RELEASED.fullmatch(newest(changelog)[0]) else {}
 
 
 def unready(campaigns: Mapping[str, Campaign]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.prove.campaigns import CAMPAIGNS
 from tests.prove.pages import BY_HAND, SAID, cited, faults, history, known, proven, stale
+from tests.prove.release import old_evidence
 from tests.prove.rounds import EVIDENCE
 from tests.support.repository import ROOT
 
@@ -104,3 +105,24 @@ def test_every_page_that_is_cited_belongs_to_a_campaign_and_names_a_commit_of_th
         pytest.skip(why)
     commits = {commit for found in said.values() for commit, _ in found}
     assert {commit for commit in commits if not known(commit)} == set()
+
+
+def test_a_version_with_a_date_rests_on_no_old_evidence_and_one_without_may(repository: Path) -> None:
+    name = "GUEST.md"
+    page = f"{EVIDENCE}/{name}"
+    committed(repository, "README.md", f"[a]({page})")
+    committed(repository, "docs/README.md", "")
+    committed(repository, page, OCCASION.format(git(repository, "rev-parse", "HEAD")))
+    one = {"one": replace(CAMPAIGNS["guest"], writes=page, proves=("src",))}
+    dated, undated = "## [0.3.0] - 2026-12-04\n", "## [Unreleased] 0.3.0\n"
+    assert old_evidence(dated, one, repository) == {}
+    committed(repository, "src/a.py", "2")
+    assert list(old_evidence(dated, one, repository)) == [name]
+    assert old_evidence(undated, one, repository) == {}
+
+
+def test_what_this_version_cites_is_of_its_own_code() -> None:
+    """没有定日子的，边改边旧；定了的一页也不许。"""
+    if why := history():
+        pytest.skip(why)
+    assert old_evidence((ROOT / "CHANGELOG.md").read_text("utf-8"), CAMPAIGNS) == {}
