@@ -40,6 +40,7 @@ class Proxy:
     delay: float = 0.0
     silence: float = math.inf
     accepted: list[float] = field(default_factory=list)  # 每次有人来连的时刻
+    reached: list[float] = field(default_factory=list)  # 其中连到了那头的
     port: int = 0
     chunks: int = 0  # 过去了几块
     stuck: int = 0  # 黑洞里停着几块
@@ -134,6 +135,7 @@ class Proxy:
             writer.transport.abort()
             return
         link = Link(writer, server_writer, heard_at=asyncio.get_running_loop().time())
+        self.reached.append(link.heard_at)
         self._links.add(link)
         watching = asyncio.create_task(self._cut_when_silent(link))
         try:

@@ -15,16 +15,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from kaguan.config import Process, Settings
 from kaguan.database.pool import Connection
-from kaguan.database.sql import load
 from kaguan.outbox import relay
 from kaguan.outbox.deliver import forward
 from kaguan.outbox.deliver.deliveries import Delivery, Due, fetch
-from kaguan.outbox.recover import store
 from kaguan.outbox.recover.history import HistoryCheck
 from kaguan.outbox.vocabulary import Priority
 from kaguan.product.process import run_process
 from relay import __main__ as root
-from tests.chaos.mutated import types_of
+from tests.chaos.mutated import change_statements, types_of
 
 HEAD_GUARD = "k.head <> t.id"
 WINDOW = 0.1  # 秒：把入队与标记之间拉宽，SIGKILL 才常常落在里面
@@ -69,9 +67,8 @@ class Unreconciled(HistoryCheck):
         return 0
 
 
-def _without_order(package: str, name: str) -> LiteralString:
+def _without_order(name: str, text: LiteralString) -> LiteralString:
     """对照：在等前一个的，也当作漏了的放出去。"""
-    text = load(package, name)
     if name != "orphan_page":
         return text
     if HEAD_GUARD not in text:
@@ -99,7 +96,7 @@ def mutate(name: str) -> None:
     elif name == "no_reconciliation":
         vars(relay)["HistoryCheck"] = Unreconciled
     elif name == "no_order":
-        vars(store)["load"] = _without_order
+        change_statements(_without_order)
     elif name == "no_doorbell":
         vars(relay)["listen"] = _unheard
     elif name in LEFT_OUT:

@@ -20,19 +20,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from redis.asyncio import Redis
 
-import kaguan.outbox.work.intents as intents_module
 from kaguan.config import Process, Settings
-from kaguan.database.sql import load
 from kaguan.outbox.metrics import Metrics
 from kaguan.outbox.task_type import TaskType, TaskTypes
-from kaguan.outbox.work import settlement
 from kaguan.outbox.work.attempt import Attempt, Handler
 from kaguan.outbox.work.overrides import Overrides
 from kaguan.outbox.work.verification import NotHappened, Verified
 from kaguan.product.process import run_process
 from kaguan.sims.tasks import SIM_CHANGE, SIM_STATUS_SYNC
 from tests.chaos.ledger import MIXED, LedgerHandler
-from tests.chaos.mutated import types_of
+from tests.chaos.mutated import change_statements, types_of
 from workers.__main__ import OpenHandlers, serve
 from workers.registry import open_handlers
 
@@ -59,14 +56,13 @@ returning held.id, held.delivery, held.claim_id, t.status, extract(epoch from cl
 """
 
 
-def without_fence(package: str, name: str) -> LiteralString:
+def without_fence(name: str, text: LiteralString) -> LiteralString:
     """对照：令牌不再检查，僵尸写得进来；结算答它的也是它自己的令牌，否则一比就回滚了。"""
-    return {"fence": UNFENCED, "settle_done": SETTLED_BY_ANYONE}.get(name) or load(package, name)
+    return {"fence": UNFENCED, "settle_done": SETTLED_BY_ANYONE}.get(name, text)
 
 
-def without_intent(package: str, name: str) -> LiteralString:
+def without_intent(name: str, text: LiteralString) -> LiteralString:
     """对照：寄信之前不记意向，死在中间就会悄悄重寄。"""
-    text = load(package, name)
     if name != "declare_intent":
         return text
     noted = "set intent_at = clock_timestamp()"
@@ -81,8 +77,7 @@ MUTATIONS = {"no_fence": without_fence, "no_intent": without_intent}
 def mutate(name: str) -> None:
     """弄坏本进程。令牌与意向在语句里，产品没有不要它们的开关：只能换掉取语句的函数。"""
     if name in MUTATIONS:
-        vars(settlement)["load"] = MUTATIONS[name]
-        vars(intents_module)["load"] = MUTATIONS[name]
+        change_statements(MUTATIONS[name])
 
 
 async def never_asked(_: Attempt) -> NotHappened:

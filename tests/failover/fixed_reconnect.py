@@ -67,4 +67,5 @@ async def test_a_fleet_of_clients_of_redis_that_waits_for_a_fixed_time_is_condem
             return stage.proxy.links == CONNECTIONS * FLEET
 
         await eventually(whole)
-        assert (await stage.restarted(whole)).stormed
+        seen = await stage.restarted(whole)
+        assert seen.stormed, seen

@@ -63,13 +63,12 @@ class Stage:
 
     async def restarted(self, whole: Callable[[], Awaitable[bool]]) -> Return:
         """杀了，过一阵再起，等到 ``whole``。"""
-        accepted = self.proxy.accepted
+        accepted, back = self.proxy.accepted, self.proxy.reached  # 停与起各要多久，看机器：连得到的就是起来之后的
         accepted.clear()
+        back.clear()
         async with ticking() as ticks:
             await self.process.restart(signal.SIGKILL, AWAY)
-            started = asyncio.get_running_loop().time()  # 停与起各要多久，看机器
             await eventually(whole)
-        back = [moment for moment in accepted if moment >= started]
         return Return(crowd(accepted, ticks, 1.0), len(back), crowd(back, ticks, STEP))
 
 
