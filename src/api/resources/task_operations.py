@@ -73,7 +73,7 @@ async def gathering(app: web.Application) -> None:
 @endpoint("GET", PATH, scope=READ, summary="任务列表", tag=TAG, query=TaskQuery, data=TaskPage, mode=Mode.DIRECT,
           example=examples.TASKS)  # fmt: skip
 async def list_tasks(call: Call[None, TaskQuery]) -> Answer:
-    """稀罕的条件一次至多看五千个任务：一页可能不满甚至是空的，``next_cursor`` 还在就还没找完。"""
+    """稀罕的条件一次至多看四千个任务（在等的两千个）：一页可能不满甚至是空的，``next_cursor`` 还在就还没找完。"""
     query = call.query
     connection = await call.unit.raw()
     if query.q is None:

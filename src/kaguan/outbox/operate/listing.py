@@ -17,7 +17,8 @@ from kaguan.words.units import KIB
 
 DEAD = (TaskStatus.FAILED, TaskStatus.UNCERTAIN)  # 另有按类型的索引
 NOT_DONE = (*DEAD, TaskStatus.CANCELLED)
-PAGE_SCAN = 5_000  # 没有索引的条件至多在这么多行里找
+PAGE_SCAN = 4_000  # 没有索引的条件至多在这么多行里找：一行至多一块，连同索引的不过五千块
+WAITING_SCAN = 2_000  # 在等的：一行两块，另有一张小表要看
 LOOKING = 1.0  # 秒：试运行一段一段地找，至多找这么久，没找完的说出来
 CONTENT_SCAN = 2_000  # 要看载荷的：它可以很大
 LARGEST = 64 * KIB  # 字节（库里的大小）：更大的载荷不在里面找一段字
@@ -114,7 +115,8 @@ def _own(where: TaskFilter, status: TaskStatus | None, limit: int) -> dict[str, 
         or where.suffix
         or where.parts
     )
-    scan = CONTENT_SCAN if where.containing or (where.parts and where.fields) else PAGE_SCAN if filtered else limit + 1
+    most = WAITING_SCAN if by_waiting else PAGE_SCAN
+    scan = CONTENT_SCAN if where.containing or (where.parts and where.fields) else most if filtered else limit + 1
     own = {"by_status": by_status, "by_waiting": by_waiting, "by_work": by_work, "by_type": by_type}
     return {"status": status, "scan": scan, **own}
 

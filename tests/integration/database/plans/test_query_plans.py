@@ -137,7 +137,7 @@ APART = [
 ]
 
 TYPES = "select parameter_types::text[] from pg_prepared_statements where name = 'statement'"
-BLOCKS_MAX = 5_000  # 没有索引的条件至多看五千行，死信至多看几千个；表再大也是这么多
+BLOCKS_MAX = 5_000  # 没有索引的条件至多看四千行，死信至多看几千个；表再大也是这么多
 BEYOND_GENERIC = 6  # 预备了的执行五次，PostgreSQL 才会改用通用计划
 # pytest 插件的只在用例的小库上跑
 SQL = {name: text for path, text in STATEMENTS.items() if not (name := name_of(path)).startswith("testing/")}
@@ -230,7 +230,7 @@ async def test_the_console_finds_rare_tasks_however_old_and_goes_on_where_it_sto
     async with serving(load_settings(environ), name="rare") as api, signed_in(api, name="seeker") as visitor:
         for status in ("running", "uncertain", "queued", "failed"):
             page = await visitor.get(f"/console/tasks?status={status}")
-            assert page.text.count("<tr data-task") > 20, status  # 五千行里只有一两个
+            assert page.text.count("<tr data-task") > 20, status  # 四千行里只有一两个
         seen: set[str] = set()
         path = "/console/tasks?type=email:send&queue=low"  # 样本里一个也没有
         for _ in range(3):
