@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.prove import evening
 from tests.prove.__main__ import main
-from tests.prove.campaigns import Campaign
+from tests.prove.campaigns import CAMPAIGNS, Campaign
 from tests.prove.commands import read
 from tests.prove.fresh import MEANING, PLAN, surroundings
 from tests.prove.page import document
 from tests.prove.pages import SAID
+from tests.prove.reach import is_untouched, modules_of, reached
 from tests.prove.rounds import Result, Round, current, keep, load, remaining
 from tests.support.occasion import git
 
@@ -79,6 +82,43 @@ def test_only_those_that_are_named_are_played(tmp_path: Path, monkeypatch: pytes
     assert evening.everything(campaigns, lambda *_: 0, tmp_path, ["two"]) == 0
     assert [one.part for one in load(tmp_path / f"{evening.NAME}.jsonl")] == ["two"]
     assert main(["all", "fresh"]) == main(["all", "nothing"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "touched", "untouched"),
+    [
+        ("tests/drill/faults.py", {"drill", "night", "rigs"}, {"chaos", "simulate", "bench", "pages", "pooler"}),
+        ("tests/bench/pages.py", {"pages", "rigs"}, {"bench", "desk", "simulate", "chaos"}),
+        ("tests/simulation/world.py", {"simulate", "mutate", "pooler", "rigs"}, {"night", "pages", "mta"}),
+        ("tests/integration/cli/test_cli.py", {"pooler", "rigs"}, {"simulate", "failover", "chaos"}),
+        ("tests/conftest.py", {"simulate", "failover", "contract", "wheel", "pooler", "rigs"}, {"chaos", "drill"}),
+        ("tests/vanished.py", set(CAMPAIGNS), set()),
+        ("tests/golden/data_sync.v1.json", set(CAMPAIGNS), set()),
+        ("src/relay/__main__.py", set(CAMPAIGNS), set()),
+        ("Makefile", set(CAMPAIGNS), set()),
+    ],
+)
+def test_a_mend_of_a_test_voids_the_campaigns_that_reach_it_and_anything_else_voids_all(
+    changed: str, touched: set[str], untouched: set[str]
+) -> None:
+    found = {name for name, one in CAMPAIGNS.items() if not is_untouched(one, frozenset({changed}))}
+    assert (touched - found, untouched & found) == (set(), set())
+
+
+def test_what_a_campaign_imports_it_reaches() -> None:
+    """名字是从字里读来的；照语法树再读一遍，一个也不少。"""
+    for name, campaign in CAMPAIGNS.items():
+        found = reached(campaign.script)
+        assert {one for file in found for module in imported(file) for one in modules_of(module)} <= found, name
+
+
+@cache
+def imported(file: Path) -> frozenset[str]:
+    nodes = [*ast.walk(ast.parse(file.read_text("utf-8")))]
+    whole = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    within = [(node.module or "", node.names) for node in nodes if isinstance(node, ast.ImportFrom)]
+    names = whole | {f"{module}.{alias.name}" for module, aliases in within for alias in aliases}
+    return frozenset(name for name in names if name.startswith("tests."))
 
 
 def test_the_plan_is_the_one_that_was_promised() -> None:
