@@ -10,7 +10,8 @@ import pytest
 
 from api.console.registered import routes
 from api.routes import ROUTES
-from tests.bench.pages import FRESH, PAGES, PREVIEWS, READS
+from tests.bench.asking import LIMIT, Row
+from tests.bench.pages import ANEW, BLOCKS_MAX, FIRST_BLOCKS_MAX, FRESH, PAGES, PREVIEW, PREVIEWS, READS, is_beyond
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 from tests.support.serving import BASE
@@ -38,6 +39,26 @@ def test_every_page_and_every_read_is_measured() -> None:
     reads = {route.path.removeprefix(BASE) for route in ROUTES if route.method == "GET"}
     shapes = {path: re.compile(HOLE.sub("[^/]+", path)) for path in (pages | reads) - APART}
     assert {path for path, shape in shapes.items() if not any(map(shape.fullmatch, asked))} == set()
+
+
+@pytest.mark.parametrize(
+    ("what", "blocks", "beyond"),
+    [
+        ("`/console/stats`", (BLOCKS_MAX,) * 3, False),
+        ("`/console/stats`", (BLOCKS_MAX + 1,) * 3, True),
+        ("`/console/outbox`", (FIRST_BLOCKS_MAX, 9, 9), False),
+        ("`/console/outbox`", (FIRST_BLOCKS_MAX + 1, 9, 9), True),
+        (f"`/`{ANEW}", (FIRST_BLOCKS_MAX,) * 3, False),
+        (f"`/`{ANEW}", (FIRST_BLOCKS_MAX + 1, 9, 9), True),
+        (f"{PREVIEW}`/`", (FIRST_BLOCKS_MAX + 1,) * 3, False),
+    ],
+)
+def test_only_a_first_look_may_touch_more_and_only_so_much(what: str, blocks: tuple[int, ...], beyond: bool) -> None:
+    assert is_beyond(Row(what, [(1.0, one, 1) for one in blocks])) is beyond
+
+
+def test_a_slow_one_is_beyond_however_few_its_blocks() -> None:
+    assert is_beyond(Row(f"`/`{ANEW}", [(LIMIT + 1.0, 9, 1)] * 3))
 
 
 @pytest.mark.rigs
