@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -155,7 +154,7 @@ async def low_flood(stage: Stage) -> AsyncIterator[None]:
 async def killed_worker(stage: Stage) -> AsyncIterator[None]:
     stage.relay.server.script.delay = SLOW_MAIL
     try:
-        await asyncio.sleep(3 * SLOW_MAIL)  # 等信都到半路上
+        await eventually(stage.letters_under_way)
         pid = stage.stack.pid("worker")
         stage.stack.send("worker", signal.SIGKILL)
         await stage.stack.replaced("worker", pid)

@@ -30,6 +30,10 @@ from tests.support.eventually import PATIENCE
 MAILS_PER_SECOND = 4
 CARDS = 5
 REPORTER = "reporter"  # 别的角色
+UNDER_WAY = (
+    "select count(*) from tb_work join tb_task on id = task_id "
+    "where lease_until is not null and intent_at is not null and type = 'email:send'"
+)
 ORDINARY = {"to": ["li@example.com"], "subject": "平常", "body": "一封"}
 
 
@@ -52,6 +56,13 @@ class Stage:
         url = self.stack.env["KAGUAN_DATABASE__URL"]
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
             await connection.execute(statement.encode(), parameters or None)
+
+    async def letters_under_way(self) -> int:
+        """交给了邮件中继、还不知道下文的信。"""
+        url = self.stack.env["KAGUAN_DATABASE__URL"]
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            [(count,)] = await (await connection.execute(UNDER_WAY)).fetchall()
+            return int(count)
 
     @asynccontextmanager
     async def another_session(self) -> AsyncIterator[psycopg.AsyncConnection]:
