@@ -142,6 +142,14 @@ def test_every_figure_cited_is_the_one_in_the_benchmarks() -> None:
     assert {name: found for name, text in looked.items() if (found := miscited(text, known))} == {}
 
 
+def test_every_floor_that_is_missed_has_its_cause_in_words() -> None:
+    benchmarks, scaling = (ROOT / "docs/evidence/BENCHMARKS.md", ROOT / "docs/SCALING.md")
+    missed = {int(number) for number in re.findall(r"^- 第 (\d+) 行，", benchmarks.read_text("utf-8"), re.MULTILINE)}
+    section = scaling.read_text("utf-8").partition("## 没过底线的，各因为什么\n")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| (\d[\d、]*) \| (.+) \|$", section, re.MULTILINE)
+    assert missed == {int(number) for numbers, cause in told if cause for number in numbers.split("、")} != set()
+
+
 def test_only_documents_that_take_figures_over_do_not_count_as_code() -> None:
     looked = {name: text for name, text in pages().items() if not name.startswith((*HISTORICAL, "docs/ledgers/"))}
     assert {name for name, text in looked.items() if cites(text)} == set(CITING)
