@@ -285,11 +285,11 @@ def test_doctor_names_a_token_with_a_name_of_the_system_and_a_key_of_ours_that_a
     assert "kaguan:epoch 不是我们的类型" in redis_line["detail"]
 
 
-def test_doctor_names_the_session_that_locks_what_it_cannot_read(run: Invocation, database_url: str) -> None:
+def test_doctor_names_the_session_that_locks_what_it_cannot_read(run: Invocation, direct_url: str) -> None:
     with (
-        closing(psycopg.connect(database_url, application_name="kaguan-test")) as waiter,
-        psycopg.connect(database_url) as holder,
-        psycopg.connect(database_url, autocommit=True) as looker,  # 一个事务里看到的，一直是头一眼的
+        closing(psycopg.connect(direct_url, application_name="kaguan-test")) as waiter,
+        psycopg.connect(direct_url) as holder,
+        psycopg.connect(direct_url, autocommit=True) as looker,  # 一个事务里看到的，一直是头一眼的
     ):
         holder.execute("lock table tb_outbox in access exclusive mode")  # 查得了版本，看不了发件箱
         waiter.pgconn.send_query(b"select from tb_outbox")  # 一直等着：体检自己的那一句等多久，看机器的快慢

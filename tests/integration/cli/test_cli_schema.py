@@ -36,6 +36,7 @@ async def told(environ: dict[str, str], *arguments: str) -> Any:
     return json.loads(out)
 
 
+@pytest.mark.direct("库是现建的；经连接池，池子还连着从前的那个，删不掉")
 @pytest.mark.parametrize("product", [True, False], ids=["beside the product", "alone in the database"])
 async def test_tasks_of_another_application_are_seen_and_acted_upon(
     settings: Settings, environ: dict[str, str], empty_database: str, product: bool

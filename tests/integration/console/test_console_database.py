@@ -17,14 +17,12 @@ from tests.support.serving import Api
 BLOCKED = "select count(*) from pg_stat_activity where %s::int = any(pg_blocking_pids(pid))"
 
 
-async def test_who_locks_a_table_and_who_waits_for_it_are_named_while_the_page_opens(
-    api: Api, database_url: str
-) -> None:
+async def test_who_locks_a_table_and_who_waits_for_it_are_named_while_the_page_opens(api: Api, direct_url: str) -> None:
     async with (
         signed_in(api) as visitor,
-        await psycopg.AsyncConnection.connect(database_url, application_name="backup") as holder,
-        await psycopg.AsyncConnection.connect(database_url, autocommit=True, application_name="psql") as waiter,
-        await psycopg.AsyncConnection.connect(database_url, autocommit=True) as watcher,
+        await psycopg.AsyncConnection.connect(direct_url, application_name="backup") as holder,
+        await psycopg.AsyncConnection.connect(direct_url, autocommit=True, application_name="psql") as waiter,
+        await psycopg.AsyncConnection.connect(direct_url, autocommit=True) as watcher,
     ):
         blocker, blocked = holder.info.backend_pid, waiter.info.backend_pid
         await holder.execute("lock table tb_task in access exclusive mode")
@@ -47,13 +45,13 @@ async def test_who_locks_a_table_and_who_waits_for_it_are_named_while_the_page_o
     assert "a@example.com" not in page.text  # 别的程序的语句可能带着值
 
 
-async def test_a_session_that_blocks_us_is_ended_on_the_page_and_nobody_elses(api: Api, database_url: str) -> None:
+async def test_a_session_that_blocks_us_is_ended_on_the_page_and_nobody_elses(api: Api, direct_url: str) -> None:
     async with (
         signed_in(api) as visitor,
-        await psycopg.AsyncConnection.connect(database_url, autocommit=True, application_name="kaguan-test") as ours,
-        await psycopg.AsyncConnection.connect(database_url, autocommit=True, application_name="psql") as idle,
+        await psycopg.AsyncConnection.connect(direct_url, autocommit=True, application_name="kaguan-test") as ours,
+        await psycopg.AsyncConnection.connect(direct_url, autocommit=True, application_name="psql") as idle,
     ):
-        holder = await psycopg.AsyncConnection.connect(database_url, application_name="backup")
+        holder = await psycopg.AsyncConnection.connect(direct_url, application_name="backup")
         blocker = str(holder.info.backend_pid)
         await holder.execute("lock table tb_task in access exclusive mode")
         waiting = asyncio.create_task(ours.execute("select from tb_task"))
@@ -78,9 +76,9 @@ def row_of(text: str, pid: int) -> str:
     return found[0]
 
 
-async def test_a_snapshot_that_holds_back_the_clean_up_is_told_with_its_age(pool: Pool, database_url: str) -> None:
+async def test_a_snapshot_that_holds_back_the_clean_up_is_told_with_its_age(pool: Pool, direct_url: str) -> None:
     async with (
-        await psycopg.AsyncConnection.connect(database_url, application_name="report") as reader,
+        await psycopg.AsyncConnection.connect(direct_url, application_name="report") as reader,
         pool.connection() as connection,
     ):
         await reader.execute("set transaction isolation level repeatable read")

@@ -86,6 +86,7 @@ async def kaguan(environ: dict[str, str], *arguments: str) -> tuple[int, str]:
     return process.returncode or 0, (out + err).decode()
 
 
+@pytest.mark.direct("库是现建的；经连接池，池子还连着从前的那个，删不掉")
 @pytest.mark.measured
 @pytest.mark.parametrize("product", [True, False], ids=["beside the product", "alone in the database"])
 async def test_a_guest_sees_and_decides_his_own_tasks_and_nothing_of_the_product(
@@ -195,6 +196,7 @@ async def test_only_the_newest_link_lets_in_and_only_its_own_forms_do_anything(
 
 
 @pytest.mark.measured
+@pytest.mark.direct("经连接池，走了的进程的会话还留一阵，名字还在上面")
 async def test_the_verdict_knows_the_guests_processes_from_the_products(
     settings: Settings, environ: dict[str, str]
 ) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 
 import psycopg
+import pytest
 
 from kaguan import outbox
 from kaguan.config import Settings
@@ -28,6 +29,7 @@ LINES = 40
 CORE = 15  # README 里的那几行
 
 
+@pytest.mark.direct("库是现建的；经连接池，池子还连着从前的那个，删不掉")
 async def test_the_example_commits_both_rows_and_writes_the_receipt_once(
     settings: Settings, empty_database: str
 ) -> None:

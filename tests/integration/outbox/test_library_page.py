@@ -113,6 +113,7 @@ def page(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     return module
 
 
+@pytest.mark.direct("客人的用例插件要一条自己的会话：临时表、会话里的设置")
 def test_the_pages_own_tests_pass(page: Any, tmp_path: Path) -> None:
     """由 wheel 里的插件，像客人那样跑；不要 Redis。"""
     assert page.shop

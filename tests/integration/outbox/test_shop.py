@@ -47,6 +47,7 @@ def ran(shop: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.direct("库是现建的；经连接池，池子还连着从前的那个，删不掉")
 async def test_it_migrates_does_an_order_and_passes_its_own_tests(
     empty_database: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -140,6 +140,7 @@ async def test_tables_of_another_version_are_refused(settings: Settings, version
             pass
 
 
+@pytest.mark.direct("库是现建的；经连接池，池子还连着从前的那个，删不掉")
 async def test_another_database_behind_the_same_name_and_redis_is_refused(
     settings: Settings, empty_database: str
 ) -> None:
@@ -171,6 +172,7 @@ async def test_the_names_of_keywords_do(settings: Settings) -> None:
         pass
 
 
+@pytest.mark.direct("库是现建的；经连接池，池子还连着从前的那个，删不掉")
 def test_a_migration_of_the_guests_own_installs_it_and_autogenerate_leaves_it_alone(
     empty_database: str, tmp_path: Path
 ) -> None:

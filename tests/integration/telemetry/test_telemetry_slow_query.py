@@ -55,6 +55,7 @@ async def test_a_slow_failure_is_logged_and_still_raised(pool: Pool, logs: Path)
     assert [line["statement"] for line in slow(logs)] == ["select pg_sleep(%s)"]
 
 
+@pytest.mark.direct("经连接池，断的是池子的会话，等着的那条照样算慢")
 async def test_a_statement_that_lost_its_connection_is_not_a_slow_one(pool: Pool, logs: Path) -> None:
     ending = "select pg_sleep(%s), pg_terminate_backend(pg_backend_pid())"
     with pytest.raises(psycopg.OperationalError):

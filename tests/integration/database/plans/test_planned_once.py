@@ -38,12 +38,14 @@ async def test_a_process_that_only_moves_tasks_plans_once_and_others_as_ever(url
         assert [one == ONCE for one in found] == [planned_once] * 2
 
 
+@pytest.mark.direct("问计划的几句要在同一个会话里")
 @folded("path", ANYWHERE)
 async def test_no_statement_planned_on_an_empty_table_walks_the_whole_of_it(path: Path, pool: Pool) -> None:
     async with pool.connection() as connection:
         assert not await scanned(connection, STATEMENTS[path]) & BIG_TABLES
 
 
+@pytest.mark.direct("问计划的几句要在同一个会话里")
 async def test_without_it_the_planner_would(environ: dict[str, str]) -> None:
     """对照：同一条结算，平常的连接在空表上选的是全表。"""
     (settled,) = (text for path, text in STATEMENTS.items() if path.stem == "settle_done")

@@ -14,6 +14,7 @@ import pytest
 from kaguan.outbox.accept.contract import definition
 from tests.support.eventually import PATIENCE
 
+pytestmark = pytest.mark.direct("一条会话从头用到尾，带着自己的设置")
 VECTORS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("vectors.json").read_text("utf-8"))
 ACCEPT = "select place, task_id::text, status, outcome from outbox_accept(%s::jsonb)"
 TASK = {"type": "a:b", "payload": {"n": 1}, "max_attempts": 1}

@@ -31,6 +31,7 @@ from tests.support.eventually import PATIENCE
 from tests.support.guests import DRIVERS, STRANGER, Guest
 from tests.support.said import capture_logs
 
+pytestmark = pytest.mark.direct("别家的驱动各带着自己的会话设置与预备语句；怎么经连接池，是它们的事")
 CHANNEL = doorbell("kaguan.shop")
 UNIMPORTED = """
 import sys

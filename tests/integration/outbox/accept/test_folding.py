@@ -169,11 +169,9 @@ async def test_rows_are_not_tried_one_by_one_while_each_alone_exceeds_the_statem
 
     async def slow(connection: Connection, ids: Sequence[int]) -> list[int]:
         tried.append(len(ids))
-        await connection.execute("set statement_timeout = 50")
-        try:
+        async with connection.transaction():
+            await connection.execute("set local statement_timeout = 50")
             await connection.execute("select pg_sleep(60)")
-        finally:
-            await connection.execute("set statement_timeout = 3000")
         return list(ids)
 
     folder = GroupCommit(pool, slow)

@@ -320,7 +320,8 @@ async def test_a_transaction_left_idle_is_ended_and_lets_go_of_its_rows(environ:
         held, free = await pipeline.submit(2)
         async with pool.connection() as frozen:
             # 看够了才算闲着：停顿得再久，也看得见没有等它
-            await frozen.execute(f"begin; select from tb_outbox where task_id = '{held}' for update; {BUSY}".encode())
+            await frozen.execute("begin")  # 单独一句：经连接池，同一条消息里的后几句到不了它开的事务里
+            await frozen.execute(f"select from tb_outbox where task_id = '{held}' for update; {BUSY}".encode())
             async with relaying(pipeline):
 
                 async def becomes_queued(task_id: UUID) -> bool:

@@ -81,6 +81,7 @@ def test_a(outbox_under_test): ...
 """
 
 
+@pytest.mark.direct("库是现建的；经连接池，池子还连着从前的那个，删不掉")
 def test_a_guest_sees_the_sound_pass_and_the_broken_fail_with_the_point_named(
     empty_database: str, tmp_path: Path
 ) -> None:

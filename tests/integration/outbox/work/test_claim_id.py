@@ -248,8 +248,10 @@ async def behind(pipeline: Pipeline, connection: Connection, token: Token) -> as
     waiting = asyncio.create_task(claim(connection, [(token, None)], worker="worker-b", lease=LEASE))
 
     async def waits() -> bool:
-        blocked = "select count(*) from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
-        return await pipeline.sql(blocked, connection.info.backend_pid) == [(1,)]
+        blocked = (
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        return await pipeline.sql(blocked) == [(1,)]
 
     await eventually(waits)
     return waiting
