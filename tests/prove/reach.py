@@ -16,6 +16,7 @@ MODULES: Final = re.compile(r"\btests(?:\.\w+)+")
 IMPORTED: Final = re.compile(r"^ *from (tests[\w.]*) import (\([^)]*\)|.*)$", re.MULTILINE)
 RUN: Final = re.compile(r"-m\W+(tests(?:\.\w+)*)")
 BESIDE: Final = re.compile(r'"(\w+\.py)"')  # Path(__file__).with_name("…")
+PYTEST: Final = re.compile(r"-m\W+pytest")  # 它自己去找 conftest.py
 ANY_OF: Final = re.compile(r"\btests(?:\.\w+)+(?=\.\{)")  # f"tests.support.{…}"
 WHOLE_SUITE: Final = re.compile(r"-m pytest(?!.*tests/)", re.DOTALL)
 
@@ -33,8 +34,6 @@ def is_untouched(campaign: Campaign, changed: frozenset[str]) -> bool:
 def reached(script: str) -> frozenset[Path]:
     """命令里写着的，它们又写着的，一直到底：导入的、另起进程跑的、只在字里提到的。"""
     waiting = [*named(script)]
-    if "pytest" in script:
-        waiting += (ROOT / "tests").rglob("conftest.py")
     if WHOLE_SUITE.search(script):
         waiting += (ROOT / "tests").rglob("*.py")
     found: set[Path] = set()
@@ -55,6 +54,8 @@ def named_in(file: Path) -> frozenset[Path]:
 
 
 def named(text: str) -> Iterator[Path]:
+    if PYTEST.search(text):
+        yield from (ROOT / "tests").rglob("conftest.py")
     for path in PATHS.findall(text):
         for found in ROOT.glob(path):
             yield from found.rglob("*.py") if found.is_dir() else [found] if found.suffix == ".py" else []

@@ -91,7 +91,7 @@ def test_only_those_that_are_named_are_played(tmp_path: Path, monkeypatch: pytes
         ("tests/bench/pages.py", {"pages", "rigs"}, {"bench", "desk", "simulate", "chaos"}),
         ("tests/simulation/world.py", {"simulate", "mutate", "pooler", "rigs"}, {"night", "pages", "mta"}),
         ("tests/integration/cli/test_cli.py", {"pooler", "rigs"}, {"simulate", "failover", "chaos"}),
-        ("tests/conftest.py", {"simulate", "failover", "contract", "wheel", "pooler", "rigs"}, {"chaos", "drill"}),
+        ("tests/conftest.py", {"simulate", "failover", "contract", "mutate", "pooler", "rigs"}, {"chaos", "drill"}),
         ("tests/vanished.py", set(CAMPAIGNS), set()),
         ("tests/golden/data_sync.v1.json", set(CAMPAIGNS), set()),
         ("src/relay/__main__.py", set(CAMPAIGNS), set()),
