@@ -45,7 +45,7 @@ def test_every_page_and_every_read_is_measured() -> None:
     ("what", "blocks", "beyond"),
     [
         ("`/console/stats`", (BLOCKS_MAX,) * 3, False),
-        ("`/console/stats`", (BLOCKS_MAX + 1,) * 3, True),
+        ("`/console/stats`", (9, 9, BLOCKS_MAX + 1), True),
         ("`/console/outbox`", (FIRST_BLOCKS_MAX, 9, 9), False),
         ("`/console/outbox`", (FIRST_BLOCKS_MAX + 1, 9, 9), True),
         (f"`/`{ANEW}", (FIRST_BLOCKS_MAX,) * 3, False),
