@@ -52,17 +52,16 @@ class Stage:
         body = {"to": [to], "subject": "演练", "body": "一封", **more}
         return str((await self.post("/tasks/email", body))["task_id"])
 
-    async def sql(self, statement: str, *parameters: Any) -> None:
+    async def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         url = self.stack.env["KAGUAN_DATABASE__URL"]
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-            await connection.execute(statement.encode(), parameters or None)
+            cursor = await connection.execute(statement.encode(), parameters or None)
+            return await cursor.fetchall() if cursor.description else []
 
     async def letters_under_way(self) -> int:
         """交给了邮件中继、还不知道下文的信。"""
-        url = self.stack.env["KAGUAN_DATABASE__URL"]
-        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-            [(count,)] = await (await connection.execute(UNDER_WAY)).fetchall()
-            return int(count)
+        [(count,)] = await self.sql(UNDER_WAY)
+        return int(count)
 
     @asynccontextmanager
     async def another_session(self) -> AsyncIterator[psycopg.AsyncConnection]:
