@@ -12,9 +12,7 @@ import psycopg
 import pytest
 
 from kaguan.outbox.accept.contract import definition
-from tests.support.eventually import PATIENCE
 
-pytestmark = pytest.mark.direct("一条会话从头用到尾，带着自己的设置")
 VECTORS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("vectors.json").read_text("utf-8"))
 ACCEPT = "select place, task_id::text, status, outcome from outbox_accept(%s::jsonb)"
 TASK = {"type": "a:b", "payload": {"n": 1}, "max_attempts": 1}
@@ -35,8 +33,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[Connection]:
-    options = f"-c statement_timeout={PATIENCE:.0f}s -c timezone=UTC"
-    with psycopg.connect(database_url, autocommit=True, options=options) as opened:
+    with psycopg.connect(database_url, autocommit=True, options="-c timezone=UTC") as opened:
         yield opened
 
 
@@ -88,6 +85,7 @@ def test_numbers_rise_within_a_call(connection: Connection) -> None:
     assert len(set(ids)) == 300
 
 
+@pytest.mark.direct("会话里的 search_path 与临时表，经连接池留给了别人")
 def test_tables_are_found_whatever_the_search_path_of_the_caller(connection: Connection) -> None:
     connection.execute("create schema stranger")
     connection.execute("create table stranger.tb_task (like tb_task)")
@@ -105,7 +103,8 @@ def test_two_schemas_have_each_their_own(connection: Connection, database_url: s
     connection.execute("create schema other")
     for table in ("tb_task", "tb_outbox", "tb_ordering", "tb_work"):
         connection.execute(f"create table other.{table} (like public.{table} including all)".encode())
-    with psycopg.connect(database_url, options="-c search_path=other", autocommit=True) as installing:
+    with psycopg.connect(database_url) as installing:
+        installing.execute("set local search_path = other")
         (view,) = connection.execute("select pg_get_viewdef('vw_task'::regclass)").fetchone() or ("",)
         installing.execute(f"create view vw_task as {view}".encode())
         installing.execute(definition())
@@ -137,6 +136,7 @@ def test_a_request_of_a_transaction_still_open_is_waited_for(connection: Connect
             second.pgconn.get_result()
 
 
+@pytest.mark.direct("计划一遍就一直用的，是一条会话")
 @pytest.mark.unjudged("任务是凭空造的")
 def test_planned_while_the_tables_were_empty_it_still_finds_its_rows_by_an_index(
     connection: Connection, database_url: str

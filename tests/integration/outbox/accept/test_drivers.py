@@ -31,7 +31,7 @@ from tests.support.eventually import PATIENCE
 from tests.support.guests import DRIVERS, STRANGER, Guest
 from tests.support.said import capture_logs
 
-pytestmark = pytest.mark.direct("别家的驱动各带着自己的会话设置与预备语句；怎么经连接池，是它们的事")
+pytestmark = pytest.mark.direct("客人连上就带着自己的 search_path：出厂的 PgBouncer 不认这个启动参数")
 CHANNEL = doorbell("kaguan.shop")
 UNIMPORTED = """
 import sys

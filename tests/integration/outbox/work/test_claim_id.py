@@ -34,6 +34,11 @@ from workers.email.transport import open_mailer
 pytestmark = pytest.mark.unjudged("把任务行改回从前，当作历史断了")
 ROW = "select t::text from vw_task t"
 LEASE = 60.0  # 秒
+# 经连接池，等着的那个后端的进程号问不出来：看语句
+BLOCKED = (
+    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' "
+    "and strpos(query, 'with wanted as materialized') > 0"
+)
 EXPIRING = "update tb_work set lease_until = clock_timestamp() + interval '1 s'"
 RENEWED = "select lease_until > clock_timestamp() + interval '30 s' from vw_task"
 
@@ -248,10 +253,7 @@ async def behind(pipeline: Pipeline, connection: Connection, token: Token) -> as
     waiting = asyncio.create_task(claim(connection, [(token, None)], worker="worker-b", lease=LEASE))
 
     async def waits() -> bool:
-        blocked = (
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-        )
-        return await pipeline.sql(blocked) == [(1,)]
+        return await pipeline.sql(BLOCKED) == [(1,)]
 
     await eventually(waits)
     return waiting
