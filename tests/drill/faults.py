@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID, uuid4
 
 from uuid_utils import uuid7
@@ -17,7 +18,8 @@ from tests.support.eventually import eventually
 RELAY_DEATHS = 5
 BATCH, BATCHES = 1_000, 50
 HANGS = 30.0  # 秒：比两边的时限都久
-SLOW_MAIL = 2.0  # 秒：中继每句应答想这么久，信因此都在半路上
+SLOW_MAIL = 1.0  # 秒：中继每句应答想这么久，信因此在半路上
+LETTERS = 2  # 封：半路上的至少这么多，值班的人一封断定发生了，一封断定没有
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ async def low_flood(stage: Stage) -> AsyncIterator[None]:
 async def killed_worker(stage: Stage) -> AsyncIterator[None]:
     stage.relay.server.script.delay = SLOW_MAIL
     try:
-        await eventually(stage.letters_under_way)
+        await eventually(partial(stage.are_under_way, LETTERS))
         pid = stage.stack.pid("worker")
         stage.stack.send("worker", signal.SIGKILL)
         await stage.stack.replaced("worker", pid)

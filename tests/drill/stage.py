@@ -58,10 +58,10 @@ class Stage:
             cursor = await connection.execute(statement.encode(), parameters or None)
             return await cursor.fetchall() if cursor.description else []
 
-    async def letters_under_way(self) -> int:
-        """交给了邮件中继、还不知道下文的信。"""
+    async def are_under_way(self, letters: int) -> bool:
+        """交给了邮件中继、还不知道下文的信至少这么多封。"""
         [(count,)] = await self.sql(UNDER_WAY)
-        return int(count)
+        return bool(count >= letters)
 
     @asynccontextmanager
     async def another_session(self) -> AsyncIterator[psycopg.AsyncConnection]:
