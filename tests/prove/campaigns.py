@@ -50,6 +50,10 @@ CARRIERS: Final = ("src/kaguan/carriers", "src/kaguan/sims", "src/workers")
 RELIABILITY = "docs/evidence/RELIABILITY.md"
 FOUGHT = f"python -m tests.chaos --write {RELIABILITY}"
 PROMOTED = f"{FOUGHT} --tasks 2500 --faults 24 --rate 15 --standby"
+OTHERWISE = f"{FOUGHT} --tasks 25000 --faults 100 --rate 60 --no-controls"
+HARDENING = "docs/evidence/HARDENING.md"
+SECTION = f"python -m tests.prove.section {HARDENING}"
+ISOLATION = "docs/evidence/ISOLATION.md"
 
 CAMPAIGNS: Final = {
     "rigs": Campaign(
@@ -101,13 +105,25 @@ CAMPAIGNS: Final = {
         """,
         proves=PROTOCOL,
     ),
+    "policies": Campaign(
+        "the fault campaign otherwise: mail of unknown fate sent again, or asked for; Redis behind Sentinels, switched "
+        "over again and again",
+        "25 min", RELIABILITY,
+        f"""
+        {OTHERWISE} --policy resend
+        {OTHERWISE} --verify
+        {FOUGHT} --tasks 12000 --faults 60 --rate 30 --sentinel
+        """,
+        (SYSTEM,),
+        proves=PROTOCOL,
+    ),
     "checklist": Campaign(
         "the rows of the ledger of faults that name a threshold, as written, at full size; a quiet machine", "20 min",
         "docs/ledgers/FAULTS.md", "python -m tests.checklist --write docs/ledgers/FAULTS.md",
     ),
     "drill": Campaign(
         "twelve faults, a running stack: console, /health and doctor name the cause within 20 s and do not blink",
-        "15 min", "", f"python -m tests.drill {TAKES}",
+        "25 min", HARDENING, f"python -m tests.drill {TAKES} | {SECTION} drill {TAKES}",
     ),
     "night": Campaign(
         "thirteen faults, the person on call in a real browser, desktop and phone: seconds until told, the cause, taps "
@@ -164,8 +180,8 @@ CAMPAIGNS: Final = {
         proves=PROTOCOL,
     ),
     "attacks": Campaign(
-        "hostile requests one by one: no bystander may wait 0.2 s; how much memory stays; a quiet machine", "", "",
-        f"python -m tests.attacks {TAKES}",
+        "hostile requests one by one: no bystander may wait 0.2 s; how much memory stays; a quiet machine", "2 min",
+        HARDENING, f"python -m tests.attacks {TAKES} | {SECTION} attacks {TAKES}",
         proves=API,
     ),
     "audit": Campaign(
@@ -188,13 +204,19 @@ CAMPAIGNS: Final = {
         "python -m tests.audit .venv/audit/bin/sqlmap", (AUDIT,),
     ),
     "mta": Campaign(
-        "mail of every size through a real Postfix: clear, STARTTLS, TLS; cut lines too; root", "", "",
-        "python -m tests.mta",
+        "mail of every size through a real Postfix: clear, STARTTLS, TLS; cut lines too; root", "1 min", HARDENING,
+        f"python -m tests.mta | {SECTION} mta",
         proves=("src/kaguan/mail", "src/workers/email"),
     ),
     "bench": Campaign(
         "`make bench`: every speed beside honest rivals; a quiet machine",
         "20 min", "docs/evidence/BENCHMARKS.md", f".venv/bench/bin/python -m tests.bench {TAKES}", (BENCH,),
+    ),
+    "isolation": Campaign(
+        "a hundred slow tasks, then a thousand changed cards, beside urgent mails, one worker and two; a quiet machine",
+        "", ISOLATION,
+        f".venv/bench/bin/python -m tests.bench --long --only 23,25 | python -m tests.prove.section {ISOLATION} rows",
+        (BENCH,),
     ),
     "guest": Campaign(
         "one small shop written with four libraries, side by side: lines, names, packages, seconds, latencies; quiet "

@@ -17,13 +17,7 @@ CITED: Final = re.compile(rf"\((?:docs/)?{EVIDENCE.removeprefix('docs/')}/([\w-]
 # 一页可以有几处，各说各的：「- 提交：…」（基准的样子），「日期，提交 …，」（occasion 的样子）
 SAID: Final = re.compile(r"(?:^- 提交：|\d{4}-\d\d-\d\d，提交 )([0-9a-f]{7,40})(（另有改动）)?", re.MULTILINE)
 # 这几页由人写，哪几场量的；别的都写在那一场的 writes 里
-BY_HAND: Final = {
-    "ACCESS-LOG.md": ("contract",),
-    "HARDENING.md": ("attacks", "mta", "drill"),
-    "ISOLATION.md": ("bench",),
-    "MODEL.md": ("model", "simulate", "mutate"),
-    "PROFILE-API.md": ("bench",),
-}
+BY_HAND: Final = {"MODEL.md": ("model", "simulate", "mutate")}
 
 
 def cited(root: Path = ROOT) -> list[str]:

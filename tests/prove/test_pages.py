@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,8 @@ from tests.prove.campaigns import CAMPAIGNS
 from tests.prove.pages import BY_HAND, SAID, cited, faults, history, known, proven, stale
 from tests.prove.release import old_evidence
 from tests.prove.rounds import EVIDENCE
+from tests.prove.section import between
+from tests.prove.section import main as written
 from tests.support.repository import ROOT
 
 OCCASION = "2026-11-29，提交 {}，2 核。\n"
@@ -126,3 +130,27 @@ def test_what_this_version_cites_is_of_its_own_code() -> None:
     if why := history():
         pytest.skip(why)
     assert old_evidence((ROOT / "CHANGELOG.md").read_text("utf-8"), CAMPAIGNS) == {}
+
+
+def test_what_a_campaign_prints_is_written_with_its_occasion_and_nothing_else_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("甲\n<!-- a -->\n<!-- /a -->\n乙\n<!-- b -->\n留\n<!-- /b -->\n", "utf-8")
+    before = page.read_text("utf-8")
+    monkeypatch.setattr("sys.stdin", io.StringIO("| 一 |\n| 二 |\n"))
+    assert written([str(page), "a", "--only", "一"]) == 0
+    assert (page.read_text("utf-8"), capsys.readouterr().out) == (before, "| 一 |\n| 二 |\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("| 一 |\n| 二 |\n"))
+    assert written([str(page), "a"]) == 0
+    head, said, told, rest = page.read_text("utf-8").split("\n\n")
+    assert (head, told) == ("甲\n<!-- a -->", "| 一 |\n| 二 |")
+    assert SAID.search(said)
+    assert rest == before.partition("<!-- a -->\n")[2]
+    assert written([str(page), "c"]) == 2
+
+
+def test_every_section_that_a_campaign_writes_has_its_place() -> None:
+    sections = [found for one in CAMPAIGNS.values() for found in re.findall(r"prove\.section (\S+) (\w+)", one.script)]
+    assert len(sections) >= 4
+    assert [place for place, name in sections if not between(name).search((ROOT / place).read_text("utf-8"))] == []
