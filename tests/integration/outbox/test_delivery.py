@@ -216,7 +216,7 @@ async def test_three_relays_at_once_go_over_the_mark_by_two_batches_at_most(
 async def test_slots_are_shared_six_three_one_and_no_queue_starves(
     environ: dict[str, str], pool: Pool, given: dict[str, str], shares: tuple[int, int, int]
 ) -> None:
-    """三个队列都塞满：槽位按权重分，高优先级的不放手，低的也照样往前走。长久的比例在 tests/unit 的 test_slots.py。"""
+    """三个队列都塞满：槽位按权重分，高优先级的不放手，低的也照样往前走。长久的比例另考（test_slots.py）。"""
     settings = load_settings({**environ, "KAGUAN_WORKER__CONCURRENCY": "10", **given})
     async with open_pipeline(settings, pool) as pipeline:
         critical, default, low = [await pipeline.submit(12, queue) for queue in Priority]
