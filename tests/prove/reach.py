@@ -1,4 +1,4 @@
-"""一场走得到用例的哪些文件：只改了它走不到的用例，它从前跑的就是这份代码。别处无论改了什么，都要重跑。"""
+"""一场走得到用例的哪些文件：只改了它走不到的用例、它不读的文档，它从前跑的就是这份代码。别处无论改了什么，都要重跑。"""
 
 from __future__ import annotations
 
@@ -22,12 +22,24 @@ WHOLE_SUITE: Final = re.compile(r"-m pytest(?!.*tests/)", re.DOTALL)
 
 
 def is_untouched(campaign: Campaign, changed: frozenset[str]) -> bool:
-    """``changed`` 里没有它走得到的；不是用例的源码、已经没有了的，都当它走得到。"""
+    """``changed`` 里没有它走得到的；不是用例的源码与文档的、已经没有了的，都当它走得到。"""
     if not changed:
         return True
     found = {ROOT / name for name in changed}
-    tests = {file for file in found if file.suffix == ".py" and file.is_relative_to(ROOT / "tests") and file.exists()}
-    return tests == found and tests.isdisjoint(reached(campaign.script))
+    kept = {file for file in found if file.exists()}
+    tests = {file for file in kept if file.suffix == ".py" and file.is_relative_to(ROOT / "tests")}
+    documents = {file for file in kept if file.suffix == ".md" and file.is_relative_to(ROOT / "docs")}
+    return (
+        tests | documents == found
+        and tests.isdisjoint(reached(campaign.script))
+        and not any(reads(campaign.script, document.stem) for document in documents)
+    )
+
+
+@cache
+def reads(script: str, stem: str) -> bool:
+    """它走得到的文件里有一个提到这份文档，或说的是每一份。"""
+    return any(name in file.read_text("utf-8") for file in reached(script) for name in (stem, "*.md"))
 
 
 @cache
