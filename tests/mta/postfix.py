@@ -74,7 +74,8 @@ def install() -> None:
     try:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for command in (["update"], ["install", "-y", "--no-install-recommends", "postfix"]):
-            subprocess.run(["apt-get", "-qq", *command], env=environment, check=True, timeout=600)
+            run = ["apt-get", "-qq", *command]
+            subprocess.run(run, env=environment, check=True, timeout=600, stdout=sys.stderr)  # 标准输出只有表
     finally:
         if ours:
             POLICY.unlink()
